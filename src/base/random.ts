@@ -1,0 +1,21 @@
+import { randomBytes } from "node:crypto";
+
+/** Randomness as a value that is passed in, so that a seed can replay a run. */
+export interface Random {
+  bytes(count: number): Uint8Array;
+}
+
+export const systemRandom: Random = { bytes: (count) => new Uint8Array(randomBytes(count)) };
+
+/** A repeatable generator (mulberry32): for simulations, samples and tests, never for keys. */
+export function seededRandom(seed: number): Random & { /** Uniform in [0, 1). */ next(): number } {
+  let state = seed >>> 0;
+  const next = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  return { next, bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(next() * 256)) };
+}

@@ -1,0 +1,231 @@
+import { z } from "zod";
+import { parseDuration } from "../base/time.ts";
+
+/**
+ * The one definition of `mlpe.yaml`: types, errors, docs and the JSON Schema all come from here.
+ * Paths are relative to the file; durations are read into microseconds.
+ */
+const name = z.string().regex(/^[a-z][a-z0-9_]*$/, "must be lower case letters, digits and _, starting with a letter");
+const sql = z.union([z.string(), z.number(), z.boolean()]).transform(String).describe("a SQL scalar expression");
+const path = z.string().min(1).describe("a path, relative to this file");
+const duration = z
+  .string()
+  .transform((text, context) => {
+    const micros = parseDuration(text);
+    if (micros === undefined)
+      context.addIssue({ code: "custom", message: `"${text}" is not a duration like 90s, 3h or 7d` });
+    return micros ?? 0;
+  })
+  .describe("a duration: 90s, 15m, 3h, 7d");
+
+const keys = z
+  .strictObject({
+    provider: z
+      .literal("file")
+      .default("file")
+      .describe("who wraps the data keys; `file` keeps the wrapping key in a file"),
+    path: path.describe("the key file (mode 0600), never inside the data directory; made on first start"),
+  })
+  .describe("where the key that wraps all data keys is kept");
+
+const route = z
+  .strictObject({
+    where: sql.optional().describe("only rows for which this is true are offered to the dataset"),
+    otherwise: z
+      .string()
+      .optional()
+      .describe("`drop`, or `drop: <reason>`: how rows not taken are counted; default `drop`"),
+  })
+  .describe("which rows of a source go to a dataset");
+
+const csv = z
+  .strictObject({
+    delimiter: z.string().length(1).default(",").describe("one character between fields"),
+    nulls: z.array(z.string()).default(["", "NA"]).describe("texts that mean null"),
+  })
+  .describe("how CSV is read");
+
+const fileSource = z.strictObject({
+  connector: z.literal("file"),
+  path: path.describe("a file; csv, jsonl or parquet by its name, optionally .gz or .zst"),
+  format: z.enum(["csv", "jsonl", "parquet"]).optional().describe("the format, where the name does not say"),
+  csv: csv.optional(),
+  dataset: name.optional().describe("the one dataset every row goes to"),
+  routes: z
+    .record(name, route)
+    .optional()
+    .describe("dataset -> which rows it takes; each row is offered to every route"),
+});
+
+const pushSource = z.strictObject({
+  connector: z.literal("http_push"),
+  dataset: name.optional().describe("the one dataset every row goes to"),
+  routes: z.record(name, route).optional().describe("dataset -> which rows it takes"),
+  max_rows: z.number().int().min(1).max(100_000).default(10_000).describe("most rows in one request"),
+  lateness: duration.default(0).describe("how far behind the newest event time a row may still arrive in time"),
+  idle_after: duration
+    .default(60_000_000)
+    .describe("after this long without a row the source no longer holds the watermark back"),
+});
+
+const source = z.discriminatedUnion("connector", [fileSource, pushSource]).describe("a configured input");
+
+const dataset = z
+  .strictObject({
+    contract: path.describe("the Avro schema (.avsc) of the dataset"),
+    rename: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe("contract field -> name in the source, where they differ"),
+    set: z
+      .record(z.string(), sql)
+      .optional()
+      .describe("contract field -> SQL over the source's columns, before the contract is checked"),
+    available: sql.optional().describe("when a consumer could have used the row; default the event time"),
+    static: z
+      .boolean()
+      .default(false)
+      .describe("true where rows have no event time: the latest version counts at every T"),
+  })
+  .describe("curated records under a contract");
+
+const join = z
+  .strictObject({
+    from: name.describe("the dataset joined"),
+    by: z
+      .union([z.array(z.string()), z.record(z.string(), z.string())])
+      .describe("[same name, ...] or { spine column: their column }"),
+    max_age: duration.optional().describe("oldest event time used: T - max_age, inclusive; default unbounded"),
+  })
+  .describe("the latest row at T for a key");
+
+const window = z
+  .strictObject({
+    from: name.describe("the dataset aggregated"),
+    by: z
+      .union([z.array(z.string()), z.record(z.string(), z.string())])
+      .describe("[same name, ...] or { spine column: their column }"),
+    window: duration.describe("the length w of (T - w, T]"),
+    where: sql.optional().describe("only rows for which this is true are aggregated"),
+    exclude_current: z.boolean().default(false).describe("leave out rows with the spine row's own entity key"),
+    rows: z.number().int().min(1).optional().describe("at most the latest so many rows"),
+    values: z.record(name, z.string()).describe("name -> count(*), sum(x), avg(x), min(x), max(x) or std(x)"),
+  })
+  .describe("aggregates over the rows of a key in (T - w, T]");
+
+const label = z
+  .record(
+    name,
+    z.strictObject({
+      from: name,
+      by: z.union([z.array(z.string()), z.record(z.string(), z.string())]),
+      value: sql.describe("the outcome, over the columns of `from`"),
+    }),
+  )
+  .refine((value) => Object.keys(value).length === 1, "a view has exactly one label")
+  .describe("the outcome that arrives later; never an input");
+
+const view = z
+  .strictObject({
+    spine: name.describe("the dataset whose rows are fused"),
+    as_of: sql.optional().describe("T: the instant of prediction in history; default the event time"),
+    joins: z.record(name, join).default({}),
+    windows: z.record(name, window).default({}),
+    features: z.record(name, sql).describe("ordered: name -> SQL over spine columns and alias.column"),
+    label: label.optional(),
+    max_wait: duration.optional().describe("fuse after this long even if a dataset's watermark has not passed T"),
+  })
+  .describe("a feature view: the declared fusion");
+
+const guardrail = z.strictObject({
+  when: sql.describe("SQL over the features, and `score`"),
+  // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the config file
+  then: z.enum(["flag", "block"]).describe("flag the score, or answer no score at all"),
+});
+
+const model = z
+  .strictObject({
+    artifact: path.describe("the model package: a directory with model.json"),
+    view: name.optional().describe("the view it reads, where it is not the one in its manifest"),
+    guardrails: z.record(name, guardrail).default({}),
+  })
+  .describe("a model by name; which package is live is decided by promotion");
+
+const severity = z.enum(["warn", "block"]).default("warn");
+const check = z
+  .looseObject({ severity: severity.optional() })
+  .describe("{ expect_...: { arguments }, severity: warn|block } or { sql: <boolean expression>, severity }");
+
+const drift = z
+  .strictObject({
+    every: duration.default(86_400_000_000),
+    min_rows: z.number().int().min(1).default(500).describe("below this many rows the answer is `inconclusive`"),
+    metrics: z.array(z.enum(["psi", "ks"])).default(["psi", "ks"]),
+    psi: z.number().positive().default(0.2).describe("PSI at and above this is drift"),
+    p_value: z.number().positive().max(1).default(0.001).describe("a KS p-value below this is drift, if the effect is"),
+    effect: z.number().positive().default(0.1).describe("smallest KS statistic that counts as drift"),
+  })
+  .describe("comparison of live features and scores with the package's frozen profile");
+
+const schedule = z
+  .strictObject({
+    cron: z.string().describe("five fields, UTC"),
+    score: name.optional().describe("the model whose new feature rows are scored"),
+    drift: name.optional().describe("the model whose drift is judged"),
+  })
+  .describe("work at fixed times");
+
+const alert = z
+  .strictObject({
+    when: sql.describe("SQL over metrics and verdicts"),
+    for: duration.default(0).describe("how long it must hold"),
+    severity: z.enum(["info", "warn", "critical"]).default("warn"),
+    to: name.optional(),
+  })
+  .describe("a condition that is told to someone");
+
+export const configSchema = z
+  .strictObject({
+    site: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
+      .describe("the name of this edge host"),
+    environment: z.enum(["dev", "preprod", "prod"]).default("dev"),
+    data: path.default("data.mlpe").describe("the data directory; `--data` overrides it"),
+    keys,
+    listen: z
+      .strictObject({
+        host: z.string().default("127.0.0.1").describe("loopback only, until OIDC and TLS are built"),
+        port: z.number().int().min(0).max(65535).default(8080).describe("0 picks a free port"),
+        max_body: z.number().int().min(1024).default(67_108_864).describe("largest request body in bytes"),
+      })
+      .prefault({}),
+    sources: z.record(name, source).default({}),
+    datasets: z.record(name, dataset).default({}),
+    views: z.record(name, view).default({}),
+    models: z.record(name, model).default({}),
+    trust: z.array(path).default([]).describe("public keys (PEM, Ed25519) whose signatures on model packages count"),
+    checks: z.record(name, z.array(check)).default({}).describe("dataset -> expectations on its batches"),
+    drift: z.record(name, drift).default({}),
+    schedules: z.record(name, schedule).default({}),
+    alerts: z.record(name, alert).default({}),
+    notify: z.record(name, z.strictObject({ webhook: z.string().describe("a URL; empty is off") })).default({}),
+    lineage: z
+      .strictObject({
+        namespace: z.string().optional().describe("OpenLineage job namespace; default the site"),
+        openlineage: z.string().default("").describe("base URL that lineage events are posted to; empty is off"),
+      })
+      .prefault({}),
+  })
+  .describe("mlpe.yaml");
+
+export type Config = z.output<typeof configSchema>;
+export type SourceConfig = Config["sources"][string];
+export type FileSourceConfig = Extract<SourceConfig, { connector: "file" }>;
+export type PushSourceConfig = Extract<SourceConfig, { connector: "http_push" }>;
+export type DatasetConfig = Config["datasets"][string];
+export type ViewConfig = Config["views"][string];
+export type ModelConfig = Config["models"][string];
+export type DriftConfig = Config["drift"][string];
+export type AlertConfig = Config["alerts"][string];
+export type CheckConfig = Config["checks"][string][number];

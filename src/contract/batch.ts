@@ -1,0 +1,156 @@
+import { invariant } from "../base/errors.ts";
+import type { Row, Value } from "../base/row.ts";
+import type { Contract, Field, FieldType } from "./contract.ts";
+
+/**
+ * One column of a batch. `valid` has one byte a row, 0 where the value is null; absent means no nulls.
+ * A `long` column is `number` while all its values are within +-2^53, else `bigint`.
+ */
+export type Column =
+  | { readonly kind: "number"; readonly values: Float64Array | Int32Array; readonly valid?: Uint8Array }
+  | { readonly kind: "bigint"; readonly values: BigInt64Array; readonly valid?: Uint8Array }
+  /** `codes` index the dictionary; -1 is null. */
+  | { readonly kind: "text"; readonly codes: Int32Array; readonly dictionary: readonly string[] }
+  | { readonly kind: "bytes"; readonly values: readonly (Uint8Array | null)[] };
+
+/** Rows of one contract as columns, one per contract field in its order. The unit that streams are written and read in. */
+export interface Batch {
+  readonly contract: Contract;
+  readonly length: number;
+  readonly columns: readonly Column[];
+}
+
+const WHOLE: ReadonlySet<FieldType> = new Set(["boolean", "int", "date"]);
+const TEXT: ReadonlySet<FieldType> = new Set(["string", "enum"]);
+
+/** The rows as a batch. A missing or undefined field is null; nullability is the caller's to have checked. */
+export function batchOf(contract: Contract, rows: readonly Row[]): Batch {
+  return { contract, length: rows.length, columns: contract.fields.map((field) => columnOf(field, rows)) };
+}
+
+function columnOf(field: Field, rows: readonly Row[]): Column {
+  if (TEXT.has(field.type)) return textColumn(field, rows);
+  if (field.type === "bytes") {
+    return { kind: "bytes", values: rows.map((row) => (row[field.name] ?? null) as Uint8Array | null) };
+  }
+  if (field.type === "long" && rows.some((row) => typeof row[field.name] === "bigint"))
+    return bigintColumn(field, rows);
+  const values = WHOLE.has(field.type) ? new Int32Array(rows.length) : new Float64Array(rows.length);
+  let valid: Uint8Array | undefined;
+  for (let i = 0; i < rows.length; i++) {
+    const value = rows[i]![field.name];
+    if (value === null || value === undefined) {
+      valid ??= new Uint8Array(rows.length).fill(1);
+      valid[i] = 0;
+    } else values[i] = value as number; // booleans become 0 and 1
+  }
+  return valid ? { kind: "number", values, valid } : { kind: "number", values };
+}
+
+function bigintColumn(field: Field, rows: readonly Row[]): Column {
+  const values = new BigInt64Array(rows.length);
+  const valid = new Uint8Array(rows.length).fill(1);
+  for (let i = 0; i < rows.length; i++) {
+    const value = rows[i]![field.name];
+    if (value === null || value === undefined) valid[i] = 0;
+    else values[i] = BigInt(value as bigint | number);
+  }
+  return { kind: "bigint", values, valid };
+}
+
+function textColumn(field: Field, rows: readonly Row[]): Column {
+  const codes = new Int32Array(rows.length);
+  const dictionary: string[] = [];
+  const known = new Map<string, number>();
+  for (let i = 0; i < rows.length; i++) {
+    const value = rows[i]![field.name];
+    if (value === null || value === undefined) {
+      codes[i] = -1;
+      continue;
+    }
+    let code = known.get(value as string);
+    if (code === undefined) {
+      code = dictionary.length;
+      dictionary.push(value as string);
+      known.set(value as string, code);
+    }
+    codes[i] = code;
+  }
+  return { kind: "text", codes, dictionary };
+}
+
+/** The value of a column at a row, as `Value`. */
+export function valueAt(column: Column, type: FieldType, index: number): Value {
+  switch (column.kind) {
+    case "text": {
+      const code = column.codes[index]!;
+      return code < 0 ? null : column.dictionary[code]!;
+    }
+    case "bytes":
+      return column.values[index] ?? null;
+    case "bigint": {
+      if (column.valid && column.valid[index] === 0) return null;
+      const value = column.values[index]!;
+      const small = Number(value);
+      return Number.isSafeInteger(small) ? small : value;
+    }
+    case "number": {
+      if (column.valid && column.valid[index] === 0) return null;
+      const value = column.values[index]!;
+      return type === "boolean" ? value !== 0 : value;
+    }
+  }
+}
+
+/** Row `index` of the batch as an object. */
+export function rowAt(batch: Batch, index: number): Row {
+  const row: Record<string, Value> = {};
+  const { fields } = batch.contract;
+  for (let c = 0; c < fields.length; c++) row[fields[c]!.name] = valueAt(batch.columns[c]!, fields[c]!.type, index);
+  return row;
+}
+
+export function rowsOf(batch: Batch): Row[] {
+  return Array.from({ length: batch.length }, (_, index) => rowAt(batch, index));
+}
+
+/** The named column of the batch. A name the contract lacks is a broken invariant. */
+export function columnNamed(batch: Batch, name: string): Column {
+  const at = batch.contract.fields.findIndex((field) => field.name === name);
+  invariant(at >= 0, `${batch.contract.name} has no field ${name}`);
+  return batch.columns[at]!;
+}
+
+/** The rows at `indices`, in that order. */
+export function takeRows(batch: Batch, indices: ArrayLike<number>): Batch {
+  return {
+    contract: batch.contract,
+    length: indices.length,
+    columns: batch.columns.map((c) => takeColumn(c, indices)),
+  };
+}
+
+function takeColumn(column: Column, indices: ArrayLike<number>): Column {
+  const count = indices.length;
+  if (column.kind === "bytes") {
+    return { kind: "bytes", values: Array.from(indices, (index) => column.values[index] ?? null) };
+  }
+  if (column.kind === "text") {
+    const codes = new Int32Array(count);
+    for (let i = 0; i < count; i++) codes[i] = column.codes[indices[i]!]!;
+    return { kind: "text", codes, dictionary: column.dictionary };
+  }
+  let valid: Uint8Array | undefined;
+  if (column.valid) {
+    valid = new Uint8Array(count);
+    for (let i = 0; i < count; i++) valid[i] = column.valid[indices[i]!]!;
+  }
+  if (column.kind === "bigint") {
+    const values = new BigInt64Array(count);
+    for (let i = 0; i < count; i++) values[i] = column.values[indices[i]!]!;
+    return valid ? { kind: "bigint", values, valid } : { kind: "bigint", values };
+  }
+  const values = column.values instanceof Int32Array ? new Int32Array(count) : new Float64Array(count);
+  for (let i = 0; i < count; i++) values[i] = column.values[indices[i]!]!;
+  return valid ? { kind: "number", values, valid } : { kind: "number", values };
+}

@@ -1,0 +1,112 @@
+import { z } from "zod";
+
+/** `model.json`: what a model package says of itself. The order of `features` in an input is the tensor's order. */
+const feature = z.strictObject({
+  name: z.string(),
+  /** What null becomes: an error, NaN, or a value. */
+  null: z
+    .union([z.literal("reject"), z.literal("nan"), z.strictObject({ value: z.union([z.number(), z.string()]) })])
+    .optional(),
+  categories: z.array(z.string()).optional(),
+  unknown: z.union([z.literal("pass"), z.literal("reject")]).optional(),
+});
+
+const input = z.strictObject({
+  name: z.string(),
+  datatype: z.enum(["FP32", "FP64", "INT64", "INT32", "BOOL", "BYTES"]),
+  shape: z.array(z.number().int()),
+  features: z.array(feature),
+});
+
+const output = z.strictObject({ name: z.string(), datatype: z.string(), shape: z.array(z.number().int()) });
+
+export const manifestSchema = z.strictObject({
+  manifest: z.literal("mlpe.model/v1"),
+  name: z.string().regex(/^[a-z][a-z0-9_]*$/),
+  version: z.string(),
+  model: z.strictObject({
+    file: z.string(),
+    sha256: z.string(),
+    format: z.literal("onnx"),
+    opset: z.number().int(),
+    made_with: z.record(z.string(), z.string()).optional(),
+  }),
+  view: z.strictObject({ name: z.string(), digest: z.string() }),
+  inputs: z.array(input).min(1),
+  outputs: z.array(output).min(1),
+  score: z.strictObject({
+    name: z.string(),
+    output: z.string(),
+    column: z.number().int().optional(),
+    type: z.enum(["probability", "number"]),
+    threshold: z.number().optional(),
+    classes: z.array(z.string()).optional(),
+  }),
+  label: z.strictObject({ name: z.string(), positive: z.boolean().optional() }).optional(),
+  training: z
+    .strictObject({ set: z.string(), log_position: z.number(), from: z.string(), to: z.string(), rows: z.number() })
+    .optional(),
+  metrics: z.record(z.string(), z.union([z.number(), z.string()])).optional(),
+  gate: z
+    .strictObject({ metric: z.enum(["auc", "brier"]), margin: z.number(), min_labelled: z.number().int() })
+    .optional(),
+  golden: z
+    .strictObject({
+      file: z.string(),
+      rows: z.number().int(),
+      atol: z.number(),
+      rtol: z.number(),
+      note: z.string().optional(),
+    })
+    .optional(),
+  reference: z.strictObject({ file: z.string(), rows: z.number().int(), bins: z.string().optional() }).optional(),
+  card: z.string().optional(),
+  /** path -> `sha256:<hex>` of every file but model.json and the signature. */
+  files: z.record(z.string(), z.string()),
+});
+
+export type Manifest = z.output<typeof manifestSchema>;
+
+/** One frozen distribution. Numeric: `counts[i]` is the number of values v with `edges[i] <= v < edges[i+1]` (the first and last bin are open to infinity); `quantiles` are the 0, 1/n .. n/n order statistics. */
+const numericProfile = z.strictObject({
+  kind: z.literal("numeric"),
+  rows: z.number().int(),
+  nulls: z.number().int(),
+  edges: z.array(z.number()),
+  counts: z.array(z.number()),
+  quantiles: z.array(z.number()),
+});
+const categoryProfile = z.strictObject({
+  kind: z.literal("category"),
+  rows: z.number().int(),
+  nulls: z.number().int(),
+  counts: z.record(z.string(), z.number()),
+});
+const profile = z.discriminatedUnion("kind", [numericProfile, categoryProfile]);
+
+/** `reference.json`: the training distribution of each feature and of the score; drift is judged against this only. */
+export const referenceSchema = z.strictObject({
+  rows: z.number().int(),
+  features: z.record(z.string(), profile),
+  score: profile,
+});
+
+export type Profile = z.output<typeof profile>;
+export type Reference = z.output<typeof referenceSchema>;
+
+/** One line of `golden.jsonl`: named features (null allowed) and the score they must give. */
+export const goldenSchema = z.strictObject({
+  features: z.record(z.string(), z.union([z.number(), z.string(), z.boolean(), z.null()])),
+  score: z.number(),
+});
+export type GoldenRow = z.output<typeof goldenSchema>;
+
+/** What a `deploy` row of the control stream says: the digest now in a role, and the one it replaced. */
+export interface Deployment {
+  readonly model: string;
+  readonly role: "live" | "shadow";
+  readonly digest: string;
+  readonly version: string;
+  readonly previous: string | null;
+  readonly reason: "promote" | "rollback" | "rollforward";
+}
