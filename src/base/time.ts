@@ -52,15 +52,18 @@ export function parseInstant(text: string, assumeUtc = false): Micros | undefine
   const check = new Date(date);
   if (check.getUTCMonth() !== +month! - 1 || check.getUTCDate() !== +day! || +(hour ?? 0) > 23) return undefined;
   if (+(minute ?? 0) > 59 || +(second ?? 0) > 59) return undefined;
-  const micros = date * 1000 + Number(digits.slice(0, 6));
-  return micros - zoneOffset(zone ?? "Z");
+  const offset = zoneOffset(zone ?? "Z");
+  return offset === undefined ? undefined : date * 1000 + Number(digits.slice(0, 6)) - offset;
 }
 
-function zoneOffset(zone: string): Micros {
+/** Undefined where no place on Earth could have it: beyond 18 hours. */
+function zoneOffset(zone: string): Micros | undefined {
   if (zone === "Z" || zone === "z") return 0;
   const sign = zone[0] === "-" ? -1 : 1;
   const digits = zone.slice(1).replace(":", "");
-  return sign * (Number(digits.slice(0, 2)) * MICROS_PER_HOUR + Number(digits.slice(2)) * MICROS_PER_MINUTE);
+  const [hours, minutes] = [Number(digits.slice(0, 2)), Number(digits.slice(2))];
+  if (hours > 18 || minutes > 59) return undefined;
+  return sign * (hours * MICROS_PER_HOUR + minutes * MICROS_PER_MINUTE);
 }
 
 /** `2013-01-01T10:00:00Z`, with as many fraction digits as are needed (none, 3 or 6). */

@@ -6,17 +6,20 @@ import { parseDuration } from "../base/time.ts";
  * Paths are relative to the file; durations are read into microseconds.
  */
 const name = z.string().regex(/^[a-z][a-z0-9_]*$/, "must be lower case letters, digits and _, starting with a letter");
-const sql = z.union([z.string(), z.number(), z.boolean()]).transform(String).describe("a SQL scalar expression");
-const path = z.string().min(1).describe("a path, relative to this file");
+const sql = z
+  .union([z.string(), z.number(), z.boolean()])
+  .transform(String)
+  .meta({ sql: true, description: "a SQL scalar expression" });
+const path = z.string().min(1).meta({ path: true, description: "a path, relative to this file" });
 const duration = z
   .string()
   .transform((text, context) => {
     const micros = parseDuration(text);
-    if (micros === undefined)
-      context.addIssue({ code: "custom", message: `"${text}" is not a duration like 90s, 3h or 7d` });
+    // Messages never hold the value: the loader adds it, unless it came out of the environment.
+    if (micros === undefined) context.addIssue({ code: "custom", message: "is not a duration like 90s, 3h or 7d" });
     return micros ?? 0;
   })
-  .describe("a duration: 90s, 15m, 3h, 7d");
+  .meta({ duration: true, description: "a duration: 90s, 15m, 3h, 7d" });
 
 const keys = z
   .strictObject({
@@ -46,7 +49,7 @@ const csv = z
   .describe("how CSV is read");
 
 const fileSource = z.strictObject({
-  connector: z.literal("file"),
+  connector: z.literal("file").describe("the code that reads this kind of input"),
   path: path.describe("a file; csv, jsonl or parquet by its name, optionally .gz or .zst"),
   format: z.enum(["csv", "jsonl", "parquet"]).optional().describe("the format, where the name does not say"),
   csv: csv.optional(),
@@ -58,13 +61,13 @@ const fileSource = z.strictObject({
 });
 
 const pushSource = z.strictObject({
-  connector: z.literal("http_push"),
+  connector: z.literal("http_push").describe("the code that reads this kind of input"),
   dataset: name.optional().describe("the one dataset every row goes to"),
   routes: z.record(name, route).optional().describe("dataset -> which rows it takes"),
   max_rows: z.number().int().min(1).max(100_000).default(10_000).describe("most rows in one request"),
-  lateness: duration.default(0).describe("how far behind the newest event time a row may still arrive in time"),
+  lateness: duration.prefault("0s").describe("how far behind the newest event time a row may still arrive in time"),
   idle_after: duration
-    .default(60_000_000)
+    .prefault("60s")
     .describe("after this long without a row the source no longer holds the watermark back"),
 });
 
@@ -89,12 +92,14 @@ const dataset = z
   })
   .describe("curated records under a contract");
 
+const by = z
+  .union([z.array(z.string()), z.record(z.string(), z.string())])
+  .describe("[same name, ...] or { spine column: their column }");
+
 const join = z
   .strictObject({
     from: name.describe("the dataset joined"),
-    by: z
-      .union([z.array(z.string()), z.record(z.string(), z.string())])
-      .describe("[same name, ...] or { spine column: their column }"),
+    by,
     max_age: duration.optional().describe("oldest event time used: T - max_age, inclusive; default unbounded"),
   })
   .describe("the latest row at T for a key");
@@ -102,9 +107,7 @@ const join = z
 const window = z
   .strictObject({
     from: name.describe("the dataset aggregated"),
-    by: z
-      .union([z.array(z.string()), z.record(z.string(), z.string())])
-      .describe("[same name, ...] or { spine column: their column }"),
+    by,
     window: duration.describe("the length w of (T - w, T]"),
     where: sql.optional().describe("only rows for which this is true are aggregated"),
     exclude_current: z.boolean().default(false).describe("leave out rows with the spine row's own entity key"),
@@ -117,8 +120,8 @@ const label = z
   .record(
     name,
     z.strictObject({
-      from: name,
-      by: z.union([z.array(z.string()), z.record(z.string(), z.string())]),
+      from: name.describe("the dataset that the outcome is in"),
+      by,
       value: sql.describe("the outcome, over the columns of `from`"),
     }),
   )
@@ -129,8 +132,8 @@ const view = z
   .strictObject({
     spine: name.describe("the dataset whose rows are fused"),
     as_of: sql.optional().describe("T: the instant of prediction in history; default the event time"),
-    joins: z.record(name, join).default({}),
-    windows: z.record(name, window).default({}),
+    joins: z.record(name, join).default({}).describe("alias -> the latest row at T for a key"),
+    windows: z.record(name, window).default({}).describe("alias -> aggregates over the rows of a key before T"),
     features: z.record(name, sql).describe("ordered: name -> SQL over spine columns and alias.column"),
     label: label.optional(),
     max_wait: duration.optional().describe("fuse after this long even if a dataset's watermark has not passed T"),
@@ -147,20 +150,26 @@ const model = z
   .strictObject({
     artifact: path.describe("the model package: a directory with model.json"),
     view: name.optional().describe("the view it reads, where it is not the one in its manifest"),
-    guardrails: z.record(name, guardrail).default({}),
+    guardrails: z.record(name, guardrail).default({}).describe("conditions on the features and the score"),
   })
   .describe("a model by name; which package is live is decided by promotion");
 
-const severity = z.enum(["warn", "block"]).default("warn");
+const severity = z.enum(["warn", "block"]).default("warn").describe("`block` keeps a failing batch out");
 const check = z
   .looseObject({ severity: severity.optional() })
+  .refine((value) => Object.keys(value).filter((key) => key !== "severity").length === 1, {
+    message: "must have exactly one expectation (expect_... or sql) beside severity",
+  })
   .describe("{ expect_...: { arguments }, severity: warn|block } or { sql: <boolean expression>, severity }");
 
 const drift = z
   .strictObject({
-    every: duration.default(86_400_000_000),
+    every: duration.prefault("1d").describe("how often it is judged"),
     min_rows: z.number().int().min(1).default(500).describe("below this many rows the answer is `inconclusive`"),
-    metrics: z.array(z.enum(["psi", "ks"])).default(["psi", "ks"]),
+    metrics: z
+      .array(z.enum(["psi", "ks"]))
+      .default(["psi", "ks"])
+      .describe("population stability index, Kolmogorov-Smirnov"),
     psi: z.number().positive().default(0.2).describe("PSI at and above this is drift"),
     p_value: z.number().positive().max(1).default(0.001).describe("a KS p-value below this is drift, if the effect is"),
     effect: z.number().positive().default(0.1).describe("smallest KS statistic that counts as drift"),
@@ -178,9 +187,9 @@ const schedule = z
 const alert = z
   .strictObject({
     when: sql.describe("SQL over metrics and verdicts"),
-    for: duration.default(0).describe("how long it must hold"),
-    severity: z.enum(["info", "warn", "critical"]).default("warn"),
-    to: name.optional(),
+    for: duration.prefault("0s").describe("how long it must hold"),
+    severity: z.enum(["info", "warn", "critical"]).default("warn").describe("how much it matters"),
+    to: name.optional().describe("a target under notify"),
   })
   .describe("a condition that is told to someone");
 
@@ -190,7 +199,7 @@ export const configSchema = z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
       .describe("the name of this edge host"),
-    environment: z.enum(["dev", "preprod", "prod"]).default("dev"),
+    environment: z.enum(["dev", "preprod", "prod"]).default("dev").describe("what this site is for"),
     data: path.default("data.mlpe").describe("the data directory; `--data` overrides it"),
     keys,
     listen: z
@@ -199,25 +208,40 @@ export const configSchema = z
         port: z.number().int().min(0).max(65535).default(8080).describe("0 picks a free port"),
         max_body: z.number().int().min(1024).default(67_108_864).describe("largest request body in bytes"),
       })
-      .prefault({}),
-    sources: z.record(name, source).default({}),
-    datasets: z.record(name, dataset).default({}),
-    views: z.record(name, view).default({}),
-    models: z.record(name, model).default({}),
+      .prefault({})
+      .describe("where the server answers"),
+    sources: z.record(name, source).default({}).describe("the configured inputs"),
+    datasets: z.record(name, dataset).default({}).describe("the curated datasets"),
+    views: z.record(name, view).default({}).describe("the feature views"),
+    models: z.record(name, model).default({}).describe("the models that score"),
     trust: z.array(path).default([]).describe("public keys (PEM, Ed25519) whose signatures on model packages count"),
     checks: z.record(name, z.array(check)).default({}).describe("dataset -> expectations on its batches"),
-    drift: z.record(name, drift).default({}),
-    schedules: z.record(name, schedule).default({}),
-    alerts: z.record(name, alert).default({}),
-    notify: z.record(name, z.strictObject({ webhook: z.string().describe("a URL; empty is off") })).default({}),
+    drift: z.record(name, drift).default({}).describe("model -> how its drift is judged"),
+    schedules: z.record(name, schedule).default({}).describe("work at fixed times"),
+    alerts: z.record(name, alert).default({}).describe("conditions that are told to someone"),
+    notify: z
+      .record(name, z.strictObject({ webhook: z.string().describe("a URL; empty is off") }))
+      .default({})
+      .describe("who alerts go to"),
     lineage: z
       .strictObject({
         namespace: z.string().optional().describe("OpenLineage job namespace; default the site"),
         openlineage: z.string().default("").describe("base URL that lineage events are posted to; empty is off"),
       })
-      .prefault({}),
+      .prefault({})
+      .describe("OpenLineage events"),
   })
   .describe("mlpe.yaml");
+
+/** The keys that hold paths (`*` is any name): `~/` is expanded there, and they are made absolute from the file's folder. */
+export const PATH_KEYS: readonly string[] = [
+  "data",
+  "keys.path",
+  "sources.*.path",
+  "datasets.*.contract",
+  "models.*.artifact",
+  "trust.*",
+];
 
 export type Config = z.output<typeof configSchema>;
 export type SourceConfig = Config["sources"][string];

@@ -25,45 +25,58 @@ const TEXT: ReadonlySet<FieldType> = new Set(["string", "enum"]);
 
 /** The rows as a batch. A missing or undefined field is null; nullability is the caller's to have checked. */
 export function batchOf(contract: Contract, rows: readonly Row[]): Batch {
-  return { contract, length: rows.length, columns: contract.fields.map((field) => columnOf(field, rows)) };
+  const columns = contract.fields.map((field) => columnOf(field, rows.length, (i) => rows[i]![field.name]));
+  return { contract, length: rows.length, columns };
 }
 
-function columnOf(field: Field, rows: readonly Row[]): Column {
-  if (TEXT.has(field.type)) return textColumn(field, rows);
+/** The same of rows that are lists of values in the contract's order. */
+export function batchOfValues(contract: Contract, rows: readonly (readonly Value[])[]): Batch {
+  const columns = contract.fields.map((field, f) => columnOf(field, rows.length, (i) => rows[i]![f]));
+  return { contract, length: rows.length, columns };
+}
+
+type Get = (row: number) => Value | undefined;
+
+function columnOf(field: Field, length: number, get: Get): Column {
+  if (TEXT.has(field.type)) return textColumn(length, get);
   if (field.type === "bytes") {
-    return { kind: "bytes", values: rows.map((row) => (row[field.name] ?? null) as Uint8Array | null) };
+    return { kind: "bytes", values: Array.from({ length }, (_, i) => (get(i) ?? null) as Uint8Array | null) };
   }
-  if (field.type === "long" && rows.some((row) => typeof row[field.name] === "bigint"))
-    return bigintColumn(field, rows);
-  const values = WHOLE.has(field.type) ? new Int32Array(rows.length) : new Float64Array(rows.length);
+  if (field.type === "long" && holdsBigint(length, get)) return bigintColumn(length, get);
+  const values = WHOLE.has(field.type) ? new Int32Array(length) : new Float64Array(length);
   let valid: Uint8Array | undefined;
-  for (let i = 0; i < rows.length; i++) {
-    const value = rows[i]![field.name];
+  for (let i = 0; i < length; i++) {
+    const value = get(i);
     if (value === null || value === undefined) {
-      valid ??= new Uint8Array(rows.length).fill(1);
+      valid ??= new Uint8Array(length).fill(1);
       valid[i] = 0;
     } else values[i] = value as number; // booleans become 0 and 1
   }
   return valid ? { kind: "number", values, valid } : { kind: "number", values };
 }
 
-function bigintColumn(field: Field, rows: readonly Row[]): Column {
-  const values = new BigInt64Array(rows.length);
-  const valid = new Uint8Array(rows.length).fill(1);
-  for (let i = 0; i < rows.length; i++) {
-    const value = rows[i]![field.name];
+function holdsBigint(length: number, get: Get): boolean {
+  for (let i = 0; i < length; i++) if (typeof get(i) === "bigint") return true;
+  return false;
+}
+
+function bigintColumn(length: number, get: Get): Column {
+  const values = new BigInt64Array(length);
+  const valid = new Uint8Array(length).fill(1);
+  for (let i = 0; i < length; i++) {
+    const value = get(i);
     if (value === null || value === undefined) valid[i] = 0;
     else values[i] = BigInt(value as bigint | number);
   }
   return { kind: "bigint", values, valid };
 }
 
-function textColumn(field: Field, rows: readonly Row[]): Column {
-  const codes = new Int32Array(rows.length);
+function textColumn(length: number, get: Get): Column {
+  const codes = new Int32Array(length);
   const dictionary: string[] = [];
   const known = new Map<string, number>();
-  for (let i = 0; i < rows.length; i++) {
-    const value = rows[i]![field.name];
+  for (let i = 0; i < length; i++) {
+    const value = get(i);
     if (value === null || value === undefined) {
       codes[i] = -1;
       continue;

@@ -21,6 +21,16 @@ export const contractErrors = errorTable("contract", {
     meaning: "A property of the contract (entity, eventTime, recordId, ...) is missing or wrong.",
     fix: "Correct the property; the README lists them all.",
   },
+  bad_parquet: {
+    kind: "invalid",
+    meaning: "The bytes are not a Parquet file, or a damaged one.",
+    fix: "Write the file again; if it came over a network, compare its length.",
+  },
+  parquet_unsupported: {
+    kind: "unsupported",
+    meaning: "The Parquet file uses a compression, encryption or size that is not read.",
+    fix: "Write it with zstd, snappy or gzip, unencrypted, in row groups of at most 512 MiB.",
+  },
   structure_mismatch: {
     kind: "invalid",
     meaning: "The columns of a typed input (Parquet) do not fit the contract.",

@@ -1,43 +1,58 @@
 import { z } from "zod";
 
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "must be sha256: and 64 hex digits");
+const datatype = z.enum([
+  ...["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"],
+  ...["FP16", "FP32", "FP64", "BYTES"],
+] as const);
+/** -1 is the free dimension: one row of the tensor a row of features. */
+const shape = z.array(z.number().int().min(-1)).max(8);
+
 /** `model.json`: what a model package says of itself. The order of `features` in an input is the tensor's order. */
 const feature = z.strictObject({
-  name: z.string(),
-  /** What null becomes: an error, NaN, or a value. */
+  name: z.string().min(1),
+  /** What null becomes: an error, NaN, or a value. Default NaN for FP32 and FP64, else an error. */
   null: z
     .union([z.literal("reject"), z.literal("nan"), z.strictObject({ value: z.union([z.number(), z.string()]) })])
     .optional(),
+  /** The known values of a text feature. */
   categories: z.array(z.string()).optional(),
+  /** What happens to a value outside `categories`; default `pass`: the graph decides. */
   unknown: z.union([z.literal("pass"), z.literal("reject")]).optional(),
 });
 
 const input = z.strictObject({
   name: z.string(),
   datatype: z.enum(["FP32", "FP64", "INT64", "INT32", "BOOL", "BYTES"]),
-  shape: z.array(z.number().int()),
-  features: z.array(feature),
+  /** `[-1, n]` for n features, or `[-1]` for one. */
+  shape,
+  /** In the order of the tensor's columns. */
+  features: z.array(feature).min(1),
 });
 
-const output = z.strictObject({ name: z.string(), datatype: z.string(), shape: z.array(z.number().int()) });
+const output = z.strictObject({ name: z.string().min(1), datatype, shape });
 
 export const manifestSchema = z.strictObject({
   manifest: z.literal("mlpe.model/v1"),
   name: z.string().regex(/^[a-z][a-z0-9_]*$/),
-  version: z.string(),
+  version: z.string().min(1).max(64),
   model: z.strictObject({
-    file: z.string(),
-    sha256: z.string(),
+    file: z.string().min(1),
+    /** 64 hex digits, with or without `sha256:` before them. */
+    sha256: z.string().regex(/^(?:sha256:)?[0-9a-f]{64}$/, "must be 64 hex digits"),
     format: z.literal("onnx"),
     opset: z.number().int(),
     made_with: z.record(z.string(), z.string()).optional(),
   }),
-  view: z.strictObject({ name: z.string(), digest: z.string() }),
+  /** The view it was trained on, and the digest of that view's canonical form and contracts. */
+  view: z.strictObject({ name: z.string().min(1), digest }),
   inputs: z.array(input).min(1),
   outputs: z.array(output).min(1),
   score: z.strictObject({
     name: z.string(),
     output: z.string(),
-    column: z.number().int().optional(),
+    /** Which column of the output is the score; may be left out where it has only one. */
+    column: z.number().int().min(0).optional(),
     type: z.enum(["probability", "number"]),
     threshold: z.number().optional(),
     classes: z.array(z.string()).optional(),
@@ -54,15 +69,16 @@ export const manifestSchema = z.strictObject({
     .strictObject({
       file: z.string(),
       rows: z.number().int(),
-      atol: z.number(),
-      rtol: z.number(),
+      /** A score s matches g where |s - g| <= atol + rtol * |g|. */
+      atol: z.number().min(0),
+      rtol: z.number().min(0),
       note: z.string().optional(),
     })
     .optional(),
   reference: z.strictObject({ file: z.string(), rows: z.number().int(), bins: z.string().optional() }).optional(),
   card: z.string().optional(),
   /** path -> `sha256:<hex>` of every file but model.json and the signature. */
-  files: z.record(z.string(), z.string()),
+  files: z.record(z.string(), digest),
 });
 
 export type Manifest = z.output<typeof manifestSchema>;

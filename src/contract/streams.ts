@@ -106,6 +106,7 @@ export const lineageContract = streamContract({
 export const artifactContract = streamContract({
   name: "artifact",
   fields: { digest: "string", path: "string", part: "int", parts: "int", bytes: "bytes" },
+  entity: ["digest"],
   recordId: ["digest", "path", "part"],
 });
 
@@ -124,6 +125,8 @@ export const RESERVED_FEATURE_NAMES: ReadonlySet<string> = new Set([
   "flags",
   "blocked",
   "request_id",
+  "request_digest",
+  "engine",
   "label",
 ]);
 export const RESERVED_FEATURE_PREFIXES = ["key_", "time_"] as const;
@@ -197,6 +200,10 @@ export function scoresContract(model: string, shape: ViewShape): Contract {
       flags: "string",
       blocked: "boolean",
       request_id: "string?",
+      /** SHA-256 of the request's body, so that an id used again for another body is told apart. */
+      request_digest: "string?",
+      /** JSON: what else decides the bits: engine version, processor features, threads, rows a run. */
+      engine: "string?",
     },
     eventTime: "as_of",
     recordId: ["score_id"],

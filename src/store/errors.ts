@@ -8,4 +8,45 @@ export const storeErrors = errorTable("store", {
     retryable: true,
   },
   closed: { kind: "unavailable", meaning: "The store is closed.", fix: "Start MLPE again on this data directory." },
+  locked: {
+    kind: "unavailable",
+    meaning: "Another process has this data directory open for writing.",
+    fix: "Stop that process, or use another data directory; commands that only read may run beside it.",
+  },
+  read_only: {
+    kind: "refused",
+    meaning: "The store was opened for reading only.",
+    fix: "Open it for writing, with no other writer running.",
+  },
+  not_a_store: {
+    kind: "missing",
+    meaning: "The directory holds no MLPE store.",
+    fix: "Name the data directory of a project that has run before, or run `mlpe run` to make one.",
+  },
+  newer_format: {
+    kind: "unsupported",
+    meaning: "The store was written by a later version of MLPE, or its migrations were altered.",
+    fix: "Use the version of MLPE that wrote it, or a later one.",
+  },
+  damaged: {
+    kind: "damaged",
+    meaning: "Stored bytes are not what was written.",
+    fix: "Restore the data directory from a backup; `mlpe audit verify` lists everything that is damaged.",
+  },
+  failed_write: {
+    kind: "unavailable",
+    meaning: "The operating system refused a write to the data directory.",
+    fix: "Free space on the disk and check that the directory is writable; nothing of the commit was written.",
+    retryable: true,
+  },
+  too_large: {
+    kind: "too_large",
+    meaning: "One commit is larger than the log takes.",
+    fix: "Commit fewer rows at once.",
+  },
+  old_engine: {
+    kind: "unsupported",
+    meaning: "The SQLite inside this program is too old to be trusted with the log.",
+    fix: "Use a build of MLPE with SQLite 3.51.3 or later.",
+  },
 });

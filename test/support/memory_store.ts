@@ -1,7 +1,9 @@
+import { toHex } from "../../src/base/bytes.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import type { Row, Value } from "../../src/base/row.ts";
 import type { Micros } from "../../src/base/time.ts";
-import { rowAt, takeRows } from "../../src/contract/batch.ts";
+import { batchOf, rowAt, rowsOf, takeRows } from "../../src/contract/batch.ts";
+import type { Contract } from "../../src/contract/contract.ts";
 import { storeErrors } from "../../src/store/errors.ts";
 import type {
   AsOfOptions,
@@ -22,7 +24,10 @@ export class MemoryStore implements Store {
   readonly #cursors = new Map<string, string>();
   readonly #readers = new Map<string, number>();
   readonly #counts = new Map<string, number>();
-  #waiters: (() => void)[] = [];
+  /** First and last commit of each stream. */
+  readonly #commits = new Map<string, readonly [number, number]>();
+  #waiters: (() => boolean)[] = [];
+  #closed = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -49,6 +54,9 @@ export class MemoryStore implements Store {
       const first = this.#counts.get(stream) ?? 0;
       firstSequence[stream] ??= first;
       this.#counts.set(stream, first + batch.length);
+      const [from] = this.#commits.get(stream) ?? [commitNo];
+      this.#commits.set(stream, [from, commitNo]);
+      if (batch.length === 0) continue;
       this.#rows.push({
         stream,
         batch,
@@ -60,7 +68,7 @@ export class MemoryStore implements Store {
     }
     for (const [name, cursor] of Object.entries(request.cursors ?? {})) this.#cursors.set(name, cursor);
     for (const [name, position] of Object.entries(request.readers ?? {})) this.#readers.set(name, position);
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#wake();
     return { commitNo, knownTime, firstSequence };
   }
 
@@ -74,22 +82,23 @@ export class MemoryStore implements Store {
     let upTo = after;
     for (let count = 0; upTo < this.#head().commitNo && count < maxRows; ) {
       upTo++;
-      for (const stored of this.#rows) {
-        if (stored.commitNos[0] !== upTo || !streams.includes(stored.stream)) continue;
-        rows.push(stored);
-        count += stored.batch.length;
-      }
+      const found = this.#rows.filter((stored) => stored.commitNos[0] === upTo && streams.includes(stored.stream));
+      found.sort((a, b) => (a.stream < b.stream ? -1 : a.stream > b.stream ? 1 : a.sequences[0]! - b.sequences[0]!));
+      rows.push(...found);
+      count += found.reduce((sum, stored) => sum + stored.batch.length, 0);
     }
     return { rows, upTo, head: this.#head() };
   }
 
   async waitBeyond(after: number, timeoutMs: number): Promise<void> {
-    if (this.#head().commitNo > after) return;
+    if (this.#closed || this.#head().commitNo > after) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, timeoutMs);
       this.#waiters.push(() => {
+        if (!this.#closed && this.#head().commitNo <= after) return false;
         clearTimeout(timer);
         resolve();
+        return true;
       });
     });
   }
@@ -100,7 +109,7 @@ export class MemoryStore implements Store {
       if (stored.stream !== stream || stored.commitNos[0]! > upTo) continue;
       const kept: number[] = [];
       for (let i = 0; i < stored.batch.length; i++) if (matches(stored, i, options)) kept.push(i);
-      if (kept.length > 0) yield pick(stored, kept);
+      if (kept.length > 0) yield onlyColumns(pick(stored, kept), options.columns);
     }
   }
 
@@ -112,20 +121,21 @@ export class MemoryStore implements Store {
       for (let i = 0; i < stored.batch.length; i++) {
         const row = rowAt(stored.batch, i);
         const sequence = stored.sequences[i]!;
-        const id = recordKey(contract.recordId, row, sequence);
+        const id = versionKey(contract, row, sequence);
         latest.set(id, { row, dead: stored.tombstones[i] === 1, sequence });
       }
     }
     if (!contract) return probes.map(() => null);
     const { entity, eventTime, availableTime, order, recordId } = contract;
-    const live = [...latest.entries()].filter(([, version]) => !version.dead).map(([id, { row }]) => ({ id, row }));
+    const live = [...latest.values()].filter(({ dead }) => !dead);
     return probes.map((probe) => {
       if (probe.entity.some((value) => value === null)) return null;
       const candidates = live.filter(({ row }) => {
         if (entity.some((name, i) => row[name] !== probe.entity[i])) return false;
         if (eventTime === undefined) return true;
+        if (row[eventTime] === null) return false;
         const time = row[eventTime] as number;
-        const available = availableTime === undefined ? time : (row[availableTime] as number);
+        const available = ((availableTime === undefined ? null : row[availableTime]) ?? time) as number;
         return (
           time <= probe.at && available <= probe.at && time >= probe.at - (options.maxAge ?? Number.POSITIVE_INFINITY)
         );
@@ -135,33 +145,44 @@ export class MemoryStore implements Store {
         if (byTime !== 0) return byTime;
         const byOrder = order === undefined ? 0 : compareValues(a.row[order]!, b.row[order]!);
         if (byOrder !== 0) return byOrder;
-        if (Array.isArray(recordId)) {
-          for (const name of recordId as readonly string[]) {
-            const compared = compareValues(a.row[name]!, b.row[name]!);
-            if (compared !== 0) return compared;
-          }
+        const named = recordId === "content" ? Object.keys(a.row) : recordId === "position" ? [] : recordId;
+        for (const name of named) {
+          const compared = compareValues(a.row[name]!, b.row[name]!);
+          if (compared !== 0) return compared;
         }
-        return a.id < b.id ? -1 : 1;
+        return a.sequence - b.sequence;
       });
-      return candidates.at(-1)?.row ?? null;
+      const winner = candidates.at(-1)?.row;
+      if (!winner) return null;
+      const wanted = (name: string) => options.columns?.includes(name) ?? true;
+      return Object.fromEntries(Object.entries(winner).map(([name, value]) => [name, wanted(name) ? value : null]));
     });
   }
 
   streams = async () =>
     [...this.#counts].map(([stream, rows]) => {
-      const commits = this.#rows.filter((stored) => stored.stream === stream).map((stored) => stored.commitNos[0]!);
-      return { stream, rows, firstCommit: Math.min(...commits), lastCommit: Math.max(...commits), bytes: 0 };
+      const [firstCommit, lastCommit] = this.#commits.get(stream)!;
+      return { stream, rows, firstCommit, lastCommit, bytes: 0 };
     });
 
+  #wake(): void {
+    this.#waiters = this.#waiters.filter((wake) => !wake());
+  }
+
   async close(): Promise<void> {
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#closed = true;
+    this.#wake();
   }
 }
 
-function recordKey(recordId: readonly string[] | "content" | "position", row: Row, sequence: number): string {
+/** Versions of one record: the same record id, entity and event time (a correction that moves a record withdraws it). */
+function versionKey({ recordId, entity, eventTime }: Contract, row: Row, sequence: number): string {
   if (recordId === "position") return String(sequence);
-  const values = recordId === "content" ? Object.values(row) : recordId.map((name) => row[name]);
-  return JSON.stringify(values, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+  const id = recordId === "content" ? Object.keys(row) : recordId;
+  const names = [...id, ...entity, ...(eventTime === undefined ? [] : [eventTime])];
+  const plain = (value: Value) =>
+    typeof value === "bigint" ? `${value}n` : value instanceof Uint8Array ? toHex(value) : value;
+  return JSON.stringify(names.map((name) => plain(row[name]!)));
 }
 
 function compareValues(a: Value, b: Value): number {
@@ -174,10 +195,20 @@ function compareValues(a: Value, b: Value): number {
 function matches(stored: StoredRows, index: number, options: ScanOptions): boolean {
   const row = rowAt(stored.batch, index);
   const { eventTime, entity } = stored.batch.contract;
-  if (options.entity && entity.some((name, i) => row[name] !== options.entity![i])) return false;
-  if (eventTime === undefined) return true;
+  if (options.entity && entity.some((name, i) => row[name] === null || row[name] !== options.entity![i])) return false;
+  if (eventTime === undefined || (options.from === undefined && options.to === undefined)) return true;
+  if (row[eventTime] === null) return false;
   const time = row[eventTime] as number;
   return time >= (options.from ?? Number.NEGATIVE_INFINITY) && time <= (options.to ?? Number.POSITIVE_INFINITY);
+}
+
+function onlyColumns(stored: StoredRows, columns: readonly string[] | undefined): StoredRows {
+  if (columns === undefined) return stored;
+  const { contract } = stored.batch;
+  const rows = rowsOf(stored.batch).map((row) =>
+    Object.fromEntries(Object.entries(row).filter(([name]) => columns.includes(name))),
+  );
+  return { ...stored, batch: batchOf(contract, rows) };
 }
 
 function pick(stored: StoredRows, kept: readonly number[]): StoredRows {

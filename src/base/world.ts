@@ -1,0 +1,41 @@
+import type { Clock } from "./clock.ts";
+import type { Random } from "./random.ts";
+
+/** Everything outside the process that commands may touch. `main.ts` wires the real one; tests may narrow it. */
+export interface World {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Absolute; relative paths on the command line start here. */
+  readonly workingDirectory: string;
+  /** Whether a person watches: progress and colour only then. */
+  readonly terminal: boolean;
+  /** A line on standard output. */
+  print(text: string): void;
+  /** A line on standard error. */
+  warn(text: string): void;
+  /** Rewrites one status line on a terminal; silent elsewhere. */
+  progress(text: string): void;
+  readonly files: Files;
+  /** Runs this same program again as a new process and waits for it. */
+  again(args: readonly string[], timeoutMs?: number): Promise<{ code: number; output: string; errors: string }>;
+  /** Resolves when the process is asked to stop (SIGINT, SIGTERM). */
+  stopRequested(): Promise<void>;
+  /** Bytes of memory the process holds now. */
+  residentBytes(): number;
+  /** Where the threads' entry files are. */
+  readonly workers: { readonly log: string; readonly pipeline: string };
+}
+
+export interface Files {
+  read(path: string): Promise<Uint8Array>;
+  /** Writes whole: to a temporary neighbour, synced, then renamed. */
+  write(path: string, bytes: Uint8Array | string, mode?: number): Promise<void>;
+  exists(path: string): Promise<boolean>;
+  /** Plain files below a directory, as relative paths with `/`, sorted. */
+  list(directory: string): Promise<readonly string[]>;
+  makeDirectory(path: string): Promise<void>;
+  removeDirectory(path: string): Promise<void>;
+  /** Bytes of all files below. */
+  size(directory: string): Promise<number>;
+}

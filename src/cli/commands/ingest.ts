@@ -1,0 +1,31 @@
+import { withEngine } from "../../runtime/engine.ts";
+import { runUntilIdle } from "../../runtime/loop.ts";
+import { pipelineOf } from "../../runtime/steps.ts";
+import { type Command, PROJECT_FLAGS } from "../command.ts";
+import { grouped, locationOf, progressLine, table } from "../project.ts";
+
+export const ingest: Command = {
+  name: "ingest",
+  summary: "read every source to its end, fuse what arrived, join labels, and stop",
+  flags: PROJECT_FLAGS,
+  run: (world, input) =>
+    withEngine(world, locationOf(input), "write", async (engine) => {
+      const startedAt = world.clock.now();
+      const pipeline = pipelineOf(engine);
+      const show = progressLine(world);
+      let commits = 0;
+      try {
+        await runUntilIdle(pipeline.steps, new Set(), (step) => show(`${step.name}: ${++commits} turns`));
+      } finally {
+        await pipeline.close();
+      }
+      const infos = await engine.store.streams();
+      const json = {
+        seconds: (world.clock.now() - startedAt) / 1_000_000,
+        rows: Object.fromEntries(infos.map(({ stream, rows }) => [stream, rows])),
+        data_dir: engine.project.dataDirectory,
+      };
+      const lines = infos.map(({ stream, rows }) => [stream, grouped(rows)]);
+      return { json, text: `${table(["stream", "rows"], lines)}\n${json.seconds.toFixed(1)} s, in ${json.data_dir}` };
+    }),
+};

@@ -1,0 +1,29 @@
+import type { World } from "../base/world.ts";
+import type { ProjectLocation } from "../runtime/project.ts";
+import type { Input } from "./command.ts";
+
+/** The project that PROJECT_FLAGS name. */
+export function locationOf(input: Input): ProjectLocation {
+  return { config: input.text("config") ?? "mlpe.yaml", data: input.text("data"), set: input.list("set") };
+}
+
+/** `12,345`, the same on every machine. */
+export const grouped = (count: number): string => String(Math.round(count)).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+
+/** Rows as aligned text columns, for people. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)));
+  const line = (cells: readonly string[]) => cells.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd();
+  return [line(header), ...rows.map(line)].join("\n");
+}
+
+/** A status line for long work, at most ten a second, and nothing where no terminal is. */
+export function progressLine(world: World): (text: string) => void {
+  let last = 0;
+  return (text) => {
+    const now = world.clock.now();
+    if (now - last < 100_000) return;
+    last = now;
+    world.progress(text);
+  };
+}

@@ -1,0 +1,75 @@
+import { open, stat } from "node:fs/promises";
+import { sha256Hex } from "../base/digest.ts";
+import { connectorErrors } from "./errors.ts";
+
+const HEAD_BYTES = 64 << 10;
+
+/** What tells a file from another of the same name: its size and its first 64 KiB, as stored. */
+export interface FileIdentity {
+  readonly size: number;
+  readonly head: string;
+}
+
+/** Throws `file_missing` where there is no readable file. */
+export async function identify(path: string, place: string): Promise<FileIdentity> {
+  try {
+    const found = await stat(path);
+    if (!found.isFile()) throw new Error("it is not a file");
+    const handle = await open(path, "r");
+    try {
+      const head = new Uint8Array(Math.min(HEAD_BYTES, found.size));
+      await handle.read(head, 0, head.length, 0);
+      return { size: found.size, head: sha256Hex(head).slice(0, 32) };
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    const code = (cause as { code?: string }).code;
+    const why =
+      code === "ENOENT" ? "it does not exist" : code === "EACCES" ? "access is denied" : (cause as Error).message;
+    throw connectorErrors.error("file_missing", `${path} can't be read: ${why}`, { place, cause });
+  }
+}
+
+/** Throws `file_changed` where the file is not the one it was. */
+export function requireSame(was: FileIdentity, is: FileIdentity, path: string, place: string): void {
+  if (was.size === is.size && was.head === is.head) return;
+  const what =
+    was.size === is.size
+      ? "other content"
+      : is.size > was.size
+        ? `grown from ${was.size} to ${is.size} bytes`
+        : `shrunk from ${was.size} to ${is.size} bytes`;
+  throw connectorErrors.error("file_changed", `${path} is not the file that was being read: ${what}`, { place });
+}
+
+/** Where reading goes on. `at` counts bytes of the unpacked text, or rows of a Parquet file. */
+export interface FileCursor extends FileIdentity {
+  readonly at: number;
+  /** The line that `at` stands on, from 1. */
+  readonly line: number;
+  /** Digest of the CSV header; "" where there is none. */
+  readonly header: string;
+  readonly done: boolean;
+}
+
+/** Undefined for "", the beginning. Throws `bad_cursor` on anything that is no cursor of a file. */
+export function parseFileCursor(text: string, place: string): FileCursor | undefined {
+  if (text === "") return undefined;
+  let cursor: Partial<FileCursor> | null = null;
+  try {
+    cursor = JSON.parse(text) as Partial<FileCursor> | null;
+  } catch {
+    // told below
+  }
+  const whole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (!cursor || !whole(cursor.at) || !whole(cursor.line) || !whole(cursor.size) || typeof cursor.head !== "string") {
+    throw connectorErrors.error("bad_cursor", "the stored position is no position in a file", { place });
+  }
+  return cursor as FileCursor;
+}
+
+/** Throws `bad_cursor`: the stored position is beyond the end. */
+export function beyondEnd(path: string, at: number, unit: string, place: string): never {
+  throw connectorErrors.error("bad_cursor", `${path} ends before ${unit} ${at}, where reading was to go on`, { place });
+}

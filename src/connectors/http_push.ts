@@ -1,0 +1,221 @@
+import { sha256Hex } from "../base/digest.ts";
+import type { MlpeError } from "../base/errors.ts";
+import type { PushSourceConfig } from "../config/schema.ts";
+import { parseExactJson } from "../contract/json.ts";
+import type { Committed, Connector, Next, PageFormat } from "../contract/page.ts";
+import type { ConnectorContext, ConnectorKind } from "./connector.ts";
+import { connectorErrors } from "./errors.ts";
+
+/** Requests that may wait for their commit; one more is answered `busy`. */
+export const QUEUED_REQUESTS_MAX = 64;
+/** Bytes of all waiting requests together. */
+export const QUEUED_BYTES_MAX = 64 << 20;
+/** Bytes of one request: it becomes one page, one commit. */
+export const PUSH_BYTES_MAX = 8 << 20;
+/** Idempotency keys remembered; the oldest is forgotten first. A forgotten key's rows still count as duplicates. */
+export const KEYS_KEPT = 100_000;
+
+/** What a sender is told, the same again for the same key. */
+export interface PushOutcome extends Committed {
+  /** True where the key was used before, so that nothing was done now. */
+  readonly repeated: boolean;
+}
+
+export interface PushRequest {
+  /** JSON: an array of objects, or one object a line. */
+  readonly body: Uint8Array;
+  /** `Idempotency-Key`: the same key and body are taken once. */
+  readonly key?: string;
+}
+
+/** The `http_push` connector, and the door that the server pushes through. */
+export interface PushConnector extends Connector {
+  /**
+   * Resolves once the rows are committed. Rejects with `bad_body`, `too_many_rows`, `bad_key`, `key_conflict`, `busy` or
+   * `closed`, or with the error that kept the rows from being committed.
+   */
+  push(request: PushRequest): Promise<PushOutcome>;
+}
+
+export const pushKind: ConnectorKind<PushSourceConfig> = {
+  connector: "http_push",
+  description: "rows pushed over HTTP as JSON, answered once they are committed",
+  create: (name, config, context) => pushConnector(`sources.${name}`, config, context),
+};
+
+export const isPushConnector = (connector: Connector): connector is PushConnector => "push" in connector;
+
+interface Waiting {
+  readonly body: Uint8Array;
+  readonly format: PageFormat;
+  readonly key: string | undefined;
+  readonly digest: string;
+  readonly promise: Promise<PushOutcome>;
+  resolve(outcome: PushOutcome): void;
+  reject(error: unknown): void;
+}
+
+/** Committed with the page: the number of the request, and what makes its key known after a restart. */
+interface PushCursor {
+  readonly count: number;
+  readonly key?: string;
+  readonly digest: string;
+}
+
+interface Remembered {
+  readonly digest: string;
+  readonly committed: Committed;
+}
+
+function pushConnector(place: string, config: PushSourceConfig, context: ConnectorContext): PushConnector {
+  const queue: Waiting[] = [];
+  const waitingByKey = new Map<string, Waiting>();
+  const done = new Map<string, Remembered>();
+  let queuedBytes = 0;
+  let handed: Waiting | undefined;
+  let count = 0;
+  let closed = false;
+  let wake = () => {};
+
+  const keep = (key: string, remembered: Remembered) => {
+    done.delete(key);
+    done.set(key, remembered);
+    if (done.size > KEYS_KEPT) done.delete(done.keys().next().value!);
+  };
+  const leave = (waiting: Waiting) => {
+    queuedBytes -= waiting.body.length;
+    if (waiting.key !== undefined) waitingByKey.delete(waiting.key);
+  };
+  const conflict = () =>
+    connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", { place });
+  /** The answer that is known already, or on its way. */
+  const answered = (key: string, digest: string): Promise<PushOutcome> | undefined => {
+    const before = done.get(key) ?? waitingByKey.get(key);
+    if (!before) return undefined;
+    if (before.digest !== digest) return Promise.reject(conflict());
+    if ("promise" in before) return before.promise;
+    return Promise.resolve({ ...before.committed, repeated: true });
+  };
+
+  return {
+    promises: { replayable: false, ordered: true, acknowledges: true, finite: false },
+    open: async (cursor) => {
+      closed = false;
+      count = cursor === "" ? 0 : parsePushCursor(cursor, place).count;
+      if (handed) queue.unshift(handed); // handed out, and neither acknowledged nor failed
+      handed = undefined;
+    },
+    next: async (): Promise<Next> => {
+      handed = queue.shift();
+      if (!handed) return { kind: "wait" };
+      const { body, format, key, digest } = handed;
+      const cursor: PushCursor = { count: count + 1, ...(key === undefined ? {} : { key }), digest };
+      return { kind: "page", payload: body, format, cursor: JSON.stringify(cursor), receivedAt: context.clock.now() };
+    },
+    ack: async (_cursor, committed) => {
+      count++;
+      const waiting = handed;
+      handed = undefined;
+      if (!waiting) return;
+      leave(waiting);
+      if (waiting.key !== undefined) keep(waiting.key, { digest: waiting.digest, committed });
+      waiting.resolve({ ...committed, repeated: false });
+    },
+    failed: (error) => {
+      const waiting = handed;
+      handed = undefined;
+      if (!waiting) return;
+      leave(waiting);
+      waiting.reject(error);
+    },
+    remember: (cursor, committed) => {
+      const { key, digest } = parsePushCursor(cursor, place);
+      if (key !== undefined) keep(key, { digest, committed });
+    },
+    ready: (timeoutMs) => {
+      if (queue.length > 0 || closed) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = setTimeout(resolve, timeoutMs);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    },
+    close: async () => {
+      closed = true;
+      const error = connectorErrors.error("closed", "the source was closed before the rows were committed", { place });
+      for (const waiting of queue.splice(0)) {
+        leave(waiting);
+        waiting.reject(error);
+      }
+      wake();
+    },
+    push: async ({ body, key }) => {
+      if (closed) throw connectorErrors.error("closed", "the source is closed", { place });
+      if (key !== undefined && !/^[\x21-\x7e]{1,200}$/.test(key)) {
+        throw connectorErrors.error("bad_key", "the idempotency key can't be used", { place });
+      }
+      const digest = sha256Hex(body);
+      const known = key === undefined ? undefined : answered(key, digest);
+      if (known) return known;
+      const format = checkBody(body, config.max_rows, place);
+      if (queue.length >= QUEUED_REQUESTS_MAX || queuedBytes + body.length > QUEUED_BYTES_MAX) throw busy(place);
+      const { promise, resolve, reject } = Promise.withResolvers<PushOutcome>();
+      const waiting: Waiting = { body, format, key, digest, promise, resolve, reject };
+      queue.push(waiting);
+      queuedBytes += body.length;
+      if (key !== undefined) waitingByKey.set(key, waiting);
+      wake();
+      return promise;
+    },
+  };
+}
+
+function busy(place: string): MlpeError {
+  return connectorErrors.error("busy", "as many pushed requests are waiting as may wait", { place });
+}
+
+function parsePushCursor(text: string, place: string): PushCursor {
+  try {
+    const cursor = JSON.parse(text) as PushCursor;
+    if (Number.isSafeInteger(cursor.count) && typeof cursor.digest === "string") return cursor;
+  } catch {
+    // told below
+  }
+  throw connectorErrors.error("bad_cursor", "the stored position is no position of pushed requests", { place });
+}
+
+/** The format of a body that can be taken as a page; what is wrong with single rows is found later. */
+function checkBody(body: Uint8Array, maxRows: number, place: string): PageFormat {
+  if (body.length > PUSH_BYTES_MAX) {
+    const message = `the body has ${body.length} bytes; one request may have ${PUSH_BYTES_MAX}`;
+    throw connectorErrors.error("too_many_rows", message, { place });
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch (cause) {
+    throw connectorErrors.error("bad_body", "the body is not UTF-8", { place, cause });
+  }
+  const start = text.trimStart();
+  const rows = start.startsWith("[") ? arrayLength(text, place) : start === "" ? 0 : lineCount(text);
+  if (rows > maxRows) {
+    const message = `the body has ${rows} rows; one request may have ${maxRows}`;
+    throw connectorErrors.error("too_many_rows", message, { place });
+  }
+  if (rows === 0) throw connectorErrors.error("bad_body", "the body has no rows", { place });
+  if (start.startsWith("[")) return { kind: "json" };
+  if (start.startsWith("{")) return { kind: "jsonl", line: 1 };
+  throw connectorErrors.error("bad_body", "the body begins with neither [ nor {", { place });
+}
+
+function arrayLength(text: string, place: string): number {
+  try {
+    return (parseExactJson(text) as unknown[]).length;
+  } catch (cause) {
+    throw connectorErrors.error("bad_body", `the body is not JSON: ${(cause as Error).message}`, { place, cause });
+  }
+}
+
+const lineCount = (text: string) => text.split("\n").filter((line) => line.trim() !== "").length;

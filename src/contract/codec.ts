@@ -1,0 +1,290 @@
+import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import type { Batch, Column } from "./batch.ts";
+import { packWhole, unpackWhole } from "./codec_whole.ts";
+import type { Contract, Field, FieldType } from "./contract.ts";
+
+/**
+ * The one encoding of columns: in commit records and in segment chunks. A column is a tag byte, a validity bitmap
+ * where there are nulls, and a body; whole numbers are packed to as few bytes as their range or their steps need.
+ * Decoding checks every length against the bytes at hand, so damaged input throws RangeError and never hangs.
+ */
+
+/** The most rows one encoded batch may claim: bounds what hostile bytes can make a decoder allocate. */
+export const MAX_BATCH_ROWS = 1 << 22;
+
+const RAW = 0; // IEEE doubles
+const SINGLE = 1; // IEEE singles, where nothing is lost
+const WHOLE = 2; // whole numbers: see codec_whole.ts
+const LONG = 3; // 64-bit integers beyond +-2^53
+const TEXT = 4; // a dictionary of its own, then codes
+const CODES = 5; // codes into a dictionary that stands elsewhere
+const BYTES = 6;
+const NULLS = 7; // every value is null
+const NULLABLE = 0x80;
+
+const INT32_TYPES: ReadonlySet<FieldType> = new Set(["boolean", "int", "date"]);
+const TEXT_TYPES: ReadonlySet<FieldType> = new Set(["string", "enum"]);
+
+/** All rows and columns of the batch, without its contract. */
+export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
+  if (batch.length > MAX_BATCH_ROWS) throw new RangeError(`a batch has at most ${MAX_BATCH_ROWS} rows`);
+  const writer = new ByteWriter(64 + batch.length * batch.columns.length * 2);
+  writer.varint(batch.length);
+  for (const column of batch.columns) writer.bytes(encodeColumn(column, batch.length));
+  return writer.finish();
+}
+
+/**
+ * The batch that `encodeBatch` wrote under `contract`. With `columns`, only those fields are decoded and the others
+ * are all null. Throws RangeError on bytes that are no such batch.
+ */
+export function decodeBatch(bytes: Uint8Array, contract: Contract, columns?: readonly string[]): Batch {
+  const reader = new ByteReader(bytes);
+  const length = reader.varint();
+  if (length > MAX_BATCH_ROWS) throw new RangeError("the batch claims too many rows");
+  const decoded = contract.fields.map((field) => {
+    const body = reader.bytes();
+    const wanted = columns === undefined || columns.includes(field.name);
+    return wanted ? decodeColumn(body, field.type, length) : nullColumn(field.type, length);
+  });
+  if (reader.remaining > 0) throw new RangeError("bytes are left after the last column");
+  return { contract, length, columns: decoded };
+}
+
+/** A column of `length` nulls. */
+export function nullColumn(type: FieldType, length: number): Column {
+  if (TEXT_TYPES.has(type)) return { kind: "text", codes: new Int32Array(length).fill(-1), dictionary: [] };
+  if (type === "bytes") return { kind: "bytes", values: new Array<null>(length).fill(null) };
+  const values = INT32_TYPES.has(type) ? new Int32Array(length) : new Float64Array(length);
+  return { kind: "number", values, valid: new Uint8Array(length) };
+}
+
+/** One column. With `shared`, a text column writes only its codes: the dictionary is kept by the caller. */
+export function encodeColumn(column: Column, length: number, shared = false): Uint8Array<ArrayBuffer> {
+  const writer = new ByteWriter(32 + length * 2);
+  if (column.kind === "text") encodeText(writer, column, length, shared);
+  else if (column.kind === "bytes") encodeBytes(writer, column.values, length);
+  else if (column.kind === "bigint") encodeLong(writer, column, length);
+  else encodeNumbers(writer, column, length);
+  return writer.finish();
+}
+
+/** The column that `encodeColumn` wrote; `dictionary` is needed for one written with `shared`. */
+export function decodeColumn(
+  bytes: Uint8Array,
+  type: FieldType,
+  length: number,
+  dictionary?: readonly string[],
+): Column {
+  const reader = new ByteReader(bytes);
+  const tag = reader.u8();
+  if ((tag & ~NULLABLE) === NULLS) return nullColumn(type, length);
+  const column = decodeBody(reader, tag, type, length, dictionary);
+  const isText = column.kind === "text";
+  if (isText !== TEXT_TYPES.has(type) || (column.kind === "bytes") !== (type === "bytes")) {
+    throw new RangeError(`the column is not a ${type}`);
+  }
+  if (reader.remaining > 0) throw new RangeError("bytes are left after the column");
+  return column;
+}
+
+function decodeBody(
+  reader: ByteReader,
+  tag: number,
+  type: FieldType,
+  length: number,
+  dictionary: readonly string[] | undefined,
+): Column {
+  const kind = tag & ~NULLABLE;
+  if (kind === BYTES) return { kind: "bytes", values: decodeBytes(reader, length) };
+  if (kind === TEXT) {
+    const own = decodeDictionary(reader);
+    return { kind: "text", codes: decodeCodes(reader, length, own.length), dictionary: own };
+  }
+  if (kind === CODES) {
+    if (!dictionary) throw new RangeError("the column needs a dictionary");
+    return { kind: "text", codes: decodeCodes(reader, length, dictionary.length), dictionary };
+  }
+  const valid = tag & NULLABLE ? decodeValidity(reader, length) : undefined;
+  if (kind === LONG) {
+    const values = new BigInt64Array(aligned(reader.raw(length * 8)));
+    return valid ? { kind: "bigint", values, valid } : { kind: "bigint", values };
+  }
+  const values = narrow(decodeValues(reader, kind, length), type);
+  if (valid) for (let i = 0; i < length; i++) if (valid[i] === 0) values[i] = 0;
+  return valid ? { kind: "number", values, valid } : { kind: "number", values };
+}
+
+function decodeValues(reader: ByteReader, kind: number, length: number): Float64Array {
+  if (kind === RAW) return new Float64Array(aligned(reader.raw(length * 8)));
+  if (kind === SINGLE) return Float64Array.from(new Float32Array(aligned(reader.raw(length * 4))));
+  if (kind === WHOLE) return unpackWhole(reader, length);
+  throw new RangeError(`no column has the tag ${kind}`);
+}
+
+/** Fields of 32-bit types are kept as such unless a value does not fit. */
+function narrow(values: Float64Array, type: FieldType): Float64Array | Int32Array {
+  if (!INT32_TYPES.has(type)) return values;
+  const narrowed = Int32Array.from(values);
+  for (let i = 0; i < values.length; i++) if (narrowed[i] !== values[i]) return values;
+  return narrowed;
+}
+
+function encodeNumbers(writer: ByteWriter, column: Column & { kind: "number" }, length: number): void {
+  const values = column.values.subarray(0, length);
+  const valid = hasNulls(column.valid, length) ? column.valid : undefined;
+  const flag = valid ? NULLABLE : 0;
+  if (valid && !valid.subarray(0, length).includes(1)) {
+    writer.u8(NULLS);
+    return;
+  }
+  let whole = true;
+  let single = true;
+  let filled = values instanceof Float64Array && !valid ? values : Float64Array.from(values);
+  if (valid) filled = fillNulls(filled, valid);
+  for (let i = 0; i < length && (whole || single); i++) {
+    const value = filled[i]!;
+    if (whole && !(Number.isSafeInteger(value) && !Object.is(value, -0))) whole = false;
+    if (single && !Object.is(Math.fround(value), value)) single = false;
+  }
+  const packed = whole ? packWhole(filled) : undefined;
+  writer.u8((packed ? WHOLE : single ? SINGLE : RAW) | flag);
+  if (valid) encodeValidity(writer, valid, length);
+  if (packed) writer.raw(packed);
+  else if (single) writer.raw(viewOf(Float32Array.from(filled)));
+  else writer.raw(viewOf(filled));
+}
+
+/** Nulls repeat the value before them, so that they cost nothing to pack. */
+function fillNulls(values: Float64Array, valid: Uint8Array): Float64Array {
+  const first = valid.indexOf(1);
+  let last = first < 0 ? 0 : values[first]!;
+  for (let i = 0; i < values.length; i++) {
+    if (valid[i]) last = values[i]!;
+    else values[i] = last;
+  }
+  return values;
+}
+
+function encodeLong(writer: ByteWriter, column: Column & { kind: "bigint" }, length: number): void {
+  const valid = hasNulls(column.valid, length) ? column.valid : undefined;
+  const values = column.values.slice(0, length);
+  if (valid) for (let i = 0; i < length; i++) if (valid[i] === 0) values[i] = 0n;
+  writer.u8(LONG | (valid ? NULLABLE : 0));
+  if (valid) encodeValidity(writer, valid, length);
+  writer.raw(viewOf(values));
+}
+
+function hasNulls(valid: Uint8Array | undefined, length: number): boolean {
+  if (!valid) return false;
+  const at = valid.indexOf(0);
+  return at >= 0 && at < length;
+}
+
+function encodeValidity(writer: ByteWriter, valid: Uint8Array, length: number): void {
+  const bits = new Uint8Array((length + 7) >> 3);
+  for (let i = 0; i < length; i++) if (valid[i]) bits[i >> 3]! |= 1 << (i & 7);
+  writer.raw(bits);
+}
+
+function decodeValidity(reader: ByteReader, length: number): Uint8Array {
+  const bits = reader.raw((length + 7) >> 3);
+  const valid = new Uint8Array(length);
+  for (let i = 0; i < length; i++) valid[i] = (bits[i >> 3]! >> (i & 7)) & 1;
+  return valid;
+}
+
+function encodeText(writer: ByteWriter, column: Column & { kind: "text" }, length: number, shared: boolean): void {
+  const shifted = new Float64Array(length);
+  if (shared) {
+    writer.u8(CODES);
+    for (let i = 0; i < length; i++) shifted[i] = column.codes[i]! + 1;
+    writer.raw(packWhole(shifted)!);
+    return;
+  }
+  // Only the entries in use are written: a slice of a batch keeps the dictionary of the whole.
+  const renamed = new Map<number, number>();
+  const used: string[] = [];
+  for (let i = 0; i < length; i++) {
+    const code = column.codes[i]!;
+    if (code < 0) continue;
+    let next = renamed.get(code);
+    if (next === undefined) {
+      next = used.push(column.dictionary[code]!);
+      renamed.set(code, next);
+    }
+    shifted[i] = next;
+  }
+  writer.u8(TEXT);
+  encodeDictionary(writer, used);
+  writer.raw(packWhole(shifted)!);
+}
+
+function decodeCodes(reader: ByteReader, length: number, entries: number): Int32Array {
+  const shifted = unpackWhole(reader, length);
+  const codes = new Int32Array(length);
+  for (let i = 0; i < length; i++) {
+    const code = shifted[i]! - 1;
+    if (!(code >= -1 && code < entries)) throw new RangeError("a code is outside its dictionary");
+    codes[i] = code;
+  }
+  return codes;
+}
+
+/** Texts one after another, with their lengths before them. */
+export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): void {
+  writer.varint(texts.length);
+  const encoded = texts.map(textBytes);
+  for (const bytes of encoded) writer.varint(bytes.length);
+  for (const bytes of encoded) writer.raw(bytes);
+}
+
+export function decodeDictionary(reader: ByteReader): string[] {
+  const count = reader.varint();
+  if (count > reader.remaining) throw new RangeError("the dictionary claims too many entries");
+  const lengths = Array.from({ length: count }, () => reader.varint());
+  return lengths.map((length) => textOf(reader.raw(length)));
+}
+
+const LONE_SURROGATES = 0xff; // never begins a text in UTF-8
+
+/** UTF-8; a text with half a surrogate pair, which UTF-8 can't say, is kept exactly as 0xff and its UTF-16. */
+export function textBytes(text: string): Uint8Array {
+  if (text.isWellFormed()) return Buffer.from(text, "utf8");
+  const bytes = new Uint8Array(1 + text.length * 2);
+  bytes[0] = LONE_SURROGATES;
+  bytes.set(Buffer.from(text, "utf16le"), 1);
+  return bytes;
+}
+
+export function textOf(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return bytes[0] === LONE_SURROGATES ? buffer.toString("utf16le", 1) : buffer.toString("utf8");
+}
+
+function encodeBytes(writer: ByteWriter, values: readonly (Uint8Array | null)[], length: number): void {
+  writer.u8(BYTES);
+  for (let i = 0; i < length; i++) writer.varint((values[i]?.length ?? -1) + 1);
+  for (let i = 0; i < length; i++) {
+    const value = values[i];
+    if (value) writer.raw(value);
+  }
+}
+
+function decodeBytes(reader: ByteReader, length: number): (Uint8Array | null)[] {
+  if (length > reader.remaining) throw new RangeError("the column claims too many rows");
+  const lengths = Array.from({ length }, () => reader.varint());
+  return lengths.map((size) => (size === 0 ? null : new Uint8Array(reader.raw(size - 1))));
+}
+
+/** The codec's own kind of a field, for callers that make columns. */
+export const isTextField = (field: Field): boolean => TEXT_TYPES.has(field.type);
+export const isInt32Field = (field: Field): boolean => INT32_TYPES.has(field.type);
+
+function viewOf(values: Float64Array | Float32Array | BigInt64Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+function aligned(bytes: Uint8Array): ArrayBuffer {
+  return new Uint8Array(bytes).buffer; // not slice(): a Buffer's is a view
+}

@@ -1,0 +1,113 @@
+import { type ByteReader, ByteWriter } from "../base/bytes.ts";
+
+/**
+ * Whole numbers in as few bytes as they need. Layout: a mode byte (low bits the width in bytes; `STEPS` where
+ * differences are packed instead of values), the least packed value as a zigzag varint, with `STEPS` the first value
+ * too, then `width` bytes of offset from the least for each.
+ */
+const STEPS = 0x40;
+const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+const WIDTHS = [0, 1, 2, 3, 4, 6] as const;
+
+/** The packed form, or undefined where the values span too far (more than 2^48) to gain from it. */
+export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undefined {
+  const writer = new ByteWriter(24);
+  if (values.length === 0) return writer.u8(0).varint(0).finish();
+  let least = values[0]!;
+  let most = least;
+  let leastStep = Number.POSITIVE_INFINITY;
+  let mostStep = Number.NEGATIVE_INFINITY;
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i]!;
+    const step = value - values[i - 1]!;
+    if (value < least) least = value;
+    else if (value > most) most = value;
+    if (step < leastStep) leastStep = step;
+    if (step > mostStep) mostStep = step;
+  }
+  const width = widthOf(most - least);
+  const stepWidth = values.length < 3 ? undefined : widthOf(mostStep - leastStep);
+  const fits = least >= -MAX_SAFE / 2 && most <= MAX_SAFE / 2 && Math.abs(leastStep) <= MAX_SAFE / 2;
+  if (fits && stepWidth !== undefined && (width === undefined || stepWidth < width)) {
+    const steps = new Float64Array(values.length - 1);
+    for (let i = 1; i < values.length; i++) steps[i - 1] = values[i]! - values[i - 1]! - leastStep;
+    zigzag(writer.u8(stepWidth | STEPS), leastStep);
+    return zigzag(writer, values[0]!).raw(offsetBytes(steps, 0, stepWidth)).finish();
+  }
+  if (width === undefined || Math.abs(least) > MAX_SAFE / 2) return undefined;
+  return zigzag(writer.u8(width), least).raw(offsetBytes(values, least, width)).finish();
+}
+
+export function unpackWhole(reader: ByteReader, length: number): Float64Array {
+  const mode = reader.u8();
+  const width = mode & 0x0f;
+  if (!(WIDTHS as readonly number[]).includes(width) || mode & ~(STEPS | 0x0f)) throw new RangeError("no such packing");
+  const least = unzigzag(reader);
+  if (!(mode & STEPS)) return readOffsets(reader, length, width, least);
+  if (length === 0) throw new RangeError("steps without a first value");
+  let value = unzigzag(reader);
+  const steps = readOffsets(reader, length - 1, width, least);
+  const values = new Float64Array(length);
+  values[0] = value;
+  for (let i = 1; i < length; i++) {
+    value += steps[i - 1]!;
+    values[i] = value;
+  }
+  return values;
+}
+
+function widthOf(span: number): number | undefined {
+  if (span > 2 ** 48 - 1) return undefined;
+  return WIDTHS.find((width) => span < 256 ** width);
+}
+
+function zigzag(writer: ByteWriter, value: number): ByteWriter {
+  return writer.varint(value < 0 ? -2 * value - 1 : 2 * value);
+}
+
+function unzigzag(reader: ByteReader): number {
+  const value = reader.varint();
+  return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+}
+
+function offsetBytes(values: Float64Array, least: number, width: number): Uint8Array {
+  const count = values.length;
+  const bytes = new Uint8Array(count * width);
+  let at = 0;
+  if (width === 1) for (let i = 0; i < count; i++) bytes[i] = values[i]! - least;
+  else if (width > 1) {
+    for (let i = 0; i < count; i++) {
+      const offset = values[i]! - least;
+      bytes[at++] = offset;
+      bytes[at++] = offset / 0x100;
+      if (width === 2) continue;
+      bytes[at++] = offset / 0x10000;
+      if (width === 3) continue;
+      bytes[at++] = offset / 0x1000000;
+      if (width === 4) continue;
+      bytes[at++] = offset / 0x100000000;
+      bytes[at++] = offset / 0x10000000000;
+    }
+  }
+  return bytes;
+}
+
+function readOffsets(reader: ByteReader, count: number, width: number, least: number): Float64Array {
+  const bytes = reader.raw(count * width);
+  const values = new Float64Array(count);
+  if (width === 0) return values.fill(least);
+  if (width === 1) {
+    for (let i = 0; i < count; i++) values[i] = least + bytes[i]!;
+    return values;
+  }
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    let offset = bytes[at]! + bytes[at + 1]! * 0x100;
+    if (width > 2) offset += bytes[at + 2]! * 0x10000;
+    if (width > 3) offset += bytes[at + 3]! * 0x1000000;
+    if (width > 4) offset += bytes[at + 4]! * 0x100000000 + bytes[at + 5]! * 0x10000000000;
+    values[i] = least + offset;
+    at += width;
+  }
+  return values;
+}

@@ -1,0 +1,85 @@
+import type { Micros } from "../base/time.ts";
+
+/**
+ * How the bytes of a page are to be decoded: stored as JSON beside them, so that a landing row can be decoded again
+ * without the file it came from.
+ */
+export type PageFormat =
+  | {
+      readonly kind: "csv";
+      readonly header: readonly string[];
+      readonly delimiter: string;
+      /** Texts that mean null. */
+      readonly nulls: readonly string[];
+      /** True where the payload begins with the header record itself (and the byte order mark, if there was one). */
+      readonly headed: boolean;
+      /** The line of the file that the payload begins at, from 1. */
+      readonly line: number;
+    }
+  | { readonly kind: "jsonl"; readonly line: number }
+  /** One JSON array of objects. */
+  | { readonly kind: "json" }
+  /** The beginning of one record that is longer than the connector's record bound; the rest was passed over. */
+  | { readonly kind: "cut"; readonly line: number; readonly bytes: number };
+
+/** A run of whole records, exactly as received (compressed files: decompressed), and the position after it. */
+export interface Page {
+  readonly kind: "page";
+  readonly payload: Uint8Array;
+  readonly format: PageFormat;
+  /** Opaque to all but the connector. Never the same for two pages of a source. */
+  readonly cursor: string;
+  readonly receivedAt: Micros;
+}
+
+/** `wait`: nothing now, more may come. `end`: a finite source is read to its end; nothing will come. */
+export type Next = Page | { readonly kind: "wait" } | { readonly kind: "end"; readonly cursor: string };
+
+/** What became of the rows offered to one route: received = the sum of the others. */
+export interface RouteCounts {
+  received: number;
+  curated: number;
+  corrected: number;
+  duplicate: number;
+  quarantined: number;
+  dropped: number;
+}
+
+/** What a source is told once its page is committed. */
+export interface Committed {
+  readonly commitNo: number;
+  /** By dataset. */
+  readonly counts: Readonly<Record<string, RouteCounts>>;
+}
+
+export interface ConnectorPromises {
+  /** The source gives the same bytes again from an old cursor. */
+  readonly replayable: boolean;
+  /** Records come in one order, always the same. */
+  readonly ordered: boolean;
+  /** Someone waits to hear that a page is committed. */
+  readonly acknowledges: boolean;
+  /** The source has an end. */
+  readonly finite: boolean;
+}
+
+/**
+ * One configured input. `open`, then `next` and `ack` in turn; `open` again goes back to a cursor and forgets what was
+ * not acknowledged. One caller at a time.
+ */
+export interface Connector {
+  readonly promises: ConnectorPromises;
+  /** Goes on after the page whose cursor this is; "" is the beginning. */
+  open(cursor: string): Promise<void>;
+  /** The next page, of about `maxBytes` at most (one record may be as long as the connector's record bound). */
+  next(maxBytes: number): Promise<Next>;
+  /** The page with this cursor is durable. */
+  ack(cursor: string, committed: Committed): Promise<void>;
+  /** The page handed out last could not be committed. */
+  failed?(error: unknown): void;
+  /** Told on opening, in order of commit, the cursors that were committed before and what became of their rows. */
+  remember?(cursor: string, committed: Committed): void;
+  /** Resolves when `next` may have something, or after `timeoutMs`. */
+  ready(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,151 @@
+import type { Value } from "../base/row.ts";
+import type { Column } from "../contract/batch.ts";
+import type { Field, FieldType } from "../contract/contract.ts";
+
+/**
+ * One stored column of a table: grows at the end, never shrinks. Numbers are 64-bit floats with NaN for null (no
+ * record holds NaN: ingestion rejects it); whole numbers beyond 2^53 keep their exact value in `big` beside the rounded
+ * one; text is 32-bit codes into a dictionary with -1 for null.
+ */
+export type StoreColumn = NumberColumn | TextColumn | BytesColumn;
+
+export interface NumberColumn {
+  readonly kind: "number";
+  readonly name: string;
+  readonly type: FieldType;
+  values: Float64Array;
+  big: Map<number, bigint> | undefined;
+}
+
+export interface TextColumn {
+  readonly kind: "text";
+  readonly name: string;
+  readonly type: FieldType;
+  codes: Int32Array;
+  readonly dictionary: string[];
+  readonly known: Map<string, number>;
+}
+
+export interface BytesColumn {
+  readonly kind: "bytes";
+  readonly name: string;
+  readonly type: FieldType;
+  readonly values: (Uint8Array | null)[];
+}
+
+export function storeColumn(name: string, type: FieldType): StoreColumn {
+  if (type === "string" || type === "enum") {
+    return { kind: "text", name, type, codes: new Int32Array(0), dictionary: [], known: new Map() };
+  }
+  if (type === "bytes") return { kind: "bytes", name, type, values: [] };
+  return { kind: "number", name, type, values: new Float64Array(0), big: undefined };
+}
+
+/** Makes room for `capacity` rows. */
+export function growColumn(column: StoreColumn, capacity: number): void {
+  if (column.kind === "number") {
+    const grown = new Float64Array(capacity);
+    grown.set(column.values);
+    column.values = grown;
+  } else if (column.kind === "text") {
+    const grown = new Int32Array(capacity);
+    grown.set(column.codes);
+    column.codes = grown;
+  }
+}
+
+export function writeValue(column: StoreColumn, at: number, value: Value): void {
+  if (column.kind === "bytes") column.values[at] = value as Uint8Array | null;
+  else if (column.kind === "text") column.codes[at] = value === null ? -1 : internText(column, value as string);
+  else {
+    column.big?.delete(at);
+    column.values[at] = value === null ? Number.NaN : Number(value);
+    if (typeof value === "bigint" && !Number.isSafeInteger(Number(value))) {
+      column.big ??= new Map();
+      column.big.set(at, value);
+    }
+  }
+}
+
+export function readValue(column: StoreColumn, at: number): Value {
+  if (column.kind === "text") {
+    const code = column.codes[at]!;
+    return code < 0 ? null : column.dictionary[code]!;
+  }
+  if (column.kind === "bytes") return column.values[at] ?? null;
+  const value = column.values[at]!;
+  if (Number.isNaN(value)) return null;
+  if (column.type === "boolean") return value !== 0;
+  return column.big?.get(at) ?? value;
+}
+
+export function isNullAt(column: StoreColumn, at: number): boolean {
+  if (column.kind === "number") return Number.isNaN(column.values[at]!);
+  return column.kind === "text" ? column.codes[at]! < 0 : (column.values[at] ?? null) === null;
+}
+
+function internText(column: TextColumn, text: string): number {
+  let code = column.known.get(text);
+  if (code === undefined) {
+    code = column.dictionary.length;
+    column.dictionary.push(text);
+    column.known.set(text, code);
+  }
+  return code;
+}
+
+/** Copies rows of a batch column into a stored column: `(row of the batch, place in the table)`. */
+export type CopyRow = (from: number, to: number) => void;
+
+/** `source` is undefined where the rows were written under a contract without the field: its default, or null. */
+export function copierOf(target: StoreColumn, source: Column | undefined, field: Field): CopyRow {
+  if (source === undefined) {
+    const value = field.default ?? null;
+    return (_, to) => writeValue(target, to, value);
+  }
+  if (source.kind === "text" && target.kind === "text") {
+    const translated = new Int32Array(source.dictionary.length).fill(-1);
+    return (from, to) => {
+      const code = source.codes[from]!;
+      if (code < 0) target.codes[to] = -1;
+      else {
+        if (translated[code]! < 0) translated[code] = internText(target, source.dictionary[code]!);
+        target.codes[to] = translated[code]!;
+      }
+    };
+  }
+  if (source.kind === "number" && target.kind === "number") {
+    const { values, valid } = source;
+    return (from, to) => {
+      target.big?.delete(to);
+      target.values[to] = valid && valid[from] === 0 ? Number.NaN : values[from]!;
+    };
+  }
+  if (source.kind === "bigint") {
+    const { values, valid } = source;
+    return (from, to) => writeValue(target, to, valid && valid[from] === 0 ? null : values[from]!);
+  }
+  if (source.kind === "bytes") return (from, to) => writeValue(target, to, source.values[from] ?? null);
+  return (_, to) => writeValue(target, to, null); // a type the contract can't have been widened from
+}
+
+/** Total order of two places of one column: nulls first, then numbers by size, text by code unit, bytes by content. */
+export function compareAt(column: StoreColumn, a: number, b: number): number {
+  if (column.kind === "number") {
+    const x = column.values[a]!;
+    const y = column.values[b]!;
+    if (x === y && column.big === undefined) return 0;
+    if (x < y) return -1;
+    if (x > y) return 1;
+  } else if (column.kind === "text" && column.codes[a] === column.codes[b]) return 0;
+  return compareValues(readValue(column, a), readValue(column, b));
+}
+
+/** Nulls first; otherwise both values are of one type. */
+export function compareValues(a: Value, b: Value): number {
+  if (a === b) return 0;
+  if (a === null) return -1;
+  if (b === null) return 1;
+  if (a instanceof Uint8Array) return Buffer.compare(a, b as Uint8Array);
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,64 @@
+import { invariant } from "../base/errors.ts";
+import { curatedStream } from "../contract/streams.ts";
+import type { Store, StoredRows } from "../store/port.ts";
+import { type BoundView, bindView } from "./bind.ts";
+import { applyToTable, createTable, type OnChange, type Table, type TableNeeds } from "./table.ts";
+import type { ViewPlan } from "./types.ts";
+
+/**
+ * The live index: the latest versions of the curated rows that some views read, by key and time. A fold over the log
+ * that knows no history of its own: what it answers is what is known now, or at the cutoff it was built up to.
+ */
+export interface LiveIndex {
+  readonly tables: ReadonlyMap<string, Table>;
+  readonly views: ReadonlyMap<string, BoundView>;
+  /** The streams whose rows belong here. */
+  readonly streams: readonly string[];
+}
+
+export interface IndexOptions {
+  /** Also sort spine rows by T under every key they join on, so that late rows find the spine rows they change. */
+  readonly increments?: boolean;
+}
+
+/** An empty index for those views; several views share the tables of the datasets they both read. */
+export function createIndex(plans: readonly ViewPlan[], options: IndexOptions = {}): LiveIndex {
+  const needs = new Map<string, TableNeeds[]>();
+  for (const plan of plans) {
+    for (const [dataset, need] of plan.needs) needs.set(dataset, [...(needs.get(dataset) ?? []), need]);
+  }
+  const tables = new Map([...needs].map(([dataset, list]) => [dataset, createTable(list)]));
+  const views = new Map(plans.map((plan) => [plan.name, bindView(plan, tables, options.increments ?? false)]));
+  return { tables, views, streams: [...tables.keys()].map(curatedStream) };
+}
+
+/** The view's place in the index. A view the index was not made for is a broken invariant. */
+export function boundView(index: LiveIndex, plan: ViewPlan): BoundView {
+  const bound = index.views.get(plan.name);
+  invariant(bound && bound.plan.digest === plan.digest, `the index was not made for the view ${plan.name}`);
+  return bound;
+}
+
+/**
+ * Folds stored rows into the index; rows of other streams are passed over. `from` and `to` bound the rows taken, for
+ * callers that must yield between slices.
+ */
+export function applyRows(index: LiveIndex, stored: StoredRows, from = 0, to = stored.batch.length, onChange?: OnChange) {
+  const table = index.tables.get(stored.stream.slice("curated/".length));
+  if (table && stored.stream.startsWith("curated/")) applyToTable(table, stored, from, to, onChange);
+}
+
+/** An index of everything known at the cutoff `upTo`. */
+export async function buildIndex(
+  store: Store,
+  plans: readonly ViewPlan[],
+  upTo: number,
+  options: IndexOptions = {},
+): Promise<LiveIndex> {
+  const index = createIndex(plans, options);
+  for (const table of index.tables.values()) {
+    const columns = table.fields.map(({ field }) => field.name);
+    for await (const stored of store.scan(curatedStream(table.dataset), { columns, upTo })) applyRows(index, stored);
+  }
+  return index;
+}

@@ -1,0 +1,133 @@
+import type { Value } from "../base/row.ts";
+import { compareValues, isNullAt, readValue, type StoreColumn } from "./column.ts";
+
+/**
+ * Tuples of columns -> small whole numbers (entries), by open addressing over the columns themselves: no key is stored
+ * twice, so a third of a million composite keys cost a few megabytes. An entry's representative is a place in the table
+ * that holds its tuple; places are never reused, so it stays true.
+ */
+export interface KeyTable {
+  readonly columns: readonly StoreColumn[];
+  slots: Int32Array;
+  representatives: Int32Array;
+  count: number;
+}
+
+export function keyTable(columns: readonly StoreColumn[]): KeyTable {
+  return { columns, slots: new Int32Array(16).fill(-1), representatives: new Int32Array(8), count: 0 };
+}
+
+/** The entry of the tuple at that place of the table, made if it is new. Nulls are values here. */
+export function entryAt(table: KeyTable, place: number): number {
+  const { columns } = table;
+  let hash = 0;
+  for (let c = 0; c < columns.length; c++) hash = mix(hash, hashAt(columns[c]!, place));
+  const mask = table.slots.length - 1;
+  let slot = finish(hash) & mask;
+  for (; table.slots[slot]! >= 0; slot = (slot + 1) & mask) {
+    const entry = table.slots[slot]!;
+    if (samePlaces(columns, table.representatives[entry]!, place)) return entry;
+  }
+  const entry = table.count++;
+  table.slots[slot] = entry;
+  if (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
+  table.representatives[entry] = place;
+  if (table.count * 2 > table.slots.length) rehash(table);
+  return entry;
+}
+
+/** The entry of a tuple of values, -1 when there is none. */
+export function entryOf(table: KeyTable, values: readonly Value[]): number {
+  const { columns } = table;
+  let hash = 0;
+  for (let c = 0; c < columns.length; c++) {
+    const column = columns[c]!;
+    const value = values[c]!;
+    if (column.kind === "text") {
+      const code = value === null ? -1 : column.known.get(value as string);
+      if (code === undefined) return -1;
+      hash = mix(hash, code);
+    } else hash = mix(hash, hashValue(value));
+  }
+  const mask = table.slots.length - 1;
+  for (let slot = finish(hash) & mask; table.slots[slot]! >= 0; slot = (slot + 1) & mask) {
+    const entry = table.slots[slot]!;
+    if (sameValues(columns, table.representatives[entry]!, values)) return entry;
+  }
+  return -1;
+}
+
+/** Whether any column of the tuple at that place is null: such a key matches nothing. */
+export function hasNullAt(table: KeyTable, place: number): boolean {
+  for (const column of table.columns) if (isNullAt(column, place)) return true;
+  return false;
+}
+
+function samePlaces(columns: readonly StoreColumn[], a: number, b: number): boolean {
+  for (let c = 0; c < columns.length; c++) {
+    const column = columns[c]!;
+    if (column.kind === "text") {
+      if (column.codes[a] !== column.codes[b]) return false;
+    } else if (column.kind === "number" && column.big === undefined) {
+      const x = column.values[a]!;
+      const y = column.values[b]!;
+      if (x !== y && !(Number.isNaN(x) && Number.isNaN(y))) return false;
+    } else if (compareValues(readValue(column, a), readValue(column, b)) !== 0) return false;
+  }
+  return true;
+}
+
+function sameValues(columns: readonly StoreColumn[], place: number, values: readonly Value[]): boolean {
+  for (let c = 0; c < columns.length; c++) {
+    if (compareValues(readValue(columns[c]!, place), values[c]!) !== 0) return false;
+  }
+  return true;
+}
+
+function hashAt(column: StoreColumn, place: number): number {
+  if (column.kind === "text") return column.codes[place]!;
+  if (column.kind === "number") return hashNumber(column.values[place]!);
+  return hashValue(column.values[place] ?? null);
+}
+
+function hashValue(value: Value): number {
+  if (value === null) return hashNumber(Number.NaN);
+  if (value instanceof Uint8Array) return Bun.hash.crc32(value) | 0;
+  return hashNumber(Number(value));
+}
+
+/** Any spread of a double over 32 bits will do: the low and the high half of its size, in units that keep fractions. */
+function hashNumber(value: number): number {
+  if (Number.isNaN(value)) return 0x5bd1e995;
+  const low = value | 0; // the value modulo 2^32
+  const high = (value / 4294967296) | 0;
+  const rest = ((value - Math.trunc(value)) * 4294967296) | 0;
+  return low ^ Math.imul(high, 0x27d4eb2f) ^ Math.imul(rest, 0x165667b1);
+}
+
+const mix = (hash: number, next: number): number => Math.imul(Math.imul(hash, 31) ^ next, 0x9e3779b1 | 0) ^ (hash >>> 15);
+
+function finish(hash: number): number {
+  const spread = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b | 0);
+  return (spread ^ (spread >>> 13)) >>> 0;
+}
+
+function rehash(table: KeyTable): void {
+  const slots = new Int32Array(table.slots.length * 2).fill(-1);
+  const mask = slots.length - 1;
+  for (let entry = 0; entry < table.count; entry++) {
+    let hash = 0;
+    for (const column of table.columns) hash = mix(hash, hashAt(column, table.representatives[entry]!));
+    let slot = finish(hash) & mask;
+    while (slots[slot]! >= 0) slot = (slot + 1) & mask;
+    slots[slot] = entry;
+  }
+  table.slots = slots;
+}
+
+/** Twice as long, the same start. */
+export function doubled(values: Int32Array): Int32Array {
+  const grown = new Int32Array(Math.max(8, values.length * 2));
+  grown.set(values);
+  return grown;
+}

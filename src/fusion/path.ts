@@ -1,0 +1,131 @@
+import type { Value } from "../base/row.ts";
+import { doubled, entryAt, entryOf, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
+import type { StoreColumn } from "./column.ts";
+
+/** Orders two places of a table: event time, then `order` field, then record id. */
+export type ComparePlaces = (a: number, b: number) => number;
+
+/**
+ * The live rows of a table by key, sorted. Adding at the end of a key's order is cheap; rows out of order wait unsorted
+ * behind `sorted` until the key is next read, and are merged in once then.
+ */
+export interface AccessPath {
+  readonly keys: KeyTable;
+  readonly compare: ComparePlaces;
+  /** By entry: the only row of a key, -1 for none, -2 where there is a list. Most keys of a record have one row. */
+  single: Int32Array;
+  readonly lists: Map<number, PlaceList>;
+}
+
+export interface PlaceList {
+  places: Int32Array;
+  length: number;
+  sorted: number;
+}
+
+const NONE = -1;
+const LIST = -2;
+
+export function accessPath(columns: readonly StoreColumn[], compare: ComparePlaces): AccessPath {
+  return { keys: keyTable(columns), compare, single: new Int32Array(8), lists: new Map() };
+}
+
+/** Adds a row; one with a null in its key is never found, so it is left out. */
+export function addPlace(path: AccessPath, place: number): void {
+  if (hasNullAt(path.keys, place)) return;
+  const before = path.keys.count;
+  const entry = entryAt(path.keys, place);
+  while (entry >= path.single.length) path.single = doubled(path.single);
+  const only = path.keys.count > before ? NONE : path.single[entry]!;
+  if (only === NONE) path.single[entry] = place;
+  else if (only === LIST) pushPlace(path, path.lists.get(entry)!, place);
+  else {
+    const list = { places: new Int32Array(4), length: 1, sorted: 1 };
+    list.places[0] = only;
+    pushPlace(path, list, place);
+    path.lists.set(entry, list);
+    path.single[entry] = LIST;
+  }
+}
+
+function pushPlace(path: AccessPath, list: PlaceList, place: number): void {
+  if (list.length === list.places.length) list.places = doubled(list.places);
+  const inOrder =
+    list.sorted === list.length && (list.length === 0 || path.compare(list.places[list.length - 1]!, place) <= 0);
+  list.places[list.length++] = place;
+  if (inOrder) list.sorted = list.length;
+}
+
+/** Takes a row out again. Its columns must still hold what they held when it was added. */
+export function removePlace(path: AccessPath, place: number): void {
+  if (hasNullAt(path.keys, place)) return;
+  const entry = entryAt(path.keys, place);
+  if (path.single[entry] === place) path.single[entry] = NONE;
+  const list = path.lists.get(entry);
+  if (!list) return;
+  sortList(path, list);
+  const at = lowerBound(list, (other) => path.compare(other, place));
+  if (list.places[at] !== place) return;
+  list.places.copyWithin(at, at + 1, list.length);
+  list.length--;
+  list.sorted = list.length;
+}
+
+/** The rows of a key in order; `scratch` is filled and returned for a key with one row. Undefined when there are none. */
+export function placesOf(path: AccessPath, key: readonly Value[], scratch: PlaceList): PlaceList | undefined {
+  const entry = entryOf(path.keys, key);
+  return entry < 0 ? undefined : placesOfEntry(path, entry, scratch);
+}
+
+export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
+  const only = path.single[entry]!;
+  if (only === NONE) return undefined;
+  if (only !== LIST) {
+    scratch.places[0] = only;
+    scratch.length = scratch.sorted = 1;
+    return scratch;
+  }
+  const list = path.lists.get(entry)!;
+  if (list.sorted < list.length) sortList(path, list);
+  return list;
+}
+
+export const scratchList = (): PlaceList => ({ places: new Int32Array(1), length: 0, sorted: 0 });
+
+/** The first index whose place does not come before: `compare(place) >= 0`. */
+export function lowerBound(list: PlaceList, compare: (place: number) => number): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compare(list.places[middle]!) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** How many places have a time at or before `at`. */
+export function countUpTo(list: PlaceList, times: Float64Array, at: number): number {
+  const { places } = list;
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (times[places[middle]!]! <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Sorts the tail that came out of order and merges it in from the back. */
+function sortList(path: AccessPath, list: PlaceList): void {
+  if (list.sorted === list.length) return;
+  const tail = list.places.slice(list.sorted, list.length).sort(path.compare);
+  let read = list.sorted - 1;
+  let write = list.length - 1;
+  for (let t = tail.length - 1; t >= 0; ) {
+    if (read >= 0 && path.compare(list.places[read]!, tail[t]!) > 0) list.places[write--] = list.places[read--]!;
+    else list.places[write--] = tail[t--]!;
+  }
+  list.sorted = list.length;
+}

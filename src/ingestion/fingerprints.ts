@@ -1,0 +1,194 @@
+import type { Value } from "../base/row.ts";
+
+/**
+ * Which records a dataset holds: per record id the digest of its content and its event time, in flat arrays of 40 bytes a
+ * slot at no more than half load. Digests are the first 128 bits of SHA-256, so that a sender can't make two records
+ * look like one.
+ */
+export class FingerprintTable {
+  #capacity: number;
+  #words: Uint32Array;
+  #times: Float64Array;
+  /** While folding, the sequence of the version held; 0 is an empty slot, so sequences are stored plus one. */
+  #versions: Float64Array;
+  #size = 0;
+
+  constructor(expected = 512) {
+    this.#capacity = 2 ** Math.ceil(Math.log2(Math.max(16, expected * 2)));
+    this.#words = new Uint32Array(this.#capacity * 8);
+    this.#times = new Float64Array(this.#capacity);
+    this.#versions = new Float64Array(this.#capacity);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The slot of the record id (words 0 to 3 of `key`), or -1. */
+  find(key: Uint32Array): number {
+    const slot = this.#slot(key, 0);
+    return this.#versions[slot] === 0 ? -1 : slot;
+  }
+
+  sameContent(slot: number, key: Uint32Array): boolean {
+    const at = slot * 8;
+    const words = this.#words;
+    return words[at + 4] === key[4] && words[at + 5] === key[5] && words[at + 6] === key[6] && words[at + 7] === key[7];
+  }
+
+  /** The event time of the version held; NaN where the record is withdrawn. */
+  time(slot: number): number {
+    return this.#times[slot]!;
+  }
+
+  /** Sets content and time of the record id, unless a version beyond `version` is held. NaN as time withdraws it. */
+  put(key: Uint32Array, time: number, version: number): void {
+    this.#put(key, 0, time, version + 1);
+  }
+
+  /** Takes over all of the other table: its versions are newer. */
+  merge(other: FingerprintTable): void {
+    for (let slot = 0; slot < other.#capacity; slot++) {
+      const version = other.#versions[slot]!;
+      if (version !== 0) this.#put(other.#words, slot * 8, other.#times[slot]!, version);
+    }
+  }
+
+  #slot(words: Uint32Array, offset: number): number {
+    const mask = this.#capacity - 1;
+    const own = this.#words;
+    const versions = this.#versions;
+    for (let slot = words[offset]! & mask; ; slot = (slot + 1) & mask) {
+      if (versions[slot] === 0) return slot;
+      const at = slot * 8;
+      if (
+        own[at] === words[offset] &&
+        own[at + 1] === words[offset + 1] &&
+        own[at + 2] === words[offset + 2] &&
+        own[at + 3] === words[offset + 3]
+      ) {
+        return slot;
+      }
+    }
+  }
+
+  #put(words: Uint32Array, offset: number, time: number, stored: number): void {
+    const slot = this.#slot(words, offset);
+    const held = this.#versions[slot]!;
+    if (held > stored) return;
+    const at = slot * 8;
+    const own = this.#words;
+    for (let i = 0; i < 8; i++) own[at + i] = words[offset + i]!;
+    this.#times[slot] = time;
+    this.#versions[slot] = stored;
+    if (held === 0 && ++this.#size * 2 > this.#capacity) this.#grow();
+  }
+
+  #grow(): void {
+    const bigger = new FingerprintTable(this.#capacity);
+    bigger.merge(this);
+    this.#capacity = bigger.#capacity;
+    this.#words = bigger.#words;
+    this.#times = bigger.#times;
+    this.#versions = bigger.#versions;
+  }
+}
+
+/** Digests records of one shape into a reused buffer of eight words: four of the record id, four of the content. */
+export interface Fingerprinter {
+  digest(values: readonly Value[]): Uint32Array;
+}
+
+/** `identity` are the positions of the record id's fields; null means the content is the identity. */
+export function fingerprinter(identity: readonly number[] | null): Fingerprinter {
+  const words = new Uint32Array(8);
+  const digest = new Uint8Array(32);
+  const digestWords = new Uint32Array(digest.buffer);
+  const scratch = createScratch();
+  return {
+    digest: (values) => {
+      scratch.reset();
+      for (let i = 0; i < values.length; i++) scratch.add(values[i]!);
+      Bun.SHA256.hash(scratch.bytes(), digest);
+      for (let i = 0; i < 4; i++) words[i + 4] = digestWords[i]!;
+      if (identity !== null) {
+        scratch.reset();
+        for (let i = 0; i < identity.length; i++) scratch.add(values[identity[i]!]!);
+        Bun.SHA256.hash(scratch.bytes(), digest);
+      }
+      for (let i = 0; i < 4; i++) words[i] = digestWords[i]!;
+      return words;
+    },
+  };
+}
+
+const NULL = 0;
+const NUMBER = 1;
+const SHORT_TEXT = 2;
+const LONG_TEXT = 3;
+const BYTES = 4;
+const WHOLE = 5;
+const BOOLEAN = 6;
+const SHORT_TEXT_MAX = 64;
+
+/** Unambiguous bytes of values, written into a buffer that is kept: each value is its kind, its length and itself. */
+function createScratch() {
+  let buffer = new Uint8Array(1024);
+  let length = 0;
+  const number = new Float64Array(1);
+  const numberBytes = new Uint8Array(number.buffer);
+
+  const reserve = (count: number) => {
+    if (length + count <= buffer.length) return;
+    const grown = new Uint8Array((length + count) * 2);
+    grown.set(buffer.subarray(0, length));
+    buffer = grown;
+  };
+  const addNumber = (kind: number, value: number) => {
+    reserve(9);
+    number[0] = value === 0 ? 0 : value; // -0 is 0
+    buffer[length++] = kind;
+    for (let i = 0; i < 8; i++) buffer[length++] = numberBytes[i]!;
+  };
+  const addBytes = (kind: number, bytes: Uint8Array) => {
+    addNumber(kind, bytes.length);
+    reserve(bytes.length);
+    buffer.set(bytes, length);
+    length += bytes.length;
+  };
+  /** Short texts without a character beyond ASCII are written in place; false leaves nothing written. */
+  const addAscii = (text: string): boolean => {
+    if (text.length > SHORT_TEXT_MAX) return false;
+    reserve(text.length + 2);
+    const from = length;
+    buffer[length++] = SHORT_TEXT;
+    buffer[length++] = text.length;
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code > 127) {
+        length = from;
+        return false;
+      }
+      buffer[length++] = code;
+    }
+    return true;
+  };
+
+  return {
+    reset: () => {
+      length = 0;
+    },
+    bytes: () => buffer.subarray(0, length),
+    add: (value: Value) => {
+      if (typeof value === "number") addNumber(NUMBER, value);
+      else if (typeof value === "string") {
+        if (!addAscii(value)) addBytes(LONG_TEXT, new TextEncoder().encode(value));
+      } else if (value === null) {
+        reserve(1);
+        buffer[length++] = NULL;
+      } else if (typeof value === "boolean") addNumber(BOOLEAN, value ? 1 : 0);
+      else if (typeof value === "bigint") addBytes(WHOLE, new TextEncoder().encode(value.toString()));
+      else addBytes(BYTES, value);
+    },
+  };
+}

@@ -1,0 +1,14 @@
+import { errorTable } from "../base/errors.ts";
+
+export const runtimeErrors = errorTable("runtime", {
+  unknown_model: { kind: "missing", meaning: "There is no model of that name in the config.", fix: "Name one of the config's `models`." },
+  unknown_view: { kind: "missing", meaning: "There is no view of that name in the config.", fix: "Name one of the config's `views`." },
+  view_mismatch: {
+    kind: "refused",
+    meaning: "The package was trained on another view than the one the config declares now.",
+    fix: "Export a training set from this view and train again, or go back to the view the package names.",
+  },
+  unknown_source: { kind: "missing", meaning: "There is no source of that name that takes pushed rows.", fix: "Name a source of the config with `connector: http_push`." },
+  nothing_live: { kind: "unavailable", meaning: "No package of this model has been promoted, so nothing can score.", fix: "Promote one: `mlpe promote <model> <package directory>`." },
+  worker_failed: { kind: "internal", meaning: "A thread of the process stopped.", fix: "Start MLPE again; what was committed is kept. Please report it." },
+});

@@ -1,0 +1,73 @@
+import { batchOf } from "../contract/batch.ts";
+import type { Connector } from "../contract/page.ts";
+import { curatedStream, VERDICTS, verdictContract } from "../contract/streams.ts";
+import type { IngestResult } from "../ingestion/ingest.ts";
+import type { SourcePlan } from "../ingestion/plan.ts";
+import { type Extra, stepSource } from "../ingestion/step.ts";
+import { runChecks } from "../quality/checks.ts";
+import type { Assertion } from "../lineage/facets.ts";
+import type { Engine } from "./engine.ts";
+import { curatedLineage, lineageOf, sourceDataset } from "./lineage.ts";
+import type { Step } from "./loop.ts";
+
+/** land -> decode -> validate -> normalise -> check -> route: one page of a source, one commit. */
+export function ingestStep(engine: Engine, plan: SourcePlan, connector: Connector): Step {
+  const { world, store, ingestState } = engine;
+  return {
+    name: `ingest.${plan.name}`,
+    reads: [sourceDataset(plan.name)],
+    writes: plan.routes.map((route) => curatedStream(route.dataset.name)),
+    turn: () => {
+      const startedAt = world.clock.now();
+      const assertions = new Map<string, readonly Assertion[]>();
+      const extra = (result: IngestResult | null, phase: "judge" | "commit" | "end"): Extra => {
+        if (result === null || phase === "end") return { appends: [] };
+        if (phase === "judge") return judge(engine, result, assertions);
+        return { appends: [ingestLineage(engine, plan, result, startedAt, assertions)] };
+      };
+      return stepSource({ store, plan, connector, state: ingestState, clock: world.clock, extra });
+    },
+  };
+}
+
+/** The checks of each dataset on the rows that would be curated: verdict rows, and which datasets are blocked. */
+function judge(engine: Engine, result: IngestResult, assertions: Map<string, readonly Assertion[]>): Extra {
+  const blocked = new Map<string, string>();
+  const verdicts = result.routes.flatMap((route) => {
+    const checks = engine.project.checks.get(route.dataset.name);
+    if (!checks || route.rows.length === 0) return [];
+    const judged = runChecks(checks, route.rows, engine.world.clock.now());
+    if (judged.blocked !== undefined) blocked.set(route.dataset.name, judged.blocked);
+    assertions.set(route.dataset.name, judged.assertions);
+    return [...judged.verdictRows];
+  });
+  const appends = verdicts.length === 0 ? [] : [{ stream: VERDICTS, batch: batchOf(verdictContract, verdicts) }];
+  return { appends, blocked };
+}
+
+function ingestLineage(
+  engine: Engine,
+  plan: SourcePlan,
+  result: IngestResult,
+  startedAt: number,
+  assertions: ReadonlyMap<string, readonly Assertion[]>,
+) {
+  return lineageOf(engine.world, engine.project, {
+    job: `ingest.${plan.name}`,
+    jobType: "INGEST",
+    startedAt,
+    inputs: [{ name: sourceDataset(plan.name), read: { bytes: result.page.payload.length } }],
+    outputs: plan.routes.map((route) => {
+      const { dataset } = route;
+      const rows = result.routes.find((candidate) => candidate.dataset === dataset)?.rows.length ?? 0;
+      return {
+        name: curatedStream(dataset.name),
+        contract: dataset.contract,
+        version: dataset.contract.fingerprint,
+        written: { rows },
+        columns: curatedLineage(engine.project, plan.name, route),
+        ...(assertions.has(dataset.name) ? { assertions: assertions.get(dataset.name)! } : {}),
+      };
+    }),
+  });
+}

@@ -1,0 +1,40 @@
+import type { Connector } from "../contract/page.ts";
+import { createConnector } from "../connectors/registry.ts";
+import type { Engine } from "./engine.ts";
+import { fuseStep } from "./fuse.ts";
+import { ingestStep } from "./ingest.ts";
+import { labelStep } from "./labels.ts";
+import type { Step } from "./loop.ts";
+import { modelContext } from "./models.ts";
+
+export interface Pipeline {
+  /** The path of a record, in the order data flows: the output of one step is the input of the next. */
+  readonly steps: readonly Step[];
+  /** By source. */
+  readonly connectors: ReadonlyMap<string, Connector>;
+  close(): Promise<void>;
+}
+
+/** source -> landing + curated (ingest) -> features (fuse) -> labels: every step that needs no live model. */
+export function pipelineOf(engine: Engine): Pipeline {
+  const { project, world } = engine;
+  const connectors = new Map<string, Connector>();
+  for (const [name, plan] of project.sources) {
+    const expectations = plan.routes.map(({ dataset }) => ({
+      contract: dataset.contract,
+      rename: dataset.config.rename ?? {},
+      computed: dataset.contract.fields.filter((_, i) => dataset.computed[i]).map((field) => field.name),
+    }));
+    connectors.set(name, createConnector(name, plan.config, { clock: world.clock, resolve: (path) => path, expectations }));
+  }
+  const ingest = [...project.sources].map(([name, plan]) => ingestStep(engine, plan, connectors.get(name)!));
+  const fuse = [...project.views.values()].map((plan) => fuseStep(engine, plan));
+  const labels = Object.keys(project.config.models).flatMap((name) => labelStep(engine, modelContext(engine, name)) ?? []);
+  return {
+    steps: [...ingest, ...fuse, ...labels],
+    connectors,
+    close: async () => {
+      for (const connector of connectors.values()) await connector.close();
+    },
+  };
+}

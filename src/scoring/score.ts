@@ -1,0 +1,62 @@
+import type { Row } from "../base/row.ts";
+import { batchOf } from "../contract/batch.ts";
+import type { Contract } from "../contract/contract.ts";
+import { scoresStream } from "../contract/streams.ts";
+import type { Append, Store } from "../store/port.ts";
+import { recall, remember, type RequestMemory } from "./requests.ts";
+import { makeScoreRows, resultOf, type ScoreContext, type ScoreResult } from "./score_rows.ts";
+
+export interface ScoreRequest extends ScoreContext {
+  readonly store: Store;
+  /** The contract of scores/<model>, made once by `scoresContract(model, shape)`. */
+  readonly contract: Contract;
+  readonly memory: RequestMemory;
+  /** Feature rows as in features/<view>; asked for only if the request is new. */
+  readonly features: () => readonly Row[] | Promise<readonly Row[]>;
+  /** What else belongs into the same commit: lineage of the act. */
+  readonly extra?: (rows: readonly Row[]) => readonly Append[];
+}
+
+export interface ScoreAnswer {
+  readonly results: readonly ScoreResult[];
+  /** True where the answer was stored by an earlier request with the same id and body. */
+  readonly repeated: boolean;
+}
+
+/**
+ * Scores feature rows and commits the scores before it answers. With a request id the same body gives the stored answer,
+ * also after a restart, and another body is `scoring.request_conflict`. Throws what the store throws: then nothing is
+ * answered, and the id may be used again.
+ */
+export async function scoreAndCommit(request: ScoreRequest): Promise<ScoreAnswer> {
+  const { memory, shape } = request;
+  if (!request.request) return answer(shape, await commitScores(request), false);
+  const { id, digest } = request.request;
+  const stored = await recall(memory, id, digest);
+  if (stored) return answer(shape, stored, true);
+  // Between recall and here nothing else ran unless it had to wait; then look again.
+  if (memory.running.has(id) || memory.requests.has(id)) return scoreAndCommit(request);
+  const rows = commitScores(request);
+  memory.running.set(id, { digest, rows });
+  try {
+    return answer(shape, await rows, false);
+  } finally {
+    memory.running.delete(id);
+  }
+}
+
+async function commitScores(request: ScoreRequest): Promise<readonly Row[]> {
+  const rows = makeScoreRows(request, await request.features());
+  if (rows.length === 0) return rows;
+  const stream = scoresStream(request.model.name);
+  await request.store.commit({
+    appends: [{ stream, batch: batchOf(request.contract, rows) }, ...(request.extra?.(rows) ?? [])],
+    priority: "score",
+  });
+  for (const row of rows) remember(request.memory, row);
+  return rows;
+}
+
+function answer(shape: ScoreContext["shape"], rows: readonly Row[], repeated: boolean): ScoreAnswer {
+  return { results: rows.map((row) => resultOf(shape, row)), repeated };
+}

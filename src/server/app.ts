@@ -1,0 +1,79 @@
+import { type Context, Hono } from "hono";
+import { answerFor, serverErrors } from "./errors.ts";
+import type { Services } from "./services.ts";
+
+const SERVER_NAME = "mlpe";
+
+/** The HTTP faces: Open Inference Protocol at /v2, the rest at /v1, health and metrics beside them. */
+export function createApp(services: Services): Hono {
+  const app = new Hono({ strict: false });
+  app.get("/healthz", (context) => context.json({ live: true }));
+  app.get("/readyz", (context) => context.json({ ready: services.ready() }, services.ready() ? 200 : 503));
+  app.get("/metrics", (context) => {
+    return context.text(services.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+  });
+  app.route("/v2", inferenceProtocol(services));
+  app.route("/v1", api(services));
+  app.notFound((context) => fail(context, serverErrors.error("not_found", `there is nothing at ${context.req.method} ${context.req.path}`)));
+  app.onError((error, context) => fail(context, error));
+  return app;
+}
+
+/** Failures under /v2 carry the error as text, as the protocol says; elsewhere as an object with code and fix. */
+function fail(context: Context, error: unknown): Response {
+  const { status, error: body } = answerFor(error);
+  if (status === 429 || status === 503) context.header("retry-after", "1");
+  if (context.req.path.startsWith("/v2")) {
+    const place = body.place === undefined ? "" : `${body.place}: `;
+    return context.json({ error: `${body.code}: ${place}${body.message}. ${body.fix}` }, status);
+  }
+  return context.json({ error: body }, status);
+}
+
+function inferenceProtocol(services: Services): Hono {
+  const v2 = new Hono({ strict: false });
+  v2.get("/", (context) => context.json({ name: SERVER_NAME, version: services.version, extensions: [] }));
+  v2.get("/health/live", (context) => context.json({ live: true }));
+  v2.get("/health/ready", (context) => {
+    const ready = services.ready();
+    return context.json({ ready, live: true }, ready ? 200 : 503);
+  });
+  for (const base of ["/models/:model", "/models/:model/versions/:version"] as const) {
+    v2.get(base, (context) => context.json(services.modelMetadata(model(context), version(context))));
+    v2.get(`${base}/ready`, (context) => {
+      const ready = services.modelReady(model(context), version(context));
+      return context.json({ name: model(context), ready }, ready ? 200 : 503);
+    });
+    v2.post(`${base}/infer`, async (context) => {
+      if (context.req.header("inference-header-content-length") !== undefined) return fail(context, binaryTensors());
+      return context.json(services.infer(model(context), version(context), await context.req.text()));
+    });
+  }
+  return v2;
+}
+
+const model = (context: Context): string => context.req.param("model") ?? "";
+const version = (context: Context): string | undefined => context.req.param("version");
+
+function binaryTensors(): Error {
+  return serverErrors.error("bad_body", "binary tensor data is not supported", { fix: "Send the tensors as JSON: leave out the Inference-Header-Content-Length header." });
+}
+
+function api(services: Services): Hono {
+  const v1 = new Hono({ strict: false });
+  const body = (context: Context) => context.req.text();
+  v1.post("/score/:model", async (context) => context.json(await services.score(model(context), await body(context))));
+  v1.get("/scores/:id", async (context) => context.json(await services.findScore(context.req.param("id"))));
+  v1.post("/labels/:model", async (context) => context.json(await services.label(model(context), await body(context))));
+  v1.post("/sources/:source/rows", async (context) => {
+    const key = context.req.header("idempotency-key");
+    return context.json(await services.push(context.req.param("source"), await body(context), key));
+  });
+  v1.get("/models", async (context) => context.json(await services.models()));
+  v1.get("/models/:model/performance", async (context) => context.json(await services.performance(model(context))));
+  v1.get("/verdicts", (context) => context.json(services.verdicts()));
+  v1.post("/models/:model/promote", async (context) => context.json(await services.promote(model(context), await body(context))));
+  v1.post("/models/:model/rollback", async (context) => context.json(await services.rollback(model(context))));
+  v1.post("/models/:model/rollforward", async (context) => context.json(await services.rollforward(model(context))));
+  return v1;
+}

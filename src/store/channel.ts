@@ -1,0 +1,174 @@
+import { MlpeError } from "../base/errors.ts";
+import { storeErrors } from "./errors.ts";
+import type { Receipt } from "./port.ts";
+import type { EncodedCommit } from "./record.ts";
+import type { OpenWriter } from "./writer.ts";
+
+/** The way to whoever writes: in this thread, or behind a message port. */
+export interface WriteChannel {
+  commit(request: EncodedCommit): Promise<Receipt>;
+  cursor(source: string): Promise<string>;
+  position(reader: string): Promise<number>;
+  compact(): Promise<void>;
+  /** Called after commits of any thread. */
+  onHead(listener: () => void): void;
+  /** A port through which another thread of this process can commit: for `connectStore`. */
+  port(): MessagePort;
+  close(): Promise<void>;
+}
+
+/** What can carry the messages: a MessagePort, a Worker, or a worker's own scope. */
+export interface Carrier {
+  postMessage(message: unknown, transfer: (ArrayBuffer | MessagePort)[]): void;
+}
+
+type Request =
+  | { readonly kind: "commit"; readonly commit: EncodedCommit }
+  | { readonly kind: "cursor" | "position"; readonly name: string }
+  | { readonly kind: "compact" | "close" }
+  | { readonly kind: "connect"; readonly port: MessagePort };
+
+interface Call {
+  readonly id: number;
+  readonly request: Request;
+}
+
+type Answer =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly failure: Failure }
+  | { readonly head: true };
+
+interface Failure {
+  readonly message: string;
+  /** Present for an MlpeError. */
+  readonly known?: Pick<MlpeError, "code" | "kind" | "place" | "fix" | "retryable">;
+}
+
+export function failureOf(cause: unknown): Failure {
+  if (!(cause instanceof MlpeError)) return { message: cause instanceof Error ? cause.message : String(cause) };
+  const { code, kind, place, fix, retryable, message } = cause;
+  return { message, known: { code, kind, place, fix, retryable } };
+}
+
+export function errorOf({ message, known }: Failure): Error {
+  if (!known) return new Error(message);
+  const { code, kind, place, fix, retryable } = known;
+  return new MlpeError(code, { kind, meaning: message, fix, retryable }, message, { place });
+}
+
+/** The writer in this thread, as a channel. */
+export function localChannel(writer: OpenWriter): WriteChannel {
+  const { log } = writer;
+  const ports: MessagePort[] = [];
+  return {
+    commit: (request) => log.commit(request),
+    cursor: async (source) => log.state().cursors.get(source) ?? "",
+    position: async (reader) => log.state().readers.get(reader) ?? 0,
+    compact: () => writer.compact(),
+    onHead: (listener) => log.onCommitted(listener),
+    port() {
+      const { port1, port2 } = new MessageChannel();
+      ports.push(port1);
+      servePort(port1, this);
+      return port2;
+    },
+    async close() {
+      for (const port of ports) port.close();
+      await writer.close();
+    },
+  };
+}
+
+/** Answers the calls that come through a port from the channel; its far end can't close the writer. */
+export function servePort(port: MessagePort, channel: WriteChannel): void {
+  const answer = serve(channel, (message) => port.postMessage(message), async () => port.close());
+  port.onmessage = (event: { data: unknown }) => answer(event.data as Call);
+}
+
+/** The handler of calls; heads are posted as they move. */
+export function serve(
+  channel: WriteChannel,
+  post: (answer: Answer) => void,
+  close: () => Promise<void>,
+): (call: Call) => void {
+  channel.onHead(() => post({ head: true }));
+  const run = async (request: Request): Promise<unknown> => {
+    switch (request.kind) {
+      case "commit":
+        return channel.commit(request.commit);
+      case "cursor":
+        return channel.cursor(request.name);
+      case "position":
+        return channel.position(request.name);
+      case "compact":
+        return channel.compact();
+      case "connect":
+        return servePort(request.port, channel);
+      case "close":
+        return close();
+    }
+  };
+  return ({ id, request }) => {
+    run(request).then(
+      (result) => post({ id, result }),
+      (cause) => post({ id, failure: failureOf(cause) }),
+    );
+  };
+}
+
+/** The near end of a carrier: hand every message from the far end to `receive`. */
+export function remoteChannel(
+  carrier: Carrier,
+  closed: () => Promise<void>,
+): { readonly channel: WriteChannel; receive(answer: unknown): void; fail(cause: Error): void } {
+  const pending = new Map<number, { resolve(value: never): void; reject(cause: unknown): void }>();
+  const listeners: (() => void)[] = [];
+  let next = 0;
+  let broken: Error | undefined;
+  const call = <T>(request: Request, transfer: (ArrayBuffer | MessagePort)[] = []): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      if (broken) {
+        reject(broken);
+        return;
+      }
+      const id = next++;
+      pending.set(id, { resolve, reject });
+      carrier.postMessage({ id, request } satisfies Call, transfer);
+    });
+  const fail = (cause: Error) => {
+    broken = cause;
+    for (const { reject } of pending.values()) reject(cause);
+    pending.clear();
+  };
+  return {
+    channel: {
+      commit: (commit) => call({ kind: "commit", commit }, [commit.record.buffer as ArrayBuffer]),
+      cursor: (name) => call({ kind: "cursor", name }),
+      position: (name) => call({ kind: "position", name }),
+      compact: () => call({ kind: "compact" }),
+      onHead: (listener) => listeners.push(listener),
+      port() {
+        const { port1, port2 } = new MessageChannel();
+        call({ kind: "connect", port: port1 }, [port1]).catch(() => port2.close());
+        return port2;
+      },
+      async close() {
+        if (!broken) await call({ kind: "close" });
+        fail(storeErrors.error("closed", "the store is closed"));
+        await closed();
+      },
+    },
+    receive(message) {
+      const answer = message as Answer;
+      if ("head" in answer) {
+        for (const listener of listeners) listener();
+        return;
+      }
+      const waiting = pending.get(answer.id);
+      pending.delete(answer.id);
+      if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
+      else waiting?.resolve(answer.result as never);
+    },
+    fail,
+  };
+}

@@ -1,0 +1,56 @@
+import { Database } from "bun:sqlite";
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { storeErrors } from "./errors.ts";
+
+const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
+
+export const databasePath = (directory: string) => join(directory, "log.db");
+export const segmentsPath = (directory: string) => join(directory, "segments");
+
+export const hasStore = (directory: string) => existsSync(databasePath(directory));
+
+/** The handle of the one writer. Makes the directory (0700) and the file (0600). */
+export function openWriterDatabase(directory: string): Database {
+  mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
+  chmodSync(directory, 0o700);
+  const path = databasePath(directory);
+  if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
+  const database = new Database(path, { readwrite: true, create: false });
+  checkVersion(database);
+  for (const pragma of [
+    "page_size = 4096",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "temp_store = memory",
+    "secure_delete = ON",
+    "journal_size_limit = 16777216",
+    "wal_autocheckpoint = 4000",
+    "busy_timeout = 5000",
+    "foreign_keys = ON",
+  ]) {
+    database.run(`PRAGMA ${pragma}`);
+  }
+  return database;
+}
+
+/** A handle that only reads, beside a writer or without one. No statement of it stays open after a call. */
+export function openReaderDatabase(directory: string): Database {
+  if (!hasStore(directory)) {
+    throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
+  }
+  // Not SQLite's read-only mode: a reader of a WAL database may have to make the shared-memory file.
+  const database = new Database(databasePath(directory), { readwrite: true, create: false });
+  checkVersion(database);
+  database.run("PRAGMA temp_store = memory");
+  database.run("PRAGMA busy_timeout = 5000");
+  database.run("PRAGMA query_only = ON");
+  return database;
+}
+
+function checkVersion(database: Database): void {
+  const { version } = database.query<{ version: string }, []>("SELECT sqlite_version() AS version").get()!;
+  const parts = version.split(".").map(Number);
+  const order = LEAST_VERSION.map((least, i) => (parts[i] ?? 0) - least).find((difference) => difference !== 0) ?? 0;
+  if (order < 0) throw storeErrors.error("old_engine", `SQLite ${version} is older than ${LEAST_VERSION.join(".")}`);
+}

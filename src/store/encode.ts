@@ -1,0 +1,56 @@
+import type { Random } from "../base/random.ts";
+import { encodeBatch } from "../contract/codec.ts";
+import { boundTo, type Sealer } from "./catalogue.ts";
+import { contentRoot } from "./leaves.ts";
+import type { CommitRequest } from "./port.ts";
+import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend, SALT_BYTES } from "./record.ts";
+
+/** What a thread needs to make commit records. */
+export interface Encoder {
+  readonly sealer: Sealer;
+  readonly saltKey: Uint8Array;
+  readonly random: Random;
+  /** Fingerprints whose schema the log has already. */
+  readonly known: Set<string>;
+}
+
+/** The request as the log takes it: columns packed, hashed, compressed and sealed, in the thread that commits. */
+export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedCommit {
+  const appends: EncodedAppend[] = [];
+  const bodies: RecordAppend[] = [];
+  for (const { stream, batch, tombstones } of request.appends) {
+    const salt = encoder.random.bytes(SALT_BYTES);
+    const root = contentRoot(batch, tombstones, encoder.saltKey, salt);
+    const { fingerprint, schema } = batch.contract;
+    const said = encoder.known.has(fingerprint) ? {} : { schema: JSON.stringify(schema) };
+    appends.push({ stream, fingerprint, rows: batch.length, root, ...said });
+    bodies.push({ salt, root, tombstones: packFlags(tombstones), batch: encodeBatch(batch) });
+  }
+  const cursors = request.cursors ?? {};
+  const readers = request.readers ?? {};
+  const body = encodeBody({ appends: bodies, cursors, readers });
+  return {
+    appends,
+    cursors,
+    readers,
+    expect: request.expect ?? {},
+    score: request.priority === "score",
+    record: encoder.sealer.keyring.seal(body, boundTo(encoder.sealer.storeId, "record")),
+  };
+}
+
+/** A bit a row; empty where no flag is set. */
+export function packFlags(flags: Uint8Array | undefined): Uint8Array {
+  if (!flags?.includes(1)) return new Uint8Array(0);
+  const bits = new Uint8Array((flags.length + 7) >> 3);
+  for (let i = 0; i < flags.length; i++) if (flags[i]) bits[i >> 3]! |= 1 << (i & 7);
+  return bits;
+}
+
+export function unpackFlags(bits: Uint8Array, count: number): Uint8Array {
+  const flags = new Uint8Array(count);
+  if (bits.length === 0) return flags;
+  if (bits.length !== (count + 7) >> 3) throw new RangeError("the flags are not of the rows");
+  for (let i = 0; i < count; i++) flags[i] = (bits[i >> 3]! >> (i & 7)) & 1;
+  return flags;
+}

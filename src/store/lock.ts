@@ -1,0 +1,31 @@
+import { Database } from "bun:sqlite";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { storeErrors } from "./errors.ts";
+
+/**
+ * One writer for a directory: an exclusive lock on a file of its own, which the operating system drops with the
+ * process, however it ends. Throws store.locked naming the holder.
+ */
+export function takeWriterLock(directory: string): () => void {
+  const path = join(directory, "writer.lock");
+  const holderPath = join(directory, "writer.pid");
+  if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
+  const lock = new Database(path, { readwrite: true, create: false });
+  try {
+    lock.run("PRAGMA journal_mode = MEMORY");
+    lock.run("BEGIN EXCLUSIVE");
+  } catch (cause) {
+    lock.close();
+    if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
+    const holder = existsSync(holderPath) ? readFileSync(holderPath, "utf8").trim() : "";
+    const named = holder === "" ? "another process" : `process ${holder}`;
+    throw storeErrors.error("locked", `${directory} is open for writing in ${named}`, { place: directory, cause });
+  }
+  writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
+  chmodSync(holderPath, 0o600);
+  return () => {
+    lock.run("ROLLBACK");
+    lock.close();
+  };
+}

@@ -1,0 +1,185 @@
+import type { Database } from "bun:sqlite";
+import type { Row } from "../base/row.ts";
+import type { Micros } from "../base/time.ts";
+import { type VersionCursor, winnerOf } from "./as_of.ts";
+import { type Names, namesOf, type Sealer } from "./catalogue.ts";
+import { openReaderDatabase } from "./database.ts";
+import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
+import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
+import { segmentCursor } from "./segment_versions.ts";
+import { columnsNeeded, entityKey, selectRows } from "./select.ts";
+import { foldRow, type LogState, stateOf } from "./sqlite_log.ts";
+import { bodyOf, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
+import { type TailVersions, tailVersions } from "./tail_versions.ts";
+
+/** Every read of the port, in the caller's thread, over its own handle: synchronous but for the port's sake. */
+export interface LogReader {
+  head(): Head;
+  commitAt(knownTime: Micros): number;
+  tail(after: number, streams: readonly string[], maxRows: number): TailPage;
+  scan(stream: string, options: ScanOptions): Iterable<StoredRows>;
+  asOf(stream: string, probes: readonly Probe[], options: AsOfOptions): (Row | null)[];
+  streams(): StreamInfo[];
+  /** Cursors and positions, folded from the log: for readers with no writer to ask. */
+  state(): LogState;
+  snapshot(): Snapshot;
+  readonly database: Database;
+  readonly names: Names;
+  readonly segments: SegmentFiles;
+  close(): void;
+}
+
+export function logReader(directory: string, sealer: Sealer): LogReader {
+  const database = openReaderDatabase(directory);
+  const names = namesOf(database, sealer);
+  const index = tailIndex(database, sealer);
+  const segments = segmentFiles(directory, sealer, names);
+  const view = { sealer, names, segments, tail: tailVersions(sealer, names) };
+  return {
+    head: () => index.look().head,
+    commitAt: (knownTime) => commitAt(index.look(), view, knownTime),
+    tail: (after, streams, maxRows) => tailPage(index.look(), view, after, streams, maxRows),
+    scan: (stream, options) => scanRows(index.look(), view, stream, options),
+    asOf: (stream, probes, options) => asOfRows(index.look(), view, stream, probes, options),
+    streams: () => streamInfos(index.look(), view),
+    state: () => foldState(index.look(), view),
+    snapshot: () => index.look(),
+    database,
+    names,
+    segments,
+    close() {
+      segments.close();
+      database.close();
+    },
+  };
+}
+
+interface View {
+  readonly sealer: Sealer;
+  readonly names: Names;
+  readonly segments: SegmentFiles;
+  readonly tail: TailVersions;
+}
+
+function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): number {
+  const { tail, compacted } = snapshot;
+  if (knownTime >= snapshot.head.knownTime) return snapshot.head.commitNo;
+  if (knownTime < compacted.lastKnownTime) return segments.commitAt(snapshot.segments, knownTime);
+  let low = 0; // the commits before `low` are known by then
+  let high = tail.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tail[middle]!.knownTime <= knownTime) low = middle + 1;
+    else high = middle;
+  }
+  return compacted.lastCommit + low;
+}
+
+function tailPage(
+  snapshot: Snapshot,
+  view: View,
+  after: number,
+  streams: readonly string[],
+  maxRows: number,
+): TailPage {
+  const rows: StoredRows[] = [];
+  let upTo = after;
+  let count = 0;
+  const wanted = new Set(streams);
+  if (upTo < snapshot.compacted.lastCommit) {
+    const page = view.segments.commitsAfter(snapshot.segments, snapshot.compacted.lastCommit, after, wanted, maxRows);
+    rows.push(...page.rows);
+    count = page.rows.reduce((sum, stored) => sum + stored.batch.length, 0);
+    upTo = page.upTo;
+  }
+  const start = upTo - snapshot.compacted.lastCommit;
+  for (let i = start; i >= 0 && i < snapshot.tail.length && count < maxRows; i++) {
+    const commit = snapshot.tail[i]!;
+    for (const index of appendsOf(commit, view.names, wanted)) {
+      const stored = rowsOfAppend(commit, index, view.sealer, view.names);
+      rows.push(stored);
+      count += stored.batch.length;
+    }
+    upTo = commit.commitNo;
+  }
+  return { rows, upTo, head: snapshot.head };
+}
+
+/** The appends of the commit to these streams, by stream name and then in their order. */
+function appendsOf(commit: TailCommit, names: Names, wanted: ReadonlySet<string>): number[] {
+  const found: { stream: string; index: number }[] = [];
+  commit.ranges.forEach((range, index) => {
+    const stream = names.streamOf(range.streamId);
+    if (range.rows > 0 && wanted.has(stream)) found.push({ stream, index });
+  });
+  if (found.length > 1) found.sort((a, b) => (a.stream < b.stream ? -1 : a.stream > b.stream ? 1 : a.index - b.index));
+  return found.map(({ index }) => index);
+}
+
+function* scanRows(snapshot: Snapshot, view: View, stream: string, options: ScanOptions): Iterable<StoredRows> {
+  const upTo = options.upTo ?? snapshot.head.commitNo;
+  yield* view.segments.scan(snapshot.segments, stream, { ...options, upTo });
+  const streamId = view.names.streamIdOf(stream);
+  for (const commit of snapshot.tail) {
+    if (commit.commitNo > upTo) return;
+    for (let i = 0; i < commit.ranges.length; i++) {
+      const range = commit.ranges[i]!;
+      if (range.streamId !== streamId || range.rows === 0) continue;
+      const columns = columnsNeeded(view.names.contractOf(range.contractId), options);
+      const selected = selectRows(rowsOfAppend(commit, i, view.sealer, view.names, columns), options);
+      if (selected) yield selected;
+    }
+  }
+}
+
+function asOfRows(
+  snapshot: Snapshot,
+  view: View,
+  stream: string,
+  probes: readonly Probe[],
+  options: AsOfOptions,
+): (Row | null)[] {
+  const upTo = options.upTo ?? snapshot.head.commitNo;
+  const segments = snapshot.segments.filter((info) => info.stream === stream && info.firstCommit <= upTo);
+  return probes.map((probe) => {
+    const key = entityKey(probe.entity);
+    if (key === null) return null;
+    const cursors: VersionCursor[] = [];
+    const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
+    if (tail) cursors.push(tail);
+    for (const info of segments) {
+      const cursor = segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo);
+      if (cursor) cursors.push(cursor);
+    }
+    const winner = winnerOf(cursors, probe, options);
+    return winner ? winner.row(options.columns) : null;
+  });
+}
+
+function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): StreamInfo[] {
+  const infos = new Map<string, { rows: number; firstCommit: number; lastCommit: number; bytes: number }>();
+  for (const [stream, state] of Object.entries(compacted.streams)) infos.set(stream, { ...state, bytes: 0 });
+  for (const segment of segments) {
+    const info = infos.get(segment.stream);
+    if (info) info.bytes += segment.bytes;
+  }
+  for (const { commitNo, ranges } of tail) {
+    for (const range of ranges) {
+      const stream = names.streamOf(range.streamId);
+      const known = infos.get(stream) ?? { rows: 0, firstCommit: commitNo, lastCommit: commitNo, bytes: 0 };
+      infos.set(stream, { ...known, rows: range.firstSequence + range.rows, lastCommit: commitNo });
+    }
+  }
+  return [...infos].map(([stream, info]) => ({ stream, ...info }));
+}
+
+function foldState(snapshot: Snapshot, view: View): LogState {
+  const state = stateOf(snapshot.compacted);
+  for (const commit of snapshot.tail) {
+    const body = bodyOf(commit, view.sealer);
+    for (const [name, cursor] of Object.entries(body.cursors)) state.cursors.set(name, cursor);
+    for (const [name, position] of Object.entries(body.readers)) state.readers.set(name, position);
+  }
+  state.head = snapshot.head;
+  return state;
+}

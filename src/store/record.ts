@@ -1,0 +1,157 @@
+import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { sha256 } from "../base/digest.ts";
+
+/**
+ * A commit as it is handed to the log and as it rests. The rows, cursors and positions are one sealed blob, made by
+ * the thread that commits; the log adds what only it can know: number, time and sequences.
+ */
+export interface EncodedCommit {
+  readonly appends: readonly EncodedAppend[];
+  readonly cursors: Readonly<Record<string, string>>;
+  readonly readers: Readonly<Record<string, number>>;
+  readonly expect: {
+    readonly cursors?: Readonly<Record<string, string>>;
+    readonly readers?: Readonly<Record<string, number>>;
+  };
+  readonly score: boolean;
+  /** The sealed RecordBody. */
+  readonly record: Uint8Array;
+}
+
+export interface EncodedAppend {
+  readonly stream: string;
+  readonly fingerprint: string;
+  /** The contract's schema as JSON, where the log may not have it yet. */
+  readonly schema?: string;
+  readonly rows: number;
+  readonly root: Uint8Array;
+}
+
+export interface RecordBody {
+  readonly appends: readonly RecordAppend[];
+  readonly cursors: Readonly<Record<string, string>>;
+  readonly readers: Readonly<Record<string, number>>;
+}
+
+export interface RecordAppend {
+  /** What the salts of the rows are derived from: 16 random bytes. */
+  readonly salt: Uint8Array;
+  /** The content root of the rows: see leaves.ts. */
+  readonly root: Uint8Array;
+  /** A bit a row, or empty where none is a tombstone. */
+  readonly tombstones: Uint8Array;
+  /** From contract/codec. */
+  readonly batch: Uint8Array;
+}
+
+/** Which rows of which stream an append of a commit holds. */
+export interface Range {
+  readonly streamId: number;
+  readonly contractId: number;
+  readonly firstSequence: number;
+  readonly rows: number;
+}
+
+export const SALT_BYTES = 16;
+export const HASH_BYTES = 32;
+
+const COMPRESS_FROM = 128; // smaller bodies gain nothing from zstd's frame
+
+export function encodeBody(body: RecordBody): Uint8Array {
+  const writer = new ByteWriter(256 + body.appends.reduce((sum, append) => sum + append.batch.length + 64, 0));
+  writer.varint(body.appends.length);
+  for (const { salt, root, tombstones, batch } of body.appends) {
+    writer.raw(salt).raw(root).bytes(tombstones).bytes(batch);
+  }
+  const cursors = Object.entries(body.cursors);
+  writer.varint(cursors.length);
+  for (const [name, cursor] of cursors) writer.text(name).text(cursor);
+  const readers = Object.entries(body.readers);
+  writer.varint(readers.length);
+  for (const [name, position] of readers) writer.text(name).varint(position);
+  return compress(writer.finish());
+}
+
+/** Throws RangeError (or zstd's error) on bytes that are no body. */
+export function decodeBody(bytes: Uint8Array): RecordBody {
+  const reader = new ByteReader(decompress(bytes));
+  const appends: RecordAppend[] = [];
+  for (let count = reader.varint(); count > 0; count--) {
+    const salt = reader.raw(SALT_BYTES);
+    const root = reader.raw(HASH_BYTES);
+    appends.push({ salt, root, tombstones: reader.bytes(), batch: reader.bytes() });
+  }
+  const cursors: Record<string, string> = {};
+  for (let count = reader.varint(); count > 0; count--) cursors[reader.text()] = reader.text();
+  const readers: Record<string, number> = {};
+  for (let count = reader.varint(); count > 0; count--) readers[reader.text()] = reader.varint();
+  if (reader.remaining > 0) throw new RangeError("bytes are left after the record");
+  return { appends, cursors, readers };
+}
+
+/** A flag byte, then the bytes as they are or as a zstd frame, whichever is shorter. */
+export function compress(bytes: Uint8Array, level = 1): Uint8Array {
+  const packed = bytes.length >= COMPRESS_FROM ? Bun.zstdCompressSync(bytes, { level }) : undefined;
+  const best = packed && packed.length < bytes.length ? packed : bytes;
+  const flagged = new Uint8Array(best.length + 1);
+  flagged[0] = best === bytes ? 0 : 1;
+  flagged.set(best, 1);
+  return flagged;
+}
+
+export function decompress(bytes: Uint8Array): Uint8Array {
+  const body = bytes.subarray(1);
+  if (bytes[0] === 0) return body;
+  if (bytes[0] !== 1) throw new RangeError("no such compression");
+  return Bun.zstdDecompressSync(body);
+}
+
+export function encodeRanges(ranges: readonly Range[]): Uint8Array {
+  const writer = new ByteWriter(8 + ranges.length * 8);
+  writer.varint(ranges.length);
+  for (const { streamId, contractId, firstSequence, rows } of ranges) {
+    writer.varint(streamId).varint(contractId).varint(firstSequence).varint(rows);
+  }
+  return writer.finish();
+}
+
+export function decodeRanges(bytes: Uint8Array): Range[] {
+  const reader = new ByteReader(bytes);
+  const ranges: Range[] = [];
+  for (let count = reader.varint(); count > 0; count--) {
+    const streamId = reader.varint();
+    const contractId = reader.varint();
+    const firstSequence = reader.varint();
+    ranges.push({ streamId, contractId, firstSequence, rows: reader.varint() });
+  }
+  if (reader.remaining > 0) throw new RangeError("bytes are left after the ranges");
+  return ranges;
+}
+
+/** What a commit says of itself in the audit tree. */
+export interface Statement {
+  readonly commitNo: number;
+  readonly knownTime: number;
+  readonly appends: readonly {
+    readonly stream: string;
+    readonly fingerprint: string;
+    readonly firstSequence: number;
+    readonly rows: number;
+    readonly root: Uint8Array;
+  }[];
+}
+
+/** The leaf of a commit: SHA-256(0x00 || statement), as RFC 6962 hashes leaves. */
+export function leafOf(statement: Statement): Uint8Array {
+  return sha256(Uint8Array.of(0), encodeStatement(statement));
+}
+
+/** The canonical bytes of a statement: the entry of the transparency log. */
+export function encodeStatement({ commitNo, knownTime, appends }: Statement): Uint8Array {
+  const writer = new ByteWriter(64 + appends.length * 128);
+  writer.text("mlpe/commit/1").varint(commitNo).varint(knownTime).varint(appends.length);
+  for (const { stream, fingerprint, firstSequence, rows, root } of appends) {
+    writer.text(stream).text(fingerprint).varint(firstSequence).varint(rows).raw(root);
+  }
+  return writer.finish();
+}

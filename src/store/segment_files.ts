@@ -1,0 +1,253 @@
+import type { Column } from "../contract/batch.ts";
+import type { Micros } from "../base/time.ts";
+import type { Value } from "../base/row.ts";
+import type { Names, Sealer } from "./catalogue.ts";
+import type { ScanOptions, StoredRows } from "./port.ts";
+import type { SegmentInfo } from "./segment_info.ts";
+import { openSegment, type SegmentFile } from "./segment_read.ts";
+import { columnsNeeded, entityKey, pickRows, selectRows } from "./select.ts";
+import { concatBatches } from "./sort.ts";
+import { STATEMENTS } from "./statements.ts";
+
+/** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
+export interface SegmentFiles {
+  scan(segments: readonly SegmentInfo[], stream: string, options: ScanOptions): Iterable<StoredRows>;
+  /** The segment's file, from a bounded cache of open files. */
+  open(info: SegmentInfo): SegmentFile;
+  /** Column `index` of a block (beyond the fields: sequences, tombstones), from the bounded cache. */
+  cached(file: SegmentFile, block: number, index: number): Column;
+  /** The compacted commits after `after`, as a page of the tail. */
+  commitsAfter(
+    segments: readonly SegmentInfo[],
+    lastCompacted: number,
+    after: number,
+    streams: ReadonlySet<string>,
+    maxRows: number,
+  ): { rows: StoredRows[]; upTo: number };
+  commitAt(segments: readonly SegmentInfo[], knownTime: Micros): number;
+  close(): void;
+}
+
+export interface CacheBounds {
+  /** Decoded columns kept for as-of reads. */
+  readonly blockBytes: number;
+  readonly openFiles: number;
+  /** Rows of whole segments kept in order of sequence while a reader of the tail pages through them. */
+  readonly orderedRows: number;
+}
+
+export const DEFAULT_CACHES: CacheBounds = { blockBytes: 64 << 20, openFiles: 128, orderedRows: 1 << 20 };
+
+export function segmentFiles(
+  directory: string,
+  sealer: Sealer,
+  names: Names,
+  bounds: CacheBounds = DEFAULT_CACHES,
+): SegmentFiles {
+  const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
+  const blocks = boundedCache<string, Column>(bounds.blockBytes);
+  const ordered = boundedCache<number, StoredRows>(bounds.orderedRows);
+  const open = (info: SegmentInfo) =>
+    files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
+  const cached = (file: SegmentFile, block: number, index: number) =>
+    blocks.get(`${file.info.segmentId}/${block}/${index}`, () => {
+      const value = readColumn(file, block, index);
+      return { value, cost: costOf(value, file.footer.blockRows[block]!) };
+    });
+  const inOrder = (info: SegmentInfo) =>
+    ordered.get(info.segmentId, () => ({ value: bySequence(open(info)), cost: info.rows }));
+  return {
+    open,
+    cached,
+    *scan(segments, stream, options) {
+      const upTo = options.upTo ?? Number.POSITIVE_INFINITY;
+      const wanted = segments.filter((info) => info.stream === stream && info.firstCommit <= upTo);
+      // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
+      const opened = wanted.map((info) => openSegment(directory, info, sealer, names));
+      try {
+        for (const file of opened) yield* scanFile(file, options);
+      } finally {
+        for (const file of opened) file.close();
+      }
+    },
+    commitsAfter(segments, lastCompacted, after, streams, maxRows) {
+      const { wanted, bound } = pageSegments(segments, streams, lastCompacted, after, maxRows);
+      const upTo = pageEnd(wanted.map(open), bound, after, maxRows);
+      const rows = wanted
+        .filter((info) => info.firstCommit <= upTo)
+        .flatMap((info) => commitsOf(open(info), inOrder(info), after, upTo));
+      return { rows: rows.sort(compareStored), upTo };
+    },
+    commitAt(segments, knownTime) {
+      const holder = segments.findLast((info) => info.stream === STATEMENTS && info.firstKnownTime <= knownTime);
+      if (!holder) return 0;
+      const { knownTimes, commitNos } = open(holder).footer;
+      const index = knownTimes.findLastIndex((known) => known <= knownTime);
+      return commitNos[index] ?? 0;
+    },
+    close: () => files.clear(),
+  };
+}
+
+function readColumn(file: SegmentFile, block: number, index: number): Column {
+  const fields = file.contract.fields.length;
+  if (index < fields) return file.column(block, index);
+  if (index === fields) return { kind: "number", values: file.sequences(block) };
+  return { kind: "number", values: Int32Array.from(file.tombstones(block)) };
+}
+
+function costOf(column: Column, rows: number): number {
+  if (column.kind === "bytes") return column.values.reduce((sum, value) => sum + (value?.length ?? 0) + 16, 64);
+  return rows * 8 + 128;
+}
+
+function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows> {
+  const { footer, contract } = file;
+  const columns = columnsNeeded(contract, options);
+  const key = options.entity && (entityKey(options.entity as readonly Value[]) ?? undefined);
+  if (options.entity && key === undefined) return;
+  for (let block = 0; block < footer.blockRows.length; block++) {
+    if (footer.minTimes.length > 0) {
+      if (options.to !== undefined && footer.minTimes[block]! > options.to) continue;
+      if (options.from !== undefined && footer.maxTimes[block]! < options.from) continue;
+    }
+    if (key !== undefined && (footer.firstEntities[block]! > key || footer.lastEntities[block]! < key)) continue;
+    const selected = selectRows(file.rows(block, columns), options);
+    if (selected) yield selected;
+  }
+}
+
+/** The segments that a page can need, and the commit before the first that it can't. */
+function pageSegments(
+  segments: readonly SegmentInfo[],
+  streams: ReadonlySet<string>,
+  lastCompacted: number,
+  after: number,
+  maxRows: number,
+): { wanted: SegmentInfo[]; bound: number } {
+  const later = segments.filter((info) => streams.has(info.stream) && info.lastCommit > after);
+  later.sort((a, b) => a.firstCommit - b.firstCommit);
+  let rows = 0;
+  for (let i = 0; i < later.length; i++) {
+    const bound = later[i]!.firstCommit - 1;
+    if (rows >= maxRows && bound > after) return { wanted: later.slice(0, i), bound };
+    if (later[i]!.firstCommit > after) rows += later[i]!.rows;
+  }
+  return { wanted: later, bound: lastCompacted };
+}
+
+/** The commit after which a page of about `maxRows` rows ends; `bound` where all fit. */
+function pageEnd(files: readonly SegmentFile[], bound: number, after: number, maxRows: number): number {
+  const counts = new Map<number, number>();
+  for (const { footer, info } of files) {
+    for (let i = 0; i < footer.commitNos.length; i++) {
+      const commitNo = footer.commitNos[i]!;
+      if (commitNo <= after) continue;
+      const end = footer.firstSequences[i + 1] ?? info.firstSequence + info.rows;
+      counts.set(commitNo, (counts.get(commitNo) ?? 0) + end - footer.firstSequences[i]!);
+    }
+  }
+  let rows = 0;
+  for (const commitNo of [...counts.keys()].sort((a, b) => a - b)) {
+    rows += counts.get(commitNo)!;
+    if (rows >= maxRows) return Math.min(commitNo, bound);
+  }
+  return bound;
+}
+
+/** The whole segment in order of sequence. */
+export function bySequence(file: SegmentFile): StoredRows {
+  const parts = Array.from(file.footer.blockRows, (_, block) => file.rows(block));
+  const join = (pick: (part: StoredRows) => Float64Array) => {
+    const whole = new Float64Array(file.info.rows);
+    let at = 0;
+    for (const part of parts) {
+      whole.set(pick(part), at);
+      at += part.batch.length;
+    }
+    return whole;
+  };
+  const sequences = join((part) => part.sequences);
+  const order = new Int32Array(sequences.length);
+  for (let i = 0; i < order.length; i++) order[i] = i;
+  const gapless = placeBySequence(sequences, file.info.firstSequence, order);
+  if (!gapless) order.sort((a, b) => sequences[a]! - sequences[b]!);
+  const whole: StoredRows = {
+    stream: file.info.stream,
+    batch: concatBatches(parts.map((part) => part.batch)),
+    sequences,
+    commitNos: join((part) => part.commitNos),
+    knownTimes: join((part) => part.knownTimes),
+    tombstones: Uint8Array.from(join((part) => Float64Array.from(part.tombstones))),
+  };
+  return pickRows(whole, order);
+}
+
+/** Fills `order` by counting where the sequences are gapless; false where they are not. */
+function placeBySequence(sequences: Float64Array, first: number, order: Int32Array): boolean {
+  const placed = new Int32Array(order.length).fill(-1);
+  for (let i = 0; i < sequences.length; i++) {
+    const at = sequences[i]! - first;
+    if (!(at >= 0 && at < placed.length) || placed[at] !== -1) return false;
+    placed[at] = i;
+  }
+  order.set(placed);
+  return true;
+}
+
+/** The rows of each commit in (after, upTo], one StoredRows a commit. */
+function commitsOf(file: SegmentFile, whole: StoredRows, after: number, upTo: number): StoredRows[] {
+  const found: StoredRows[] = [];
+  const { commitNos } = whole;
+  for (let from = 0; from < commitNos.length; ) {
+    let to = from + 1;
+    while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
+    if (commitNos[from]! > after && commitNos[from]! <= upTo) {
+      const all = from === 0 && to === file.info.rows;
+      found.push(all ? whole : pickRows(whole, Int32Array.from({ length: to - from }, (_, i) => from + i)));
+    }
+    from = to;
+  }
+  return found;
+}
+
+function compareStored(a: StoredRows, b: StoredRows): number {
+  const byCommit = a.commitNos[0]! - b.commitNos[0]!;
+  if (byCommit !== 0) return byCommit;
+  if (a.stream !== b.stream) return a.stream < b.stream ? -1 : 1;
+  return a.sequences[0]! - b.sequences[0]!;
+}
+
+interface BoundedCache<K, V> {
+  get(key: K, make: () => { value: V; cost: number }): V;
+  clear(): void;
+}
+
+/** Least recently used values go first once the costs exceed the bound; one value alone may exceed it. */
+function boundedCache<K, V>(bound: number, drop: (value: V) => void = () => {}): BoundedCache<K, V> {
+  const entries = new Map<K, { value: V; cost: number }>();
+  let total = 0;
+  return {
+    get(key, make) {
+      let entry = entries.get(key);
+      if (entry) entries.delete(key);
+      else {
+        entry = make();
+        total += entry.cost;
+      }
+      entries.set(key, entry);
+      for (const [oldest, { value, cost }] of entries) {
+        if (total <= bound || oldest === key) break;
+        entries.delete(oldest);
+        total -= cost;
+        drop(value);
+      }
+      return entry.value;
+    },
+    clear() {
+      for (const { value } of entries.values()) drop(value);
+      entries.clear();
+      total = 0;
+    },
+  };
+}

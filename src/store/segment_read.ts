@@ -1,0 +1,175 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { ByteReader, fromHex } from "../base/bytes.ts";
+import type { Batch, Column } from "../contract/batch.ts";
+import { decodeColumn, decodeDictionary, nullColumn } from "../contract/codec.ts";
+import type { Contract } from "../contract/contract.ts";
+import type { Names, Sealer } from "./catalogue.ts";
+import { segmentsPath } from "./database.ts";
+import { unpackFlags } from "./encode.ts";
+import { storeErrors } from "./errors.ts";
+import type { StoredRows } from "./port.ts";
+import { decompress } from "./record.ts";
+import { chunkBinder, decodeFooter, type SegmentFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
+import type { SegmentInfo } from "./segment_info.ts";
+
+/** An open segment file. Its handle stays good after the file is unlinked. */
+export interface SegmentFile {
+  readonly info: SegmentInfo;
+  readonly contract: Contract;
+  readonly footer: SegmentFooter;
+  /** Field `index` of a block. */
+  column(block: number, index: number): Column;
+  sequences(block: number): Float64Array;
+  tombstones(block: number): Uint8Array;
+  /** The block with these columns (all by default), and what the store knows of its rows. */
+  rows(block: number, columns?: readonly string[]): StoredRows;
+  /** Which span of `footer.commitNos` the sequence lies in. */
+  spanOf(sequence: number): number;
+  close(): void;
+}
+
+/** Opens the file and its footer. Throws store.damaged naming stream and sequences. */
+export function openSegment(directory: string, info: SegmentInfo, sealer: Sealer, names: Names): SegmentFile {
+  const contract = names.contractOf(info.contractId);
+  let handle: number | undefined;
+  const keys = sealer.keyring.chunks(info.keyId, fromHex(info.nonce));
+  const bound = chunkBinder(sealer.storeId, info.file, info.stream, contract.fingerprint);
+  const read = (chunk: number, at: number, length: number): Uint8Array => {
+    const sealed = new Uint8Array(length);
+    handle ??= openHandle(directory, info); // opened again where a cache closed it
+    const got = readSync(handle, sealed, 0, length, at);
+    const opened = got === length ? keys.open(chunk, sealed, bound(chunk)) : undefined;
+    if (!opened) throw damagedSegment(info, `chunk ${chunk}`);
+    return decompress(opened);
+  };
+  const close = () => {
+    if (handle !== undefined) closeSync(handle);
+    handle = undefined;
+  };
+  try {
+    const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
+    return segmentFile(info, contract, footer, read, close);
+  } catch (cause) {
+    close();
+    throw cause instanceof RangeError ? damagedSegment(info, "the footer", cause) : cause;
+  }
+}
+
+function openHandle(directory: string, info: SegmentInfo): number {
+  try {
+    return openSync(join(segmentsPath(directory), info.file), "r");
+  } catch (cause) {
+    throw damagedSegment(info, "the file is missing or can't be opened", cause);
+  }
+}
+
+export function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
+  const last = info.firstSequence + info.rows - 1;
+  const place = `segment ${info.file}, stream ${info.stream}, sequences ${info.firstSequence} to ${last}`;
+  return storeErrors.error("damaged", `${place}: ${what}`, { place, cause });
+}
+
+function segmentFile(
+  info: SegmentInfo,
+  contract: Contract,
+  footer: SegmentFooter,
+  read: (chunk: number, at: number, length: number) => Uint8Array,
+  close: () => void,
+): SegmentFile {
+  const width = contract.fields.length + SYSTEM_COLUMNS;
+  const starts = new Float64Array(footer.chunkLengths.length + 1);
+  footer.chunkLengths.forEach((length, i) => {
+    starts[i + 1] = starts[i]! + length;
+  });
+  const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
+  const dictionaries: (readonly string[] | undefined)[] = [];
+  const dictionaryOf = (field: number): readonly string[] | undefined => {
+    const number = footer.dictionaries[field] ?? 0;
+    if (number === 0) return undefined;
+    dictionaries[field] ??= decodeDictionary(
+      new ByteReader(chunk(footer.blockRows.length * width + number - 1)),
+    );
+    return dictionaries[field];
+  };
+  const guarded = <T>(what: string, decode: () => T): T => {
+    try {
+      return decode();
+    } catch (cause) {
+      throw cause instanceof RangeError ? damagedSegment(info, what, cause) : cause;
+    }
+  };
+  const column = (block: number, index: number) =>
+    guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
+      decodeColumn(
+        chunk(block * width + index),
+        contract.fields[index]!.type,
+        footer.blockRows[block]!,
+        dictionaryOf(index),
+      ),
+    );
+  const sequences = (block: number) =>
+    guarded(`block ${block}, sequences`, () => {
+      const decoded = decodeColumn(chunk(block * width + width - 2), "long", footer.blockRows[block]!);
+      return (decoded as Column & { kind: "number" }).values as Float64Array;
+    });
+  const tombstones = (block: number) =>
+    guarded(`block ${block}, tombstones`, () =>
+      unpackFlags(chunk(block * width + width - 1), footer.blockRows[block]!),
+    );
+  const spanOf = spanFinder(footer.firstSequences);
+  return {
+    info,
+    contract,
+    footer,
+    column,
+    sequences,
+    tombstones,
+    spanOf,
+    close,
+    rows(block, columns) {
+      const length = footer.blockRows[block]!;
+      const batch: Batch = {
+        contract,
+        length,
+        columns: contract.fields.map((field, index) =>
+          columns === undefined || columns.includes(field.name)
+            ? column(block, index)
+            : nullColumn(field.type, length),
+        ),
+      };
+      const numbers = sequences(block);
+      return { stream: info.stream, batch, ...knownOf(footer, spanOf, numbers), tombstones: tombstones(block) };
+    },
+  };
+}
+
+/** Commit number and known time of each sequence. */
+export function knownOf(footer: SegmentFooter, spanOf: (sequence: number) => number, sequences: Float64Array) {
+  const commitNos = new Float64Array(sequences.length);
+  const knownTimes = new Float64Array(sequences.length);
+  for (let i = 0; i < sequences.length; i++) {
+    const span = spanOf(sequences[i]!);
+    commitNos[i] = footer.commitNos[span]!;
+    knownTimes[i] = footer.knownTimes[span]!;
+  }
+  return { sequences, commitNos, knownTimes };
+}
+
+/** Finds the last span that begins at or before a sequence; fast where neighbours lie together. */
+function spanFinder(firstSequences: Float64Array): (sequence: number) => number {
+  let last = 0;
+  return (sequence) => {
+    if (firstSequences[last]! <= sequence && !(firstSequences[last + 1]! <= sequence)) return last;
+    let low = 0;
+    let high = firstSequences.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (firstSequences[middle]! <= sequence) low = middle;
+      else high = middle;
+    }
+    last = low;
+    return low;
+  };
+}
+

@@ -1,0 +1,143 @@
+import type { Row, Value } from "../base/row.ts";
+import type { Micros } from "../base/time.ts";
+import { type Batch, type Column, columnNamed, rowAt, takeRows, valueAt } from "../contract/batch.ts";
+import { nullColumn } from "../contract/codec.ts";
+import { type Contract, fieldOf } from "../contract/contract.ts";
+import type { AsOfOptions, Probe, ScanOptions, StoredRows } from "./port.ts";
+
+/** The fields that must be decoded to answer `options`; undefined where all are wanted. */
+export function columnsNeeded(contract: Contract, options: ScanOptions): readonly string[] | undefined {
+  if (options.columns === undefined) return undefined;
+  const needed = new Set(options.columns);
+  if (options.entity) for (const name of contract.entity) needed.add(name);
+  const bounded = options.from !== undefined || options.to !== undefined;
+  if (bounded && contract.eventTime !== undefined) needed.add(contract.eventTime);
+  return [...needed];
+}
+
+/** Only the rows that the options ask for, with only their columns; undefined where none is left. */
+export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows | undefined {
+  const { batch } = stored;
+  const tests: ((index: number) => boolean)[] = [];
+  if (options.upTo !== undefined && stored.commitNos.some((commitNo) => commitNo > options.upTo!)) {
+    tests.push((index) => stored.commitNos[index]! <= options.upTo!);
+  }
+  const time = eventTimes(batch);
+  if (time && (options.from !== undefined || options.to !== undefined)) {
+    const from = options.from ?? Number.NEGATIVE_INFINITY;
+    const to = options.to ?? Number.POSITIVE_INFINITY;
+    tests.push((index) => isValid(time, index) && Number(time.values[index]) >= from && Number(time.values[index]) <= to);
+  }
+  if (options.entity) tests.push(entityTest(batch, options.entity));
+  const kept: number[] = [];
+  for (let i = 0; i < batch.length; i++) if (tests.every((test) => test(i))) kept.push(i);
+  if (kept.length === 0) return undefined;
+  const picked = kept.length === batch.length ? stored : pickRows(stored, kept);
+  return options.columns === undefined ? picked : { ...picked, batch: onlyColumns(picked.batch, options.columns) };
+}
+
+/** The rows at `kept`, in that order. */
+export function pickRows(stored: StoredRows, kept: ArrayLike<number>): StoredRows {
+  const take = (values: Float64Array) => {
+    const taken = new Float64Array(kept.length);
+    for (let i = 0; i < kept.length; i++) taken[i] = values[kept[i]!]!;
+    return taken;
+  };
+  const tombstones = new Uint8Array(kept.length);
+  for (let i = 0; i < kept.length; i++) tombstones[i] = stored.tombstones[kept[i]!]!;
+  return {
+    stream: stored.stream,
+    batch: takeRows(stored.batch, kept),
+    sequences: take(stored.sequences),
+    commitNos: take(stored.commitNos),
+    knownTimes: take(stored.knownTimes),
+    tombstones,
+  };
+}
+
+function onlyColumns(batch: Batch, columns: readonly string[]): Batch {
+  return {
+    ...batch,
+    columns: batch.contract.fields.map((field, i) =>
+      columns.includes(field.name) ? batch.columns[i]! : nullColumn(field.type, batch.length),
+    ),
+  };
+}
+
+type Numbers = Column & { kind: "number" | "bigint" };
+
+function eventTimes(batch: Batch): Numbers | undefined {
+  const { eventTime } = batch.contract;
+  return eventTime === undefined ? undefined : (columnNamed(batch, eventTime) as Numbers);
+}
+
+const isValid = (column: Numbers, index: number) => column.valid === undefined || column.valid[index] !== 0;
+
+/** Equality of key values: by content for bytes, and a null equals nothing. */
+export function sameValue(a: Value, b: Value): boolean {
+  if (a === null || b === null) return false;
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  return a === b;
+}
+
+function entityTest(batch: Batch, entity: readonly Value[]): (index: number) => boolean {
+  const { contract } = batch;
+  const tests = contract.entity.map((name, i) => {
+    const column = columnNamed(batch, name);
+    const wanted = entity[i] ?? null;
+    if (column.kind === "text") {
+      const codes = new Set<number>();
+      column.dictionary.forEach((text, code) => {
+        if (text === wanted) codes.add(code);
+      });
+      return (index: number) => codes.has(column.codes[index]!);
+    }
+    const { type } = fieldOf(contract, name)!;
+    return (index: number) => sameValue(valueAt(column, type, index), wanted);
+  });
+  return (index) => tests.every((test) => test(index));
+}
+
+/** A text that is equal exactly for equal entities; null where a part is null. */
+export function entityKey(values: readonly Value[]): string | null {
+  if (values.length === 1 && typeof values[0] === "string") return `s${values[0]}`;
+  let key = "";
+  for (const value of values) {
+    if (value === null) return null;
+    if (typeof value === "string") key += `s${value.length}:${value}`;
+    else if (value instanceof Uint8Array) key += `x${Buffer.from(value).toString("hex")};`;
+    else if (typeof value === "boolean") key += value ? "t" : "f";
+    else key += `n${value};`;
+  }
+  return key;
+}
+
+/** The entity key of every row of the batch; the key columns must have been decoded. */
+export function entityKeys(batch: Batch): (index: number) => string | null {
+  const columns = batch.contract.entity.map((name) => columnNamed(batch, name));
+  const types = batch.contract.entity.map((name) => fieldOf(batch.contract, name)!.type);
+  const only = columns.length === 1 ? columns[0]! : undefined;
+  if (only?.kind === "text") {
+    return (index) => {
+      const code = only.codes[index]!;
+      return code < 0 ? null : `s${only.dictionary[code]!}`;
+    };
+  }
+  return (index) => entityKey(columns.map((column, i) => valueAt(column, types[i]!, index)));
+}
+
+/** Null first, then by value; texts by UTF-16 code units, bytes by value. */
+export function compareValues(a: Value, b: Value): number {
+  if (a === b) return 0;
+  if (a === null) return -1;
+  if (b === null) return 1;
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b);
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The fields that decide an as-of read: entity, times, order and record id. */
+export function decidingFields(contract: Contract): readonly string[] {
+  const id = contract.recordId === "content" ? contract.fields.map(({ name }) => name) : contract.recordId;
+  const times = [contract.eventTime, contract.availableTime, contract.order].filter((name) => name !== undefined);
+  return [...new Set([...contract.entity, ...times, ...(id === "position" ? [] : id)])];
+}

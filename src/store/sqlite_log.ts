@@ -1,0 +1,290 @@
+import type { Database } from "bun:sqlite";
+import { fromHex, toHex } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
+import {
+  boundTo,
+  type CommitRow,
+  type CompactedState,
+  damaged,
+  type Names,
+  namesOf,
+  readState,
+  type Sealer,
+  type StreamState,
+} from "./catalogue.ts";
+import { storeErrors } from "./errors.ts";
+import type { Head, Receipt } from "./port.ts";
+import { decodeBody, decodeRanges, type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
+import { addLeaf, type Frontier } from "./tree.ts";
+
+/** Bytes of records in one transaction, about: a larger one would keep others waiting. */
+const TRANSACTION_BYTES = 1 << 20;
+/** A reader opens the files of its snapshot at once; replaced ones stay this long for a slow one. */
+const UNLINK_AFTER = 10 * MICROS_PER_SECOND;
+/** One SQLite blob can't be larger than about 1 GB; a commit should be far below. */
+const LARGEST_RECORD = 256 << 20;
+
+/** Everything that the commits add up to so far, in memory. */
+export interface LogState {
+  head: Head;
+  readonly cursors: Map<string, string>;
+  readonly readers: Map<string, number>;
+  readonly streams: Map<string, StreamState>;
+  frontier: Frontier;
+  generation: number;
+  segments: readonly number[];
+  tail: { firstCommit: number; records: number; bytes: number };
+}
+
+export interface LogWriter {
+  commit(request: EncodedCommit): Promise<Receipt>;
+  state(): LogState;
+  readonly names: Names;
+  readonly database: Database;
+  readonly sealer: Sealer;
+  /** The oldest `records` of the tail were moved into segments. */
+  compacted(records: number, bytes: number): void;
+  /** Segment files that no row names any more: removed when no reader can still be about to open them. */
+  replaced(files: readonly string[]): void;
+  /** Files that may be removed now. */
+  takeReplaced(): string[];
+  /** Called after each transaction. */
+  onCommitted(listener: () => void): void;
+  /** Refuses new commits and waits for those queued. */
+  drain(): Promise<void>;
+}
+
+interface Queued {
+  readonly request: EncodedCommit;
+  resolve(receipt: Receipt): void;
+  reject(error: unknown): void;
+}
+
+/** The one writer of a log, over a database that is migrated and identified. Commits what is queued in groups. */
+export function logWriter(database: Database, sealer: Sealer, clock: Clock): LogWriter {
+  const names = namesOf(database, sealer);
+  let state = foldLog(database, sealer, names);
+  const scores: Queued[] = [];
+  const others: Queued[] = [];
+  const listeners: (() => void)[] = [];
+  const gone: { files: readonly string[]; until: Micros }[] = [];
+  let scheduled = false;
+  let closing: (() => void) | undefined;
+  const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
+
+  const schedule = () => {
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      runGroup();
+      if (scores.length + others.length > 0) schedule();
+      else closing?.();
+    });
+  };
+
+  const runGroup = () => {
+    const group = takeGroup(scores, others);
+    const done: { item: Queued; receipt?: Receipt; error?: unknown }[] = [];
+    try {
+      database.run("BEGIN IMMEDIATE");
+      for (const item of group) {
+        const refusal = checkExpected(state, item.request);
+        if (refusal) done.push({ item, error: refusal });
+        else done.push({ item, receipt: applyCommit(item.request) });
+      }
+      database.run("COMMIT");
+    } catch (cause) {
+      if (database.inTransaction) database.run("ROLLBACK");
+      names.reset();
+      state = foldLog(database, sealer, names);
+      for (const item of group) item.reject(writeFailure(cause));
+      return;
+    }
+    for (const { item, receipt, error } of done) {
+      if (receipt) item.resolve(receipt);
+      else item.reject(error);
+    }
+    for (const listener of listeners) listener();
+  };
+
+  const applyCommit = (request: EncodedCommit): Receipt => {
+    const commitNo = state.head.commitNo + 1;
+    const knownTime = Math.max(Math.round(clock.now()), state.head.knownTime + 1);
+    const firstSequence: Record<string, number> = {};
+    const ranges: Range[] = [];
+    const stated = request.appends.map((append) => {
+      const known = state.streams.get(append.stream);
+      const first = known?.rows ?? 0;
+      const streamId = names.streamIdOf(append.stream) ?? names.addStream(append.stream);
+      firstSequence[append.stream] ??= first;
+      ranges.push({ streamId, contractId: contractIdOf(names, append), firstSequence: first, rows: append.rows });
+      state.streams.set(append.stream, {
+        rows: first + append.rows,
+        firstCommit: known?.firstCommit ?? commitNo,
+        lastCommit: commitNo,
+      });
+      return { ...append, firstSequence: first };
+    });
+    const leaf = leafOf({ commitNo, knownTime, appends: stated });
+    insert.run(commitNo, knownTime, encodeRanges(ranges), leaf, request.record);
+    state.frontier = addLeaf(state.frontier, commitNo - 1, leaf);
+    for (const [name, cursor] of Object.entries(request.cursors)) state.cursors.set(name, cursor);
+    for (const [name, position] of Object.entries(request.readers)) state.readers.set(name, position);
+    state.head = { commitNo, knownTime };
+    state.tail = {
+      firstCommit: state.tail.records === 0 ? commitNo : state.tail.firstCommit,
+      records: state.tail.records + 1,
+      bytes: state.tail.bytes + request.record.length,
+    };
+    return { commitNo, knownTime, firstSequence };
+  };
+
+  return {
+    commit(request) {
+      if (closing) return Promise.reject(storeErrors.error("closed", "the store is closed"));
+      if (request.record.length > LARGEST_RECORD) {
+        const message = `a commit of ${request.record.length} bytes is over the limit of ${LARGEST_RECORD}`;
+        return Promise.reject(storeErrors.error("too_large", message));
+      }
+      return new Promise((resolve, reject) => {
+        (request.score ? scores : others).push({ request, resolve, reject });
+        schedule();
+      });
+    },
+    state: () => state,
+    names,
+    database,
+    sealer,
+    compacted(records, bytes) {
+      const { firstCommit, ...tail } = state.tail;
+      state.tail = {
+        firstCommit: firstCommit + records,
+        records: tail.records - records,
+        bytes: tail.bytes - bytes,
+      };
+      state.generation++;
+    },
+    replaced: (files) => gone.push({ files, until: clock.now() + UNLINK_AFTER }),
+    takeReplaced() {
+      const due = gone.filter(({ until }) => until <= clock.now());
+      gone.splice(0, due.length);
+      return due.flatMap(({ files }) => files);
+    },
+    onCommitted: (listener) => listeners.push(listener),
+    drain: () =>
+      new Promise((resolve) => {
+        closing = resolve;
+        if (scores.length + others.length === 0) resolve();
+      }),
+  };
+}
+
+/** Scores first, then in order of arrival, up to about one megabyte and at least one. */
+function takeGroup(scores: Queued[], others: Queued[]): Queued[] {
+  const group: Queued[] = [];
+  let bytes = 0;
+  for (const queue of [scores, others]) {
+    let count = 0;
+    while (count < queue.length && (bytes === 0 || bytes + queue[count]!.request.record.length <= TRANSACTION_BYTES)) {
+      bytes += queue[count]!.request.record.length + 1;
+      count++;
+    }
+    group.push(...queue.splice(0, count));
+  }
+  return group;
+}
+
+function checkExpected(state: LogState, { expect }: EncodedCommit): Error | undefined {
+  for (const [name, position] of Object.entries(expect.readers ?? {})) {
+    const actual = state.readers.get(name) ?? 0;
+    if (actual !== position) {
+      return storeErrors.error("stale_writer", `reader ${name} stands at ${actual}, not at ${position}`);
+    }
+  }
+  for (const [name, cursor] of Object.entries(expect.cursors ?? {})) {
+    if ((state.cursors.get(name) ?? "") !== cursor) {
+      return storeErrors.error("stale_writer", `source ${name} has moved on from the expected cursor`);
+    }
+  }
+  return undefined;
+}
+
+function contractIdOf(names: Names, append: EncodedCommit["appends"][number]): number {
+  const known = names.contractIdOf(append.fingerprint);
+  if (known !== undefined) return known;
+  if (append.schema === undefined) throw new Error(`invariant broken: no schema came with a new contract`);
+  return names.addContract(append.fingerprint, append.schema);
+}
+
+function writeFailure(cause: unknown): unknown {
+  const code = (cause as { code?: string } | null)?.code ?? "";
+  if (!/^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY)/.test(code)) return cause;
+  return storeErrors.error("failed_write", `the commit could not be written (${code})`, { cause });
+}
+
+/** The state of the log: what the catalogue holds, and the tail folded onto it. */
+export function foldLog(database: Database, sealer: Sealer, names: Names): LogState {
+  const base = readState(database, sealer);
+  const state = stateOf(base);
+  const rows = database.query<CommitRow, []>("SELECT * FROM commits ORDER BY commit_no").all();
+  for (const row of rows) foldRow(state, row, sealer, names);
+  return state;
+}
+
+export function stateOf(base: CompactedState): LogState {
+  return {
+    head: { commitNo: base.lastCommit, knownTime: base.lastKnownTime },
+    cursors: new Map(Object.entries(base.cursors)),
+    readers: new Map(Object.entries(base.readers)),
+    streams: new Map(Object.entries(base.streams)),
+    frontier: base.frontier.map(fromHex),
+    generation: base.generation,
+    segments: base.segments,
+    tail: { firstCommit: base.lastCommit + 1, records: 0, bytes: 0 },
+  };
+}
+
+/** What a state holds of the compacted commits, for the catalogue. */
+export function compactedOf(state: LogState): CompactedState {
+  return {
+    generation: state.generation,
+    lastCommit: state.head.commitNo,
+    lastKnownTime: state.head.knownTime,
+    cursors: Object.fromEntries(state.cursors),
+    readers: Object.fromEntries(state.readers),
+    streams: Object.fromEntries(state.streams),
+    frontier: state.frontier.map(toHex),
+    segments: state.segments,
+  };
+}
+
+/** Adds the next commit of the tail to the state. Throws store.damaged where it is not the next or does not open. */
+export function foldRow(state: LogState, row: CommitRow, sealer: Sealer, names: Names): void {
+  const what = `commit ${row.commit_no}`;
+  if (row.commit_no !== state.head.commitNo + 1) throw damaged(`commit ${state.head.commitNo + 1}`);
+  const opened = sealer.keyring.open(row.record, boundTo(sealer.storeId, "record"));
+  if (!opened) throw damaged(what);
+  const body = decodeBody(opened);
+  const ranges = decodeRanges(row.ranges);
+  for (const range of ranges) {
+    const stream = names.streamOf(range.streamId);
+    const known = state.streams.get(stream);
+    if ((known?.rows ?? 0) !== range.firstSequence) throw damaged(what);
+    state.streams.set(stream, {
+      rows: range.firstSequence + range.rows,
+      firstCommit: known?.firstCommit ?? row.commit_no,
+      lastCommit: row.commit_no,
+    });
+  }
+  for (const [name, cursor] of Object.entries(body.cursors)) state.cursors.set(name, cursor);
+  for (const [name, position] of Object.entries(body.readers)) state.readers.set(name, position);
+  state.frontier = addLeaf(state.frontier, row.commit_no - 1, row.leaf);
+  state.head = { commitNo: row.commit_no, knownTime: row.known_time };
+  state.tail = {
+    firstCommit: state.tail.firstCommit,
+    records: state.tail.records + 1,
+    bytes: state.tail.bytes + row.record.length,
+  };
+}

@@ -1,0 +1,191 @@
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import { openKeyring } from "../keys/keyring.ts";
+import type { KeySettings } from "../keys/registry.ts";
+import { readIdentity, readSecret, readWrappedKeys, type Sealer } from "./catalogue.ts";
+import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
+import { openReaderDatabase } from "./database.ts";
+import { type Encoder, encodeCommit } from "./encode.ts";
+import { storeErrors } from "./errors.ts";
+import { type LogReader, logReader } from "./log_reader.ts";
+import { startLogThread } from "./log_thread.ts";
+import type { CommitRequest, Store } from "./port.ts";
+import { type Keys, openWriter, providerOf } from "./writer.ts";
+
+export interface OpenOptions {
+  readonly directory: string;
+  /** Where the wrapping key is: settings (`{ provider: "file", path }`), or a provider made by the caller. */
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Reading is allowed beside a writer in another process. Default `write`. */
+  readonly mode?: "write" | "read";
+  /** Write in a thread of its own (with the system's clock and randomness). Needs key settings. Default in this one. */
+  readonly thread?: boolean;
+  /** The thread's entry file, where it is not beside this one. */
+  readonly workerUrl?: string | URL;
+}
+
+/** The port, and what only the sealed log has. */
+export interface LogStore extends Store {
+  /** Moves the tail into segment files now. */
+  compact(): Promise<void>;
+  /** To be transferred to another thread of this process, for `connectStore` there. */
+  port(): MessagePort;
+  readonly directory: string;
+  readonly reader: LogReader;
+  readonly sealer: Sealer;
+}
+
+/** How many bytes of records may wait for their acknowledgement; beyond it `commit` waits before it hands over more. */
+const MOST_BYTES_WAITING = 64 << 20;
+
+/**
+ * Opens the sealed log of a directory; in write mode it is made where there is none.
+ * Throws store.not_a_store, store.locked, store.newer_format, store.damaged, keys.missing_key, keys.wrong_key.
+ */
+export async function openStore(options: OpenOptions): Promise<LogStore> {
+  if (options.mode === "read") return readerStore(options, undefined);
+  if (options.thread) {
+    const keys = options.keys as KeySettings;
+    return readerStore(options, await startLogThread({ directory: options.directory, keys }, options.workerUrl));
+  }
+  const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
+  return readerStore(options, localChannel(writer));
+}
+
+/** The same store in another thread of the process: commits go through `port`, reads are made here. */
+export async function connectStore(options: OpenOptions, port: MessagePort): Promise<LogStore> {
+  const remote = remoteChannel(port, async () => port.close());
+  port.onmessage = (event: { data: unknown }) => remote.receive(event.data);
+  return readerStore(options, remote.channel);
+}
+
+async function readerStore(options: OpenOptions, channel: WriteChannel | undefined): Promise<LogStore> {
+  const { directory, random } = options;
+  try {
+    const probe = openReaderDatabase(directory);
+    let sealer: Sealer;
+    let saltKey: Uint8Array;
+    try {
+      const identity = readIdentity(probe);
+      if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
+      const provider = providerOf(options.keys, directory, false, random);
+      const { storeId } = identity;
+      sealer = { storeId, keyring: await openKeyring(readWrappedKeys(probe), provider, storeId, random) };
+      saltKey = readSecret(probe, sealer, "salt");
+    } finally {
+      probe.close();
+    }
+    const encoder: Encoder = { sealer, saltKey, random, known: new Set() };
+    return storeOver(directory, logReader(directory, sealer), encoder, channel);
+  } catch (cause) {
+    await channel?.close();
+    throw cause;
+  }
+}
+
+function storeOver(
+  directory: string,
+  reader: LogReader,
+  encoder: Encoder,
+  channel: WriteChannel | undefined,
+): LogStore {
+  const waiters = new Set<() => void>();
+  let waiting = 0;
+  let closed = false;
+  const gate: (() => void)[] = [];
+  const wake = () => {
+    for (const waiter of [...waiters]) waiter();
+  };
+  channel?.onHead(wake);
+  const open = () => {
+    if (closed) throw storeErrors.error("closed", "the store is closed");
+    return reader;
+  };
+  const writable = () => {
+    open();
+    return channel ?? raise(storeErrors.error("read_only", "the store was opened for reading only"));
+  };
+  return {
+    async commit(request: CommitRequest) {
+      const writer = writable();
+      while (waiting > MOST_BYTES_WAITING) await new Promise<void>((resolve) => gate.push(resolve));
+      const encoded = encodeCommit(request, encoder);
+      const bytes = encoded.record.length;
+      waiting += bytes;
+      try {
+        const receipt = await writer.commit(encoded);
+        for (const { fingerprint } of encoded.appends) encoder.known.add(fingerprint);
+        return receipt;
+      } finally {
+        waiting -= bytes;
+        for (const resume of gate.splice(0)) resume();
+      }
+    },
+    head: async () => open().head(),
+    commitAt: async (knownTime) => open().commitAt(knownTime),
+    cursor: async (source) => (channel ? channel.cursor(source) : (open().state().cursors.get(source) ?? "")),
+    position: async (name) => (channel ? channel.position(name) : (open().state().readers.get(name) ?? 0)),
+    tail: async (after, streams, maxRows = 65_536) => open().tail(after, streams, maxRows),
+    async waitBeyond(after, timeoutMs) {
+      if (open().head().commitNo > after) return;
+      const pollMs = channel ? CONNECTED_POLL_MS : POLL_MS;
+      await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
+    },
+    async *scan(stream, scanOptions = {}) {
+      yield* open().scan(stream, scanOptions);
+    },
+    asOf: async (stream, probes, asOfOptions = {}) => open().asOf(stream, probes, asOfOptions),
+    streams: async () => open().streams(),
+    compact: async () => writable().compact(),
+    port: () => writable().port(),
+    directory,
+    reader,
+    sealer: encoder.sealer,
+    async close() {
+      if (closed) return;
+      closed = true;
+      wake();
+      reader.close();
+      await channel?.close();
+    },
+  };
+}
+
+function raise(error: Error): never {
+  throw error;
+}
+
+/** Commits of another process are found by looking; those of this one wake the waiters, and looking is a safeguard. */
+const POLL_MS = 10;
+const CONNECTED_POLL_MS = 250;
+
+function waitFor(
+  done: () => boolean,
+  waiters: Set<() => void>,
+  pollMs: number,
+  timeoutMs: number,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const deadline = performance.now() + timeoutMs;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const finish = (settle: () => void) => {
+      clearTimeout(timer);
+      waiters.delete(look);
+      settle();
+    };
+    const look = () => {
+      clearTimeout(timer);
+      try {
+        const left = deadline - performance.now();
+        if (done() || left <= 0) finish(resolve);
+        else timer = setTimeout(look, Math.min(pollMs, left));
+      } catch (cause) {
+        finish(() => reject(cause));
+      }
+    };
+    waiters.add(look);
+    timer = setTimeout(look, Math.min(pollMs, timeoutMs));
+  });
+}

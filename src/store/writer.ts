@@ -1,0 +1,111 @@
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import { generateKeyPairSync } from "node:crypto";
+import { existsSync } from "node:fs";
+import { newDataKey, openKeyring } from "../keys/keyring.ts";
+import type { KeyProvider } from "../keys/provider.ts";
+import { type KeySettings, keyProvider } from "../keys/registry.ts";
+import {
+  EMPTY_STATE,
+  insertSecret,
+  insertWrappedKey,
+  readIdentity,
+  readWrappedKeys,
+  type Sealer,
+  STORE_FORMAT,
+  writeState,
+} from "./catalogue.ts";
+import { compactor, sweepOrphans } from "./compact.ts";
+import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { takeWriterLock } from "./lock.ts";
+import { migrate } from "./migrations.ts";
+import { type LogWriter, logWriter } from "./sqlite_log.ts";
+
+export interface OpenWriter {
+  readonly log: LogWriter;
+  /** Moves the tail into segments now. */
+  compact(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Settings, from which each thread makes its own provider, or a provider itself (one thread only). */
+export type Keys = KeySettings | KeyProvider;
+
+export function providerOf(keys: Keys, directory: string, create: boolean, random: Random): KeyProvider {
+  return "wrap" in keys ? keys : keyProvider(keys, directory, create, random);
+}
+
+/**
+ * Opens the directory for writing, making the store where there is none. Throws store.locked, store.newer_format,
+ * keys.missing_key or keys.wrong_key, each before anything is changed.
+ */
+export async function openWriter(directory: string, keys: Keys, clock: Clock, random: Random): Promise<OpenWriter> {
+  await checkKeys(directory, keys, random);
+  const database = openWriterDatabase(directory);
+  let release: (() => void) | undefined;
+  try {
+    release = takeWriterLock(directory);
+    migrate(database);
+    if (!readIdentity(database)) await makeStore(database, providerOf(keys, directory, true, random), random);
+    const { storeId } = readIdentity(database)!;
+    const provider = providerOf(keys, directory, false, random);
+    const keyring = await openKeyring(readWrappedKeys(database), provider, storeId, random);
+    const log = logWriter(database, { storeId, keyring }, clock);
+    sweepOrphans(log, directory);
+    const compacts = compactor(log, directory, random);
+    log.onCommitted(compacts.maybe);
+    const unlock = release;
+    return {
+      log,
+      compact: compacts.compact,
+      async close() {
+        await log.drain();
+        await compacts.idle();
+        database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        database.close();
+        unlock();
+      },
+    };
+  } catch (cause) {
+    database.close();
+    release?.();
+    throw cause;
+  }
+}
+
+/** A store that is there must open with these keys before a byte of its directory is touched. */
+async function checkKeys(directory: string, keys: Keys, random: Random): Promise<void> {
+  if (!existsSync(databasePath(directory))) {
+    providerOf(keys, directory, true, random);
+    return;
+  }
+  const database = openReaderDatabase(directory);
+  try {
+    const made = database.query("SELECT 1 FROM sqlite_master WHERE name = 'store'").get();
+    const identity = made ? readIdentity(database) : null;
+    if (!identity) return;
+    const provider = providerOf(keys, directory, false, random);
+    await openKeyring(readWrappedKeys(database), provider, identity.storeId, random);
+  } finally {
+    database.close();
+  }
+}
+
+async function makeStore(
+  database: ReturnType<typeof openWriterDatabase>,
+  provider: KeyProvider,
+  random: Random,
+): Promise<void> {
+  const storeId = random.bytes(16);
+  const key = await newDataKey(provider, 1, storeId, random);
+  const keyring = await openKeyring([key], provider, storeId, random);
+  const sealer: Sealer = { storeId, keyring };
+  const signing = generateKeyPairSync("ed25519").privateKey.export({ format: "der", type: "pkcs8" });
+  database.transaction(() => {
+    insertWrappedKey(database, key);
+    insertSecret(database, sealer, "salt", random.bytes(32));
+    insertSecret(database, sealer, "signing", new Uint8Array(signing));
+    writeState(database, sealer, EMPTY_STATE);
+    database.run("INSERT INTO store VALUES (1, ?, ?)", [STORE_FORMAT, storeId]);
+  })();
+}

@@ -1,0 +1,84 @@
+import { constants } from "node:fs";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { systemClock } from "./base/clock.ts";
+import { systemRandom } from "./base/random.ts";
+import type { Files, World } from "./base/world.ts";
+import { cliErrors } from "./cli/errors.ts";
+
+/** The real world: the only reader of the environment, the terminal and the file system outside the rooms for it. */
+const files: Files = {
+  async read(path) {
+    try {
+      return await Bun.file(path).bytes();
+    } catch (cause) {
+      throw cliErrors.error("no_such_file", `${path} can't be read: ${(cause as NodeJS.ErrnoException).code ?? "unknown"}`, {
+        place: path,
+        cause,
+      });
+    }
+  },
+  async write(path, bytes, mode = 0o644) {
+    await mkdir(dirname(path), { recursive: true });
+    const temporary = `${path}.${process.pid}.tmp`;
+    const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
+    try {
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  },
+  exists: (path) =>
+    stat(path).then(
+      () => true,
+      () => false,
+    ),
+  async list(directory) {
+    const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((cause) => {
+      throw cliErrors.error("no_such_file", `${directory} is not a directory that can be read`, { place: directory, cause });
+    });
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name).slice(directory.length).replace(/^\/+/, ""))
+      .sort();
+  },
+  makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
+  removeDirectory: (path) => rm(path, { recursive: true, force: true }),
+  async size(directory) {
+    const sizes = await Promise.all((await files.list(directory)).map(async (path) => (await stat(join(directory, path))).size));
+    return sizes.reduce((sum, size) => sum + size, 0);
+  },
+};
+
+/** How to start this program again: the compiled executable, or bun with this file. */
+const self = Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
+
+export const systemWorld: World = {
+  clock: systemClock,
+  random: systemRandom,
+  environment: process.env,
+  workingDirectory: process.cwd(),
+  terminal: process.stderr.isTTY === true,
+  print: (text) => void process.stdout.write(`${text}\n`),
+  warn: (text) => void process.stderr.write(`${text}\n`),
+  progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),
+  files,
+  async again(args, timeoutMs = 300_000) {
+    const child = Bun.spawn([...self, ...args], { stdout: "pipe", stderr: "pipe", stdin: "ignore", timeout: timeoutMs });
+    const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    return { code, output, errors };
+  },
+  stopRequested: () =>
+    new Promise((resolve) => {
+      process.once("SIGINT", () => resolve());
+      process.once("SIGTERM", () => resolve());
+    }),
+  residentBytes: () => process.memoryUsage.rss(),
+  // Relative to the entry point: a compiled executable keeps its workers beside it.
+  workers: {
+    log: new URL("./store/log_worker.ts", import.meta.url).href,
+    pipeline: new URL("./pipeline_worker.ts", import.meta.url).href,
+  },
+};
