@@ -18,6 +18,7 @@ RUN mkdir -p /volumes/data /volumes/keys && chmod 700 /volumes/data /volumes/key
 FROM debian:12-slim
 COPY --from=build --chown=10001:10001 /volumes/ /
 COPY --from=build --chmod=755 /build/dist/mlpe /usr/local/bin/mlpe
+COPY LICENSE /usr/share/doc/mlpe/LICENSE
 ENV HOME=/data MLPE_DATA=/data/mlpe MLPE_CONFIG=/project/mlpe.yaml MLPE_KEY_FILE=/keys/mlpe.key
 WORKDIR /project
 # The key that opens the data lives in a volume of its own: whoever copies the data does not copy it along.

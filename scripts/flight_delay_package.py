@@ -5,12 +5,12 @@ import json
 from datetime import datetime, timezone
 
 import numpy as np
+import onnx
 import onnxruntime
 import skl2onnx
 import sklearn
 
 SEED = 20130101
-OPSET = 17
 # Features that no row may lack: a null is refused. Any other null becomes NaN.
 NEVER_NULL = {"hour", "weekday", "month", "distance"}
 GATE = {"metric": "auc", "margin": 0.01, "min_labelled": 2000}
@@ -129,7 +129,7 @@ def write_package(folder, spec, context):
             "file": "model.onnx",
             "sha256": digests["model.onnx"].removeprefix("sha256:"),
             "format": "onnx",
-            "opset": OPSET,
+            "opset": opset_of(spec["graph"]),
             "made_with": {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__},
         },
         "view": {"name": manifest["view"], "digest": manifest["digest"]},
@@ -163,6 +163,11 @@ def write_package(folder, spec, context):
         (folder / name).write_bytes(content)
     (folder / "model.json").write_text(json.dumps(model, indent=2) + "\n")
     (folder / "signature.json").unlink(missing_ok=True)  # it would be the signature of other bytes
+
+
+def opset_of(graph):
+    """The default domain's version that the graph really asks for; the converter lowers it to what is needed."""
+    return next(opset.version for opset in onnx.load_from_string(graph).opset_import if opset.domain == "")
 
 
 def instant(micros):

@@ -32,8 +32,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from flight_delay_package import NEVER_NULL, OPSET, SEED, UNKNOWN_CARRIER, Session, calibration, write_package
+from flight_delay_package import NEVER_NULL, SEED, UNKNOWN_CARRIER, Session, calibration, write_package
 
+OPSET = 17  # at most
 CALENDAR = ["hour", "weekday", "month", "distance"]
 WEATHER = ["wind", "visib", "precip"]
 WINDOWS = ["origin_delay_1h", "origin_count_1h", "origin_delay_3h", "origin_trend", "carrier_delay_6h"]
@@ -139,6 +140,9 @@ def to_onnx(model, names):
     pruned = select_model_inputs_outputs(graph, ["probabilities"])
     del pruned.graph.output[:]  # the pruned one has lost its type
     pruned.graph.output.extend(declared)
+    opsets = sorted(pruned.opset_import, key=lambda opset: opset.domain)  # they come out of a set
+    del pruned.opset_import[:]
+    pruned.opset_import.extend(opsets)
     onnx.checker.check_model(pruned, full_check=True)
     return pruned.SerializeToString(deterministic=True)
 

@@ -5,30 +5,30 @@
 
 /**
  * Area under the ROC curve: the chance that a random positive has a greater score than a random negative, ties counting
- * half. Exact: the Mann-Whitney U statistic with mid-ranks. Null where one of the two classes is absent.
+ * half. Exact: the Mann-Whitney U statistic. Null where one of the two classes is absent.
  */
 export function auc(scores: ArrayLike<number>, labels: ArrayLike<number>): number | null {
-  const count = scores.length;
-  const order = new Uint32Array(count);
-  for (let i = 0; i < count; i++) order[i] = i;
-  order.sort((a, b) => scores[a]! - scores[b]!);
-  let positives = 0;
-  // Twice the rank sum of the positives: mid-ranks are halves, so doubled they stay whole and the sum exact.
-  let doubledRankSum = 0;
-  for (let start = 0; start < count; ) {
-    let end = start;
-    let positivesHere = 0;
-    while (end < count && scores[order[end]!]! === scores[order[start]!]!) {
-      positivesHere += labels[order[end]!]!;
-      end++;
-    }
-    doubledRankSum += positivesHere * (start + 1 + end); // ranks start+1 .. end have the mean (start + 1 + end) / 2
-    positives += positivesHere;
-    start = end;
+  const positives = scoresWith(scores, labels, 1);
+  const negatives = scoresWith(scores, labels, 0);
+  if (positives.length === 0 || negatives.length === 0) return null;
+  // Twice the pairs won: ties are halves, so doubled they stay whole and the sum exact.
+  let doubledWins = 0;
+  let below = 0;
+  let upTo = 0;
+  for (const score of positives) {
+    while (below < negatives.length && negatives[below]! < score) below++;
+    while (upTo < negatives.length && negatives[upTo]! <= score) upTo++;
+    doubledWins += below + upTo;
   }
-  const negatives = count - positives;
-  if (positives === 0 || negatives === 0) return null;
-  return (doubledRankSum - positives * (positives + 1)) / (2 * positives * negatives);
+  return doubledWins / (2 * positives.length * negatives.length);
+}
+
+/** Ascending: sorting plain numbers is an order of magnitude faster than sorting places by a comparison. */
+function scoresWith(scores: ArrayLike<number>, labels: ArrayLike<number>, label: number): Float64Array {
+  const found = new Float64Array(scores.length);
+  let count = 0;
+  for (let i = 0; i < scores.length; i++) if (labels[i] === label) found[count++] = scores[i]!;
+  return found.subarray(0, count).sort();
 }
 
 /** Mean squared difference of probability and outcome (Brier 1950); 0 is perfect. Null for no rows. Summed in list order. */

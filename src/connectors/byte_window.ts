@@ -65,7 +65,8 @@ export function byteWindow(stream: ReadableStream<Uint8Array>): ByteWindow {
     },
     close: async () => {
       done = true;
-      await reader.cancel();
+      // A stream that has failed was reported when it was read; there is nothing left to cancel.
+      await reader.cancel().catch(() => undefined);
     },
   };
 }

@@ -49,14 +49,14 @@ export async function nextRun(window: ByteWindow, cutter: Cutter, maxBytes: numb
   await window.fill(maxBytes);
   if (window.view().length === 0) return undefined;
   for (let seen = maxBytes; ; ) {
-    const whole = window.ended() || window.view().length >= RECORD_BYTES_MAX;
-    const size = cutter(window.view(), maxBytes, window.ended());
-    if (size > 0) return take(window, size);
-    if (whole) {
-      // Nothing ends in all that a record may have: the last chance is a quote that is never closed.
-      const broken = cutter(window.view(), 1, true);
-      if (broken > 0 && window.view()[broken - 1] === LF) return take(window, broken);
-      return await takeCut(window);
+    const view = window.view();
+    const size = cutter(view, maxBytes, window.ended());
+    if (size > 0 && size <= Math.max(RECORD_BYTES_MAX, maxBytes)) return take(window, size);
+    if (size > 0 || view.length >= RECORD_BYTES_MAX) {
+      // Nothing ends in all that a record may have. If a quote is never closed there, its first line is the record;
+      // the judgement looks at exactly so many bytes, so that it is the same wherever the pages began.
+      const broken = cutter(view.subarray(0, RECORD_BYTES_MAX), 1, true);
+      return view[broken - 1] === LF ? take(window, broken) : await takeCut(window);
     }
     seen = Math.min(RECORD_BYTES_MAX, seen * 2 + (1 << 16));
     await window.fill(seen);

@@ -90,6 +90,8 @@ interface Reading {
   readonly identity: FileIdentity;
   readonly header: readonly string[];
   readonly headerDigest: string;
+  /** With its line break and the byte order mark. */
+  readonly headerBytes: number;
   at: number;
   line: number;
 }
@@ -120,7 +122,13 @@ function textConnector(file: TextFile): Connector {
       if (finished !== "") return { kind: "end", cursor: finished };
       if (!reading) throw connectorErrors.error("closed", `${file.path} is not open`, { place: file.place });
       const current = reading;
-      const run = await unpacking(file, () => nextRun(current.window, cutter, Math.max(1, maxBytes)));
+      const more = () => unpacking(file, () => nextRun(current.window, cutter, Math.max(1, maxBytes)));
+      let run = await more();
+      if (run && current.at === 0 && run.bytes <= current.headerBytes) {
+        current.at = run.bytes; // the header alone is no page
+        current.line += run.lines;
+        run = await more();
+      }
       if (run) return pageOf(file, current, run);
       requireSame(current.identity, await identify(file.path, file.place), file.path, file.place);
       finished = cursorOf(current, true);
@@ -159,7 +167,7 @@ function cursorOf(reading: Reading, done: boolean): string {
 }
 
 async function openAt(file: TextFile, identity: FileIdentity, from: FileCursor | undefined): Promise<Reading> {
-  const { header, digest } = file.format === "csv" ? await readHeader(file) : { header: [], digest: "" };
+  const { header, digest, bytes } = file.format === "csv" ? await readHeader(file) : NO_HEADER;
   if (from && from.header !== digest) requireSame(from, { ...identity, head: "other header" }, file.path, file.place);
   const at = from?.at ?? 0;
   const plain = file.packing === "none";
@@ -169,7 +177,7 @@ async function openAt(file: TextFile, identity: FileIdentity, from: FileCursor |
     await window.close();
     beyondEnd(file.path, at, "byte", file.place);
   }
-  return { window, identity, header, headerDigest: digest, at, line: from?.line ?? 1 };
+  return { window, identity, header, headerDigest: digest, headerBytes: bytes, at, line: from?.line ?? 1 };
 }
 
 function unpacked(file: TextFile, at: number): ReadableStream<Uint8Array> {
@@ -178,18 +186,28 @@ function unpacked(file: TextFile, at: number): ReadableStream<Uint8Array> {
   return stored.stream().pipeThrough(new DecompressionStream(file.packing));
 }
 
-/** The column names. An empty file has none, and no records either. */
-async function readHeader(file: TextFile): Promise<{ header: string[]; digest: string }> {
+interface Header {
+  readonly header: readonly string[];
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+/** An empty file has none, and no records either. */
+const NO_HEADER: Header = { header: [], digest: "", bytes: 0 };
+
+async function readHeader(file: TextFile): Promise<Header> {
   const window = byteWindow(unpacked(file, 0));
   try {
     const mark = file.csv.delimiter.charCodeAt(0);
     for (let seen = 1 << 12; ; seen *= 2) {
       await window.fill(seen);
       const bytes = window.view();
-      if (bytes.length === 0) return { header: [], digest: "" };
+      if (bytes.length === 0) return NO_HEADER;
       const bom = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
       const found = recordEnd(bytes, bom, bytes.length, mark, window.ended());
-      if (found && !found.broken) return headerOf(file, bytes.slice(bom, trimBreak(bytes, bom, found.next)));
+      if (found && !found.broken) {
+        return { ...headerOf(file, bytes.slice(bom, trimBreak(bytes, bom, found.next))), bytes: found.next };
+      }
       if (found || seen >= RECORD_BYTES_MAX) {
         throw connectorErrors.error("bad_header", `the header of ${file.path} never ends`, { place: file.place });
       }

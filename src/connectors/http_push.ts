@@ -68,45 +68,16 @@ interface Remembered {
 }
 
 function pushConnector(place: string, config: PushSourceConfig, context: ConnectorContext): PushConnector {
-  const queue: Waiting[] = [];
-  const waitingByKey = new Map<string, Waiting>();
-  const done = new Map<string, Remembered>();
-  let queuedBytes = 0;
-  let handed: Waiting | undefined;
+  const desk = createDesk(place);
   let count = 0;
-  let closed = false;
-  let wake = () => {};
-
-  const keep = (key: string, remembered: Remembered) => {
-    done.delete(key);
-    done.set(key, remembered);
-    if (done.size > KEYS_KEPT) done.delete(done.keys().next().value!);
-  };
-  const leave = (waiting: Waiting) => {
-    queuedBytes -= waiting.body.length;
-    if (waiting.key !== undefined) waitingByKey.delete(waiting.key);
-  };
-  const conflict = () =>
-    connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", { place });
-  /** The answer that is known already, or on its way. */
-  const answered = (key: string, digest: string): Promise<PushOutcome> | undefined => {
-    const before = done.get(key) ?? waitingByKey.get(key);
-    if (!before) return undefined;
-    if (before.digest !== digest) return Promise.reject(conflict());
-    if ("promise" in before) return before.promise;
-    return Promise.resolve({ ...before.committed, repeated: true });
-  };
-
   return {
     promises: { replayable: false, ordered: true, acknowledges: true, finite: false },
     open: async (cursor) => {
-      closed = false;
       count = cursor === "" ? 0 : parsePushCursor(cursor, place).count;
-      if (handed) queue.unshift(handed); // handed out, and neither acknowledged nor failed
-      handed = undefined;
+      desk.open();
     },
     next: async (): Promise<Next> => {
-      handed = queue.shift();
+      const handed = desk.hand();
       if (!handed) return { kind: "wait" };
       const { body, format, key, digest } = handed;
       const cursor: PushCursor = { count: count + 1, ...(key === undefined ? {} : { key }), digest };
@@ -114,25 +85,94 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
     },
     ack: async (_cursor, committed) => {
       count++;
-      const waiting = handed;
-      handed = undefined;
-      if (!waiting) return;
-      leave(waiting);
-      if (waiting.key !== undefined) keep(waiting.key, { digest: waiting.digest, committed });
-      waiting.resolve({ ...committed, repeated: false });
+      desk.settle((waiting) => {
+        if (waiting.key !== undefined) desk.keep(waiting.key, { digest: waiting.digest, committed });
+        waiting.resolve({ ...committed, repeated: false });
+      });
     },
-    failed: (error) => {
-      const waiting = handed;
-      handed = undefined;
-      if (!waiting) return;
-      leave(waiting);
-      waiting.reject(error);
-    },
+    failed: (error) => desk.settle((waiting) => waiting.reject(error)),
     remember: (cursor, committed) => {
       const { key, digest } = parsePushCursor(cursor, place);
-      if (key !== undefined) keep(key, { digest, committed });
+      if (key !== undefined) desk.keep(key, { digest, committed });
     },
-    ready: (timeoutMs) => {
+    ready: (timeoutMs) => desk.ready(timeoutMs),
+    close: async () => desk.close(),
+    push: async ({ body, key }) => {
+      desk.requireOpen();
+      if (key !== undefined && !/^[\x21-\x7e]{1,200}$/.test(key)) {
+        throw connectorErrors.error("bad_key", "the idempotency key can't be used", { place });
+      }
+      const digest = sha256Hex(body);
+      const known = key === undefined ? undefined : desk.answered(key, digest);
+      if (known) return known;
+      const format = checkBody(body, config.max_rows, place);
+      const { promise, resolve, reject } = Promise.withResolvers<PushOutcome>();
+      desk.join({ body, format, key, digest, promise, resolve, reject });
+      return promise;
+    },
+  };
+}
+
+/** The requests that wait, the one that is being committed, and the keys that were used: all bounded. */
+function createDesk(place: string) {
+  const queue: Waiting[] = [];
+  const waitingByKey = new Map<string, Waiting>();
+  const used = new Map<string, Remembered>();
+  let queuedBytes = 0;
+  let handed: Waiting | undefined;
+  let closed = false;
+  let wake = () => {};
+
+  const leave = (waiting: Waiting) => {
+    queuedBytes -= waiting.body.length;
+    if (waiting.key !== undefined) waitingByKey.delete(waiting.key);
+  };
+  return {
+    /** A request that was handed out, and neither acknowledged nor failed, goes back to the front. */
+    open: () => {
+      closed = false;
+      if (handed) queue.unshift(handed);
+      handed = undefined;
+    },
+    requireOpen: () => {
+      if (closed) throw connectorErrors.error("closed", "the source is closed", { place });
+    },
+    hand: () => {
+      handed = queue.shift();
+      return handed;
+    },
+    settle: (answer: (waiting: Waiting) => void) => {
+      const waiting = handed;
+      handed = undefined;
+      if (!waiting) return;
+      leave(waiting);
+      answer(waiting);
+    },
+    keep: (key: string, remembered: Remembered) => {
+      used.delete(key);
+      used.set(key, remembered);
+      if (used.size > KEYS_KEPT) used.delete(used.keys().next().value!);
+    },
+    /** The answer that is known already, or on its way. */
+    answered: (key: string, digest: string): Promise<PushOutcome> | undefined => {
+      const before = used.get(key) ?? waitingByKey.get(key);
+      if (!before) return undefined;
+      if (before.digest !== digest) {
+        throw connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", {
+          place,
+        });
+      }
+      return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
+    },
+    join: (waiting: Waiting) => {
+      if (queue.length >= QUEUED_REQUESTS_MAX || queuedBytes + waiting.body.length > QUEUED_BYTES_MAX)
+        throw busy(place);
+      queue.push(waiting);
+      queuedBytes += waiting.body.length;
+      if (waiting.key !== undefined) waitingByKey.set(waiting.key, waiting);
+      wake();
+    },
+    ready: (timeoutMs: number): Promise<void> => {
       if (queue.length > 0 || closed) return Promise.resolve();
       return new Promise((resolve) => {
         const timer = setTimeout(resolve, timeoutMs);
@@ -142,7 +182,7 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
         };
       });
     },
-    close: async () => {
+    close: () => {
       closed = true;
       const error = connectorErrors.error("closed", "the source was closed before the rows were committed", { place });
       for (const waiting of queue.splice(0)) {
@@ -150,24 +190,6 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
         waiting.reject(error);
       }
       wake();
-    },
-    push: async ({ body, key }) => {
-      if (closed) throw connectorErrors.error("closed", "the source is closed", { place });
-      if (key !== undefined && !/^[\x21-\x7e]{1,200}$/.test(key)) {
-        throw connectorErrors.error("bad_key", "the idempotency key can't be used", { place });
-      }
-      const digest = sha256Hex(body);
-      const known = key === undefined ? undefined : answered(key, digest);
-      if (known) return known;
-      const format = checkBody(body, config.max_rows, place);
-      if (queue.length >= QUEUED_REQUESTS_MAX || queuedBytes + body.length > QUEUED_BYTES_MAX) throw busy(place);
-      const { promise, resolve, reject } = Promise.withResolvers<PushOutcome>();
-      const waiting: Waiting = { body, format, key, digest, promise, resolve, reject };
-      queue.push(waiting);
-      queuedBytes += body.length;
-      if (key !== undefined) waitingByKey.set(key, waiting);
-      wake();
-      return promise;
     },
   };
 }

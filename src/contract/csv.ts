@@ -33,14 +33,14 @@ export function recordEnd(
   for (;;) {
     if (at < end && bytes[at] === QUOTE) {
       const closed = closingQuote(bytes, at + 1, end);
-      if (closed < 0) return final ? { next: firstBreak(bytes, start, end), broken: true } : undefined;
+      if (closed < 0) return final ? brokenRecord(bytes, start, end, final) : undefined;
       at = closed + 1;
       if (at >= end) return final ? { next: end } : undefined;
       const after = bytes[at]!;
       if (after === LF) return { next: at + 1 };
       if (after === CR && at + 1 >= end && !final) return undefined;
       if (after === CR && bytes[at + 1] === LF && at + 1 < end) return { next: at + 2 };
-      if (after !== delimiter) return { next: firstBreak(bytes, start, end), broken: true };
+      if (after !== delimiter) return brokenRecord(bytes, start, end, final);
       at++;
       continue;
     }
@@ -62,9 +62,10 @@ function closingQuote(bytes: Uint8Array, from: number, end: number): number {
   }
 }
 
-function firstBreak(bytes: Uint8Array, start: number, end: number): number {
+function brokenRecord(bytes: Uint8Array, start: number, end: number, final: boolean): RecordEnd | undefined {
   const at = bytes.indexOf(LF, start);
-  return at < 0 || at >= end ? end : at + 1;
+  if (at >= 0 && at < end) return { next: at + 1, broken: true };
+  return final ? { next: end, broken: true } : undefined;
 }
 
 /**

@@ -1,6 +1,8 @@
 import { z } from "zod";
 
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "must be sha256: and 64 hex digits");
+/** With or without `sha256:` before it. */
+const plainDigest = z.string().regex(/^(?:sha256:)?[0-9a-f]{64}$/, "must be 64 hex digits");
 const datatype = z.enum([
   ...["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"],
   ...["FP16", "FP32", "FP64", "BYTES"],
@@ -38,14 +40,13 @@ export const manifestSchema = z.strictObject({
   version: z.string().min(1).max(64),
   model: z.strictObject({
     file: z.string().min(1),
-    /** 64 hex digits, with or without `sha256:` before them. */
-    sha256: z.string().regex(/^(?:sha256:)?[0-9a-f]{64}$/, "must be 64 hex digits"),
+    sha256: plainDigest,
     format: z.literal("onnx"),
     opset: z.number().int(),
     made_with: z.record(z.string(), z.string()).optional(),
   }),
   /** The view it was trained on, and the digest of that view's canonical form and contracts. */
-  view: z.strictObject({ name: z.string().min(1), digest }),
+  view: z.strictObject({ name: z.string().min(1), digest: plainDigest }),
   inputs: z.array(input).min(1),
   outputs: z.array(output).min(1),
   score: z.strictObject({

@@ -16,6 +16,7 @@ import { formatInstant, MICROS_PER_DAY } from "../base/time.ts";
 import { type Batch, valueAt } from "./batch.ts";
 import type { Contract, Field, FieldType } from "./contract.ts";
 import { contractErrors } from "./errors.ts";
+import { checkPages } from "./parquet_pages.ts";
 import { checkParquetSchema, type ParquetColumn, type ParquetMapping, parquetColumns } from "./parquet_schema.ts";
 
 /** Rows in a row group: fixed, so that the bytes do not depend on how the rows came in batches. */
@@ -164,7 +165,7 @@ export async function openParquet(input: ParquetInput, place: string): Promise<P
     footer,
     input: buffer,
   }));
-  checkReadable(footer, place);
+  await reading(place, async () => checkReadable(footer, place));
   return file;
 }
 
@@ -199,7 +200,10 @@ export async function* readParquet(
     const first = Math.max(start, from);
     start = end;
     if (first >= end) continue;
-    const records = await reading(place, () => readRows(file, columns, first, end));
+    const records = await reading(place, async () => {
+      for (const column of columns) await checkPages(file.input, group, column.name, PAGE_BYTES_MAX);
+      return readRows(file, columns, first, end);
+    });
     for (let at = 0; at < records.length; at += sliceRows) {
       const rows = records.slice(at, at + sliceRows).map((record) => {
         const row: Record<string, Value> = {};
@@ -350,8 +354,7 @@ function requireFit(file: ParquetFile, contract: Contract, mapping: ParquetMappi
 const CODECS: ReadonlySet<string> = new Set(["UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD"]);
 
 function checkReadable(footer: FileMetaData, place: string): void {
-  const bad = (what: string) =>
-    contractErrors.error("bad_parquet", `${place} can't be read as Parquet: ${what}`, { place });
+  const bad = (what: string) => new Error(what);
   if (footer.row_groups.reduce((sum, group) => sum + group.num_rows, 0n) !== footer.num_rows) {
     throw bad("its row groups do not add up to its rows");
   }

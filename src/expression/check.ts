@@ -190,7 +190,7 @@ function listed(names: Iterable<string>): string {
 }
 
 /** A column name as the parser reads it back: plain, `alias.column`, or between backticks. */
-export function printName(name: string): string {
+function printName(name: string): string {
   if (/^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$/.test(name)) {
     const result = parseStmt(`SELECT ${name}`);
     const select = result.status === "ok" && result.root.type === "SelectStmt" ? result.root.body.select : undefined;

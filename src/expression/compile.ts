@@ -9,7 +9,7 @@ import type { ExpressionSource, Output, Program, Scope } from "./types.ts";
 export { compileAggregate } from "./aggregate.ts";
 
 /** Most expressions compiled together, and most values they may read: SQLite's limit is 2,000 columns. */
-export const EXPRESSIONS_MAX = 1_000;
+const EXPRESSIONS_MAX = 1_000;
 const SLOTS_MAX = 1_900;
 
 /**

@@ -20,7 +20,7 @@ export function joined(
 export const anyNullable = (parts: readonly Typed[]): boolean => parts.some((part) => part.nullable);
 
 /** Whether the value can stand as a condition; reports it where not. */
-export function isCondition(context: Context, value: Typed, what: string): boolean {
+function isCondition(context: Context, value: Typed, what: string): boolean {
   if (value.kind === "boolean" || value.kind === "null") return true;
   const fix = value.kind === "string" ? "Compare it with a text, as in x = 'yes'." : undefined;
   context.problem("not_boolean", `${what} needs a boolean, not ${kindWord(value.kind)}`, value.span, fix);
@@ -145,7 +145,7 @@ export function concatenation(context: Context, a: Typed, b: Typed, span: Span):
 }
 
 /** Longest pattern of `like`, in characters. */
-export const PATTERN_MAX = 200;
+const PATTERN_MAX = 200;
 
 /** `x like 'pattern'`: case-sensitive, `%` any run and `_` any one character. The pattern is a literal. */
 export function like(

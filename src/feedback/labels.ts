@@ -14,7 +14,7 @@ export interface LabelsRead {
   readonly problems: readonly Problem[];
 }
 
-export const LABELS_MAX = 10_000;
+const LABELS_MAX = 10_000;
 const FIELDS: ReadonlySet<string> = new Set(["score_id", "keys", "time", "label"]);
 
 /**

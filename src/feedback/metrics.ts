@@ -26,7 +26,7 @@ export interface Realised {
   readonly mean_score: number | null;
 }
 
-/** Scores and outcomes of the same rows; `labels[i]` is NaN where there is none (yet). */
+/** Scores and outcomes of the same rows; `labels[i]` is 1 or 0, and NaN where there is none (yet). */
 export interface Outcomes {
   readonly scores: Float64Array;
   readonly labels: Float64Array;
@@ -46,7 +46,7 @@ export function realised({ scores, labels }: Outcomes, threshold: number | undef
   for (let i = 0; i < labelled; i++) {
     const [score, label] = [kept.scores[i]!, kept.labels[i]!];
     const clipped = Math.min(1 - CLIP, Math.max(CLIP, score));
-    loss -= label * Math.log(clipped) + (1 - label) * Math.log(1 - clipped);
+    loss -= Math.log(label > 0.5 ? clipped : 1 - clipped);
     if (threshold !== undefined && score >= threshold === label > 0.5) right++;
     positives += label;
     total += score;

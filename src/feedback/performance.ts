@@ -3,6 +3,7 @@ import { MICROS_PER_DAY } from "../base/time.ts";
 import { type Column, columnNamed } from "../contract/batch.ts";
 import { labelsStream, scoresStream } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
+import { numberColumn, numberKeys, numberPairs, type RowKeys } from "./keys.ts";
 import { type CalibrationBin, calibration, type Outcomes, type Realised, realised } from "./metrics.ts";
 
 export interface PerformanceOptions {
@@ -69,29 +70,10 @@ function reader(column: Column): Read {
     case "text":
       return (index) => (column.codes[index]! < 0 ? null : column.dictionary[column.codes[index]!]!);
     case "bytes":
-      return (index) => {
-        const bytes = column.values[index];
-        return bytes ? Buffer.from(bytes).toString("hex") : null;
-      };
+      return () => null; // no field read here is of bytes
     default:
       return (index) => (column.valid && column.valid[index] === 0 ? null : column.values[index]!);
   }
-}
-
-const keyColumns = (rows: StoredRows): Read[] =>
-  rows.batch.contract.fields
-    .filter(({ name }) => name.startsWith("key_"))
-    .map(({ name }) => reader(columnNamed(rows.batch, name)));
-
-/** Text that is equal for equal keys; undefined where a key is null. */
-function keyText(reads: readonly Read[], index: number): string | undefined {
-  let text = "";
-  for (const read of reads) {
-    const value = read(index);
-    if (value === null) return undefined;
-    text += typeof value === "string" ? `${value.length}:${value}` : `${value},`;
-  }
-  return text;
 }
 
 interface Latest {
@@ -101,30 +83,36 @@ interface Latest {
 
 interface Labels {
   readonly byScore: ReadonlyMap<string, Latest>;
-  readonly byKeys: ReadonlyMap<string, Latest>;
+  /** By the number of the keys: label (NaN where withdrawn) and sequence. */
+  readonly byKeys: readonly number[];
+  readonly keyed: RowKeys;
 }
 
 async function readLabels(store: Store, model: string, upTo: number): Promise<Labels> {
   const byScore = new Map<string, Latest>();
-  const byKeys = new Map<string, Latest>();
-  const keep = (map: Map<string, Latest>, key: string, latest: Latest) => {
-    const known = map.get(key);
-    if (!known || known.sequence < latest.sequence) map.set(key, latest);
-  };
+  const byKeys: number[] = [];
+  const sequences: number[] = [];
+  const keyed = numberKeys();
   for await (const rows of store.scan(labelsStream(model), { upTo })) {
-    const keys = keyColumns(rows);
+    const keys = keyed(rows);
     const scoreId = reader(columnNamed(rows.batch, "score_id"));
     const label = reader(columnNamed(rows.batch, "label"));
     for (let i = 0; i < rows.batch.length; i++) {
-      const value = label(i);
-      const latest = { label: value === null ? Number.NaN : Number(value), sequence: rows.sequences[i]! };
+      const value = Number(label(i) ?? Number.NaN);
+      const sequence = rows.sequences[i]!;
       const id = scoreId(i) as string | null;
-      const key = id === null ? keyText(keys, i) : undefined;
-      if (id !== null) keep(byScore, id, latest);
-      else if (key !== undefined) keep(byKeys, key, latest);
+      if (id !== null) {
+        const known = byScore.get(id);
+        if (!known || known.sequence < sequence) byScore.set(id, { label: value, sequence });
+        continue;
+      }
+      const key = keys(i);
+      if (key < 0 || (sequences[key] ?? -1) > sequence) continue;
+      sequences[key] = sequence;
+      byKeys[key] = value;
     }
   }
-  return { byScore, byKeys };
+  return { byScore, byKeys, keyed };
 }
 
 export interface ScoredRows extends Outcomes {
@@ -143,69 +131,84 @@ async function readScores(
   options: PerformanceOptions,
 ): Promise<ScoredRows> {
   const { from, to, upTo } = options;
-  const fold = scoreFold(options);
+  const fold = scoreFold(options, labels);
   const bounds = { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
   const scan = { ...bounds, ...(upTo === undefined ? {} : { upTo }) };
-  for await (const rows of store.scan(scoresStream(model), scan)) fold.add(rows, labels);
+  for await (const rows of store.scan(scoresStream(model), scan)) fold.add(rows);
   return fold.finish();
 }
 
+/** The columns of a batch of scores that the fold reads. */
+function scoreReader({ batch }: StoredRows) {
+  const read = (name: string) => reader(columnNamed(batch, name));
+  return {
+    id: read("score_id"),
+    asOf: read("as_of"),
+    mode: read("mode"),
+    score: read("score"),
+    digest: read("model"),
+    role: read("role"),
+    hindsight: read("hindsight"),
+    blocked: read("blocked"),
+  };
+}
+
 /** Collects scores in the order they were made, so that sums do not depend on how the store is laid out. */
-function scoreFold({ digest, role }: PerformanceOptions) {
-  const slots = new Map<string, number>();
+function scoreFold({ digest, role }: PerformanceOptions, labels: Labels) {
+  const slot = slots();
   const scores: number[] = [];
   const outcomes: number[] = [];
   const times: number[] = [];
   const sequences: number[] = [];
   let hindsight = 0;
   let blocked = 0;
-  const add = (rows: StoredRows, labels: Labels): void => {
-    const { batch } = rows;
-    const keys = keyColumns(rows);
-    const read = (name: string) => reader(columnNamed(batch, name));
-    const [id, asOf, mode, score, packageOf, roleOf, late, stopped] = [
-      read("score_id"),
-      read("as_of"),
-      read("mode"),
-      read("score"),
-      read("model"),
-      read("role"),
-      read("hindsight"),
-      read("blocked"),
-    ];
-    for (let i = 0; i < batch.length; i++) {
+  const byScore = labels.byScore.size > 0;
+  const labelOf = (id: Read, index: number, key: number) =>
+    (byScore ? labels.byScore.get(id(index) as string)?.label : undefined) ?? labels.byKeys[key] ?? Number.NaN;
+  const add = (rows: StoredRows): void => {
+    const read = scoreReader(rows);
+    const keys = labels.keyed(rows);
+    const place = slot(rows);
+    for (let i = 0; i < rows.batch.length; i++) {
       if (rows.tombstones[i] === 1) continue;
-      if ((digest !== undefined && packageOf(i) !== digest) || (role !== undefined && roleOf(i) !== role)) continue;
-      if (late(i)) {
+      if (digest !== undefined && read.digest(i) !== digest) continue;
+      if (role !== undefined && read.role(i) !== role) continue;
+      if (read.hindsight(i)) {
         hindsight++;
         continue;
       }
-      const value = score(i);
-      if (stopped(i) || value === null) {
+      const value = read.score(i);
+      if (read.blocked(i) || value === null) {
         blocked++;
         continue;
       }
-      const keyed = keyText(keys, i);
-      const latest =
-        labels.byScore.get(id(i) as string) ?? (keyed === undefined ? undefined : labels.byKeys.get(keyed));
-      const slot = slotOf(slots, mode(i) === "batch" ? keyed : undefined, `${asOf(i)} ${packageOf(i)}`, scores.length);
-      if (slot < scores.length && sequences[slot]! >= rows.sequences[i]!) continue;
-      scores[slot] = Number(value);
-      outcomes[slot] = latest?.label ?? Number.NaN;
-      times[slot] = Number(asOf(i));
-      sequences[slot] = rows.sequences[i]!;
+      const key = keys(i);
+      const at = read.mode(i) === "batch" && key >= 0 ? place(i, key, scores.length) : scores.length;
+      if (at < scores.length && sequences[at]! >= rows.sequences[i]!) continue;
+      scores[at] = Number(value);
+      outcomes[at] = labelOf(read.id, i, key);
+      times[at] = Number(read.asOf(i));
+      sequences[at] = rows.sequences[i]!;
     }
   };
   return { add, finish: (): ScoredRows => inOrder(scores, outcomes, times, sequences, hindsight, blocked) };
 }
 
-/** The place of the row: an earlier one of the same batch-scored keys, T and package, or a new one. */
-function slotOf(slots: Map<string, number>, keyed: string | undefined, rest: string, fresh: number): number {
-  if (keyed === undefined) return fresh;
-  const key = `${keyed} ${rest}`;
-  const known = slots.get(key);
-  if (known === undefined) slots.set(key, fresh);
-  return known ?? fresh;
+/** Finds the place of an earlier batch score of the same keys, T and package, or gives the fresh one. */
+function slots() {
+  const times = numberColumn();
+  const digests = numberColumn();
+  const [moments, keyed] = [numberPairs(), numberPairs()];
+  const places: number[] = [];
+  return (rows: StoredRows) => {
+    const time = times(columnNamed(rows.batch, "as_of"));
+    const digest = digests(columnNamed(rows.batch, "model"));
+    return (index: number, key: number, fresh: number): number => {
+      const id = keyed(key, moments(time(index), digest(index)));
+      places[id] ??= fresh;
+      return places[id];
+    };
+  };
 }
 
 function inOrder(
@@ -224,7 +227,11 @@ function inOrder(
     if (i > 0 && sequences[i]! < sequences[i - 1]!) sorted = false;
   }
   if (!sorted) order.sort((a, b) => sequences[a]! - sequences[b]!);
-  const pick = (values: readonly number[]) => Float64Array.from(order, (index) => values[index]!);
+  const pick = (values: readonly number[]) => {
+    const picked = new Float64Array(count);
+    for (let i = 0; i < count; i++) picked[i] = values[order[i]!]!;
+    return picked;
+  };
   const [scored, labels, asOf, numbers] = [pick(scores), pick(outcomes), pick(times), pick(sequences)];
   return { scores: scored, labels, times: asOf, sequences: numbers, hindsight, blocked };
 }

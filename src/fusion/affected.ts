@@ -1,8 +1,8 @@
 import type { Value } from "../base/row.ts";
-import type { AccessPath } from "./path.ts";
-import { lowerBound, type PlaceList, placesOf, scratchList } from "./path.ts";
 import type { BoundJoin, BoundView, BoundWindow } from "./bind.ts";
 import { readValue } from "./column.ts";
+import type { AccessPath } from "./path.ts";
+import { lowerBound, type PlaceList, placesOf, scratchList } from "./path.ts";
 import { availableAt, type Table } from "./table.ts";
 
 /** The T at which a row can be used: from `low`, up to but without `end`, except that `high` itself is included. */
@@ -28,7 +28,8 @@ export function visitAffected(
   const from = table.eventTime === null ? Number.NEGATIVE_INFINITY : usableFrom(table, place);
   if (!(from <= lastFused)) return;
   view.joins.forEach((join, i) => {
-    if (join.table === table) visitRange(view, view.dependents[i]!, join.path, place, joinRange(join, place, from), visit);
+    if (join.table === table)
+      visitRange(view, view.dependents[i]!, join.path, place, joinRange(join, place, from), visit);
   });
   view.windows.forEach((window, i) => {
     if (window.table !== table) return;

@@ -1,6 +1,6 @@
 import { MlpeError, type Problem } from "../base/errors.ts";
 import type { DatasetConfig, ViewConfig } from "../config/schema.ts";
-import { type Contract, fieldOf, type FieldType } from "../contract/contract.ts";
+import { type Contract, type FieldType, fieldOf } from "../contract/contract.ts";
 import { compile, compileAggregate, typeOf } from "../expression/compile.ts";
 import type { AggregateSource, ExpressionSource, Output, Program, Scope, ScopeColumn } from "../expression/types.ts";
 import { fusionErrors } from "./errors.ts";
@@ -52,7 +52,9 @@ export function needField(draft: Draft, dataset: string, field: string): void {
 /** The scope of expressions over one row of a dataset. */
 export function rowScope(contract: Contract): Scope {
   return {
-    columns: new Map(contract.fields.map(({ name, type, nullable }): [string, ScopeColumn] => [name, { type, nullable }])),
+    columns: new Map(
+      contract.fields.map(({ name, type, nullable }): [string, ScopeColumn] => [name, { type, nullable }]),
+    ),
   };
 }
 

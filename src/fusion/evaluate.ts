@@ -28,10 +28,12 @@ export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): 
   const { plan } = view;
   const places: number[] = new Array(view.joins.length);
   const inputs: (Micros | null)[] = new Array(view.joins.length);
+  const found: boolean[] = new Array(view.joins.length);
   for (let j = 0; j < view.joins.length; j++) {
     const join = view.joins[j]!;
     const place = findJoined(view, join, spine, at);
     places[j] = place;
+    found[j] = place >= 0;
     const times = join.table.eventTime;
     inputs[j] = place < 0 || times === null ? null : times.values[place]!;
   }
@@ -45,11 +47,16 @@ export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): 
     else slots[s] = places[slot.join]! < 0 ? null : readValue(slot.column, places[slot.join]!);
   }
   const result = plan.program.evaluate(slots, at);
-  return { values: result.values.map(oneZero), inputs, found: places.map((place) => place >= 0), failures: result.failures };
+  return { values: withOneZero(result.values), inputs, found, failures: result.failures };
 }
 
 /** Zero has one sign: -0 would not survive JSON, and equal values must have equal bits everywhere. */
-const oneZero = (value: Value): Value => (value === 0 ? 0 : value);
+function withOneZero(values: readonly Value[]): readonly Value[] {
+  for (const value of values) {
+    if (Object.is(value, -0)) return values.map((other) => (other === 0 ? 0 : other));
+  }
+  return values;
+}
 
 /** The place of the row that the join uses, -1 for none. */
 export function findJoined(view: BoundView, join: BoundJoin, spine: readonly Value[], at: Micros): number {
@@ -85,8 +92,11 @@ export function keyOf(key: KeyPlan, spine: readonly Value[]): Value[] | undefine
 
 function windowValues(view: BoundView, window: BoundWindow, spine: readonly Value[], at: Micros): readonly Value[] {
   const rows = selectWindow(view, window, spine, at);
-  if (!rows) return window.plan.values.map(() => null);
-  return window.plan.values.map((value, i) => aggregate(value.fn, window.columns[i]!, rows));
+  const { values } = window.plan;
+  const results: Value[] = new Array(values.length);
+  for (let i = 0; i < results.length; i++)
+    results[i] = rows ? aggregate(values[i]!.fn, window.columns[i]!, rows) : null;
+  return results;
 }
 
 /** The rows of the window in (T - length, T], oldest first, in a scratch that the next call reuses. Null for a null key. */
@@ -115,8 +125,13 @@ export function selectWindow(
     if (own && isOwn(window, place, own)) continue;
     scratch.places[count++] = place;
   }
-  scratch.places.subarray(0, count).reverse();
-  return { places: scratch.places, length: count };
+  const { places } = scratch;
+  for (let low = 0, high = count - 1; low < high; low++, high--) {
+    const place = places[low]!;
+    places[low] = places[high]!;
+    places[high] = place;
+  }
+  return { places, length: count };
 }
 
 function isOwn(window: BoundWindow, place: number, own: readonly Value[]): boolean {

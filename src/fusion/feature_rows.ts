@@ -1,8 +1,9 @@
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { type Batch, batchOf } from "../contract/batch.ts";
+import type { Batch } from "../contract/batch.ts";
 import type { BoundView } from "./bind.ts";
 import { readValue } from "./column.ts";
+import { builderOf } from "./column_builder.ts";
 import { evaluate, type FusedValues, spineAt } from "./evaluate.ts";
 import type { ViewPlan } from "./types.ts";
 
@@ -26,14 +27,27 @@ export function keysAt(view: BoundView, place: number): Value[] {
   return view.plan.shape.keys.map((key) => readValue(view.spine.columns.get(key.name)!, place));
 }
 
-/** Rows for the stream features/<view>; `position` is the commit number that was read. */
+/** Rows for the stream features/<view>, in the field order of its contract; `position` is the commit number that was read. */
 export function featureBatch(
   plan: ViewPlan,
   rows: readonly FeatureRow[],
   position: number,
 ): { readonly batch: Batch; readonly tombstones: Uint8Array } {
+  const { contract, shape } = plan;
+  const columns = contract.fields.map(({ type }) => builderOf(type, rows.length));
+  const firstFeature = shape.keys.length + 1;
+  const firstInput = firstFeature + shape.features.length;
+  rows.forEach(({ keys, asOf, fused }, row) => {
+    for (let k = 0; k < keys.length; k++) columns[k]!.set(row, keys[k]!);
+    columns[keys.length]!.set(row, asOf);
+    for (let f = 0; f < shape.features.length; f++)
+      columns[firstFeature + f]!.set(row, fused ? fused.values[f]! : null);
+    for (let j = 0; j < shape.inputs.length; j++) columns[firstInput + j]!.set(row, fused ? fused.inputs[j]! : null);
+    columns.at(-1)!.set(row, position);
+  });
   const tombstones = Uint8Array.from(rows, (row) => (row.fused === null ? 1 : 0));
-  return { batch: batchOf(plan.contract, rows.map((row) => featureRecord(plan, row, position))), tombstones };
+  const batch = { contract, length: rows.length, columns: columns.map((column) => column.finish()) };
+  return { batch, tombstones };
 }
 
 /** A feature row by the field names of features/<view>. */

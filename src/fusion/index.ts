@@ -43,7 +43,13 @@ export function boundView(index: LiveIndex, plan: ViewPlan): BoundView {
  * Folds stored rows into the index; rows of other streams are passed over. `from` and `to` bound the rows taken, for
  * callers that must yield between slices.
  */
-export function applyRows(index: LiveIndex, stored: StoredRows, from = 0, to = stored.batch.length, onChange?: OnChange) {
+export function applyRows(
+  index: LiveIndex,
+  stored: StoredRows,
+  from = 0,
+  to = stored.batch.length,
+  onChange?: OnChange,
+) {
   const table = index.tables.get(stored.stream.slice("curated/".length));
   if (table && stored.stream.startsWith("curated/")) applyToTable(table, stored, from, to, onChange);
 }

@@ -11,15 +11,28 @@ export interface KeyTable {
   slots: Int32Array;
   representatives: Int32Array;
   count: number;
+  /** The tuple that is looked for, as codes and numbers; reused. */
+  readonly probe: Float64Array;
+  /** For a key of one text column, which needs no hashing: by code plus one (null is 0), the entry plus one. */
+  byCode: Int32Array;
 }
 
 export function keyTable(columns: readonly StoreColumn[]): KeyTable {
-  return { columns, slots: new Int32Array(16).fill(-1), representatives: new Int32Array(8), count: 0 };
+  const probe = new Float64Array(columns.length);
+  return {
+    columns,
+    slots: new Int32Array(16).fill(-1),
+    representatives: new Int32Array(8),
+    count: 0,
+    probe,
+    byCode: new Int32Array(8),
+  };
 }
 
 /** The entry of the tuple at that place of the table, made if it is new. Nulls are values here. */
 export function entryAt(table: KeyTable, place: number): number {
   const { columns } = table;
+  if (columns.length === 1 && columns[0]!.kind === "text") return entryOfCode(table, columns[0]!.codes[place]!, place);
   let hash = 0;
   for (let c = 0; c < columns.length; c++) hash = mix(hash, hashAt(columns[c]!, place));
   const mask = table.slots.length - 1;
@@ -36,9 +49,24 @@ export function entryAt(table: KeyTable, place: number): number {
   return entry;
 }
 
+function entryOfCode(table: KeyTable, code: number, place: number): number {
+  while (code + 1 >= table.byCode.length) table.byCode = doubled(table.byCode);
+  const known = table.byCode[code + 1]! - 1;
+  if (known >= 0) return known;
+  const entry = table.count++;
+  while (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
+  table.representatives[entry] = place;
+  table.byCode[code + 1] = entry + 1;
+  return entry;
+}
+
 /** The entry of a tuple of values, -1 when there is none. */
 export function entryOf(table: KeyTable, values: readonly Value[]): number {
-  const { columns } = table;
+  const { columns, probe } = table;
+  if (columns.length === 1 && columns[0]!.kind === "text") {
+    const code = values[0] === null ? -1 : columns[0]!.known.get(values[0] as string);
+    return code === undefined ? -1 : (table.byCode[code + 1] ?? 0) - 1;
+  }
   let hash = 0;
   for (let c = 0; c < columns.length; c++) {
     const column = columns[c]!;
@@ -46,13 +74,17 @@ export function entryOf(table: KeyTable, values: readonly Value[]): number {
     if (column.kind === "text") {
       const code = value === null ? -1 : column.known.get(value as string);
       if (code === undefined) return -1;
+      probe[c] = code;
       hash = mix(hash, code);
+    } else if (column.kind === "number") {
+      probe[c] = value === null ? Number.NaN : Number(value);
+      hash = mix(hash, hashNumber(probe[c]!));
     } else hash = mix(hash, hashValue(value));
   }
   const mask = table.slots.length - 1;
   for (let slot = finish(hash) & mask; table.slots[slot]! >= 0; slot = (slot + 1) & mask) {
     const entry = table.slots[slot]!;
-    if (sameValues(columns, table.representatives[entry]!, values)) return entry;
+    if (sameAsProbe(table, table.representatives[entry]!, values)) return entry;
   }
   return -1;
 }
@@ -77,9 +109,15 @@ function samePlaces(columns: readonly StoreColumn[], a: number, b: number): bool
   return true;
 }
 
-function sameValues(columns: readonly StoreColumn[], place: number, values: readonly Value[]): boolean {
+function sameAsProbe({ columns, probe }: KeyTable, place: number, values: readonly Value[]): boolean {
   for (let c = 0; c < columns.length; c++) {
-    if (compareValues(readValue(columns[c]!, place), values[c]!) !== 0) return false;
+    const column = columns[c]!;
+    if (column.kind === "text") {
+      if (column.codes[place] !== probe[c]) return false;
+    } else if (column.kind === "number" && column.big === undefined && typeof values[c] !== "bigint") {
+      const stored = column.values[place]!;
+      if (stored !== probe[c] && !(Number.isNaN(stored) && Number.isNaN(probe[c]!))) return false;
+    } else if (compareValues(readValue(column, place), values[c]!) !== 0) return false;
   }
   return true;
 }
@@ -105,7 +143,8 @@ function hashNumber(value: number): number {
   return low ^ Math.imul(high, 0x27d4eb2f) ^ Math.imul(rest, 0x165667b1);
 }
 
-const mix = (hash: number, next: number): number => Math.imul(Math.imul(hash, 31) ^ next, 0x9e3779b1 | 0) ^ (hash >>> 15);
+const mix = (hash: number, next: number): number =>
+  Math.imul(Math.imul(hash, 31) ^ next, 0x9e3779b1 | 0) ^ (hash >>> 15);
 
 function finish(hash: number): number {
   const spread = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b | 0);

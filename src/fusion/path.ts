@@ -1,6 +1,6 @@
 import type { Value } from "../base/row.ts";
-import { doubled, entryAt, entryOf, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
 import type { StoreColumn } from "./column.ts";
+import { doubled, entryAt, entryOf, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
 
 /** Orders two places of a table: event time, then `order` field, then record id. */
 export type ComparePlaces = (a: number, b: number) => number;
@@ -12,9 +12,9 @@ export type ComparePlaces = (a: number, b: number) => number;
 export interface AccessPath {
   readonly keys: KeyTable;
   readonly compare: ComparePlaces;
-  /** By entry: the only row of a key, -1 for none, -2 where there is a list. Most keys of a record have one row. */
+  /** By entry: the only row of a key, -1 for none, and -2 - i where they are in list i. Many keys have one row. */
   single: Int32Array;
-  readonly lists: Map<number, PlaceList>;
+  readonly lists: PlaceList[];
 }
 
 export interface PlaceList {
@@ -24,10 +24,10 @@ export interface PlaceList {
 }
 
 const NONE = -1;
-const LIST = -2;
+const FIRST_LIST = -2;
 
 export function accessPath(columns: readonly StoreColumn[], compare: ComparePlaces): AccessPath {
-  return { keys: keyTable(columns), compare, single: new Int32Array(8), lists: new Map() };
+  return { keys: keyTable(columns), compare, single: new Int32Array(8), lists: [] };
 }
 
 /** Adds a row; one with a null in its key is never found, so it is left out. */
@@ -38,13 +38,13 @@ export function addPlace(path: AccessPath, place: number): void {
   while (entry >= path.single.length) path.single = doubled(path.single);
   const only = path.keys.count > before ? NONE : path.single[entry]!;
   if (only === NONE) path.single[entry] = place;
-  else if (only === LIST) pushPlace(path, path.lists.get(entry)!, place);
+  else if (only <= FIRST_LIST) pushPlace(path, path.lists[FIRST_LIST - only]!, place);
   else {
     const list = { places: new Int32Array(4), length: 1, sorted: 1 };
     list.places[0] = only;
     pushPlace(path, list, place);
-    path.lists.set(entry, list);
-    path.single[entry] = LIST;
+    path.single[entry] = FIRST_LIST - path.lists.length;
+    path.lists.push(list);
   }
 }
 
@@ -60,9 +60,10 @@ function pushPlace(path: AccessPath, list: PlaceList, place: number): void {
 export function removePlace(path: AccessPath, place: number): void {
   if (hasNullAt(path.keys, place)) return;
   const entry = entryAt(path.keys, place);
-  if (path.single[entry] === place) path.single[entry] = NONE;
-  const list = path.lists.get(entry);
-  if (!list) return;
+  const only = path.single[entry]!;
+  if (only === place) path.single[entry] = NONE;
+  if (only > FIRST_LIST) return;
+  const list = path.lists[FIRST_LIST - only]!;
   sortList(path, list);
   const at = lowerBound(list, (other) => path.compare(other, place));
   if (list.places[at] !== place) return;
@@ -80,12 +81,12 @@ export function placesOf(path: AccessPath, key: readonly Value[], scratch: Place
 export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
   const only = path.single[entry]!;
   if (only === NONE) return undefined;
-  if (only !== LIST) {
+  if (only > FIRST_LIST) {
     scratch.places[0] = only;
     scratch.length = scratch.sorted = 1;
     return scratch;
   }
-  const list = path.lists.get(entry)!;
+  const list = path.lists[FIRST_LIST - only]!;
   if (list.sorted < list.length) sortList(path, list);
   return list;
 }

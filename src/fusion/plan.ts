@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
-import { invariant, MlpeError } from "../base/errors.ts";
+import { invariant, type MlpeError } from "../base/errors.ts";
 import type { ViewConfig } from "../config/schema.ts";
-import { type Contract, type Field, fieldOf, type FieldType } from "../contract/contract.ts";
+import { type Contract, type Field, type FieldType, fieldOf } from "../contract/contract.ts";
 import {
   featuresContract,
   RESERVED_FEATURE_NAMES,
@@ -81,7 +81,11 @@ interface Builder {
 function failed(draft: Draft): MlpeError {
   const first = draft.problems[0];
   invariant(first, "a view that fails has a problem");
-  return fusionErrors.error("bad_view", first.message, { place: first.place, fix: first.fix, problems: draft.problems });
+  return fusionErrors.error("bad_view", first.message, {
+    place: first.place,
+    fix: first.fix,
+    problems: draft.problems,
+  });
 }
 
 function spineField(builder: Builder, name: string): number {
@@ -171,7 +175,9 @@ function planWindow(builder: Builder, alias: string, window: ViewConfig["windows
     key,
     length: window.window,
     where: where?.id,
-    excludes: window.exclude_current ? planKey(builder, [...spine.entity], window.from, `${place}.exclude_current`, "filter") : undefined,
+    excludes: window.exclude_current
+      ? planKey(builder, [...spine.entity], window.from, `${place}.exclude_current`, "filter")
+      : undefined,
     rows: window.rows ?? Number.POSITIVE_INFINITY,
     values,
   };
@@ -209,7 +215,8 @@ function planFeatures(
   const { draft, place } = builder;
   const entries = Object.entries(draft.config.features);
   for (const [name] of entries) {
-    if (!RESERVED_FEATURE_NAMES.has(name) && !RESERVED_FEATURE_PREFIXES.some((start) => name.startsWith(start))) continue;
+    if (!RESERVED_FEATURE_NAMES.has(name) && !RESERVED_FEATURE_PREFIXES.some((start) => name.startsWith(start)))
+      continue;
     report(draft, "reserved_name", `${place}.features.${name}`, `"${name}" is a name that feature rows use themselves`);
   }
   const { scope, slots } = featureScope(builder, joins, windows);
@@ -310,7 +317,7 @@ function digestOf(
   const datasets = [...needs.values()].map(({ dataset, contract, isStatic, available }) => {
     return [dataset, contract.fingerprint, isStatic, available ?? null];
   });
-  return sha256Hex(
+  const hex = sha256Hex(
     canonicalJson({
       view: draft.view,
       spine: draft.config.spine,
@@ -319,7 +326,16 @@ function digestOf(
       windows: windows
         .map(({ alias, dataset, key, length, where, excludes, rows, values }) => {
           const computed = values.map(({ name, fn, column, type }) => [name, fn, column, type]).sort(byFirst);
-          return [alias, dataset, keyOf(key), length, where ?? null, excludes ? keyOf(excludes) : null, finite(rows), computed];
+          return [
+            alias,
+            dataset,
+            keyOf(key),
+            length,
+            where ?? null,
+            excludes ? keyOf(excludes) : null,
+            finite(rows),
+            computed,
+          ];
         })
         .sort(byFirst),
       features: program.outputs.map(({ name, type, canonical }) => [name, type, canonical]),
@@ -327,6 +343,7 @@ function digestOf(
       datasets: datasets.sort(byFirst),
     }),
   );
+  return `sha256:${hex}`;
 }
 
 const byFirst = (a: readonly unknown[], b: readonly unknown[]): number => (String(a[0]) < String(b[0]) ? -1 : 1);

@@ -136,7 +136,10 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
   const live = new Uint8Array(ids.count);
   const times = new Float64Array(ids.count);
   for await (const stored of store.scan(featuresStream(plan.name), { columns })) {
-    const keyColumns = names.map((name, i) => ({ column: columnNamed(stored.batch, name), type: plan.shape.keys[i]!.type }));
+    const keyColumns = names.map((name, i) => ({
+      column: columnNamed(stored.batch, name),
+      type: plan.shape.keys[i]!.type,
+    }));
     const asOf = columnNamed(stored.batch, "as_of");
     for (let i = 0; i < stored.batch.length; i++) {
       const sequence = stored.sequences[i]!;

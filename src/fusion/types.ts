@@ -12,7 +12,7 @@ export interface ViewPlan {
   readonly shape: ViewShape;
   /** Of the stream features/<view>. */
   readonly contract: Contract;
-  /** SHA-256 in hex of the canonical view and the fingerprints of its contracts. */
+  /** `sha256:<hex>` of the canonical view and the fingerprints of its contracts. */
   readonly digest: string;
   /** By dataset: what its table must hold. The spine and the label's dataset are among them. */
   readonly needs: ReadonlyMap<string, TableNeeds>;

@@ -52,7 +52,8 @@ export function applyControl(state: FeedState, stored: StoredRows): void {
  */
 export function watermarkOf(state: FeedState, table: Table): Micros {
   let least = Number.POSITIVE_INFINITY;
-  for (const feed of state.feeds) if (feed.datasets.includes(table.dataset)) least = Math.min(least, markOf(state, feed, table));
+  for (const feed of state.feeds)
+    if (feed.datasets.includes(table.dataset)) least = Math.min(least, markOf(state, feed, table));
   return least;
 }
 

@@ -130,11 +130,14 @@ const BYTES = 4;
 const WHOLE = 5;
 const BOOLEAN = 6;
 const SHORT_TEXT_MAX = 64;
+const VIEWED_BYTES_MAX = 1024;
 
 /** Unambiguous bytes of values, written into a buffer that is kept: each value is its kind, its length and itself. */
 function createScratch() {
   let buffer = new Uint8Array(1024);
   let length = 0;
+  /** Views of the buffer by length: making one costs more than hashing it. */
+  let views: Uint8Array[] = [];
   const number = new Float64Array(1);
   const numberBytes = new Uint8Array(number.buffer);
 
@@ -143,6 +146,7 @@ function createScratch() {
     const grown = new Uint8Array((length + count) * 2);
     grown.set(buffer.subarray(0, length));
     buffer = grown;
+    views = [];
   };
   const addNumber = (kind: number, value: number) => {
     reserve(9);
@@ -178,7 +182,11 @@ function createScratch() {
     reset: () => {
       length = 0;
     },
-    bytes: () => buffer.subarray(0, length),
+    bytes: () => {
+      if (length > VIEWED_BYTES_MAX) return buffer.subarray(0, length);
+      views[length] ??= buffer.subarray(0, length);
+      return views[length]!;
+    },
     add: (value: Value) => {
       if (typeof value === "number") addNumber(NUMBER, value);
       else if (typeof value === "string") {

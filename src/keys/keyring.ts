@@ -22,8 +22,8 @@ export interface Keyring {
   open(sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined;
   /** Seals and opens the numbered chunks of one file under its random 24-byte nonce. */
   chunks(keyId: number, nonce: Uint8Array): ChunkKeys;
-  /** A key for one purpose, made from data key `keyId`. */
-  derive(keyId: number, purpose: string): Uint8Array;
+  /** Whether the stored row is still that of a key which is open here. */
+  holds(row: WrappedKey): boolean;
 }
 
 export interface ChunkKeys {
@@ -60,14 +60,14 @@ export async function openKeyring(
     keys.set(row.keyId, key);
   }
   if (keys.size === 0) throw keyErrors.error("wrong_key", "the store holds no data key");
-  return keyringOf(keys, random);
+  return keyringOf(keys, storeId, random);
 }
 
 function checkValue(key: Uint8Array, keyId: number, provider: string, wrapped: Uint8Array, storeId: Uint8Array) {
   return hmac(key, `mlpe/key-check/1/${keyId}/${provider}/`, storeId, wrapped).slice(0, 16);
 }
 
-function keyringOf(keys: ReadonlyMap<number, Uint8Array>, random: Random): Keyring {
+function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, random: Random): Keyring {
   const currentKeyId = Math.max(...keys.keys());
   const current = keys.get(currentKeyId)!;
   return {
@@ -92,10 +92,10 @@ function keyringOf(keys: ReadonlyMap<number, Uint8Array>, random: Random): Keyri
         open: (chunk, sealed, additional) => openDerived(derived, chunkNonce(nonce, chunk), sealed, additional),
       };
     },
-    derive(keyId, purpose) {
-      const key = keys.get(keyId);
-      if (!key) throw keyErrors.error("wrong_key", `the store holds no data key ${keyId}`);
-      return hmac(key, `mlpe/derive/1/${purpose}`);
+    holds(row) {
+      const key = keys.get(row.keyId);
+      if (!key) return false;
+      return Buffer.compare(checkValue(key, row.keyId, row.provider, row.wrapped, storeId), row.check) === 0;
     },
   };
 }

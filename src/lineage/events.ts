@@ -60,7 +60,7 @@ export interface RunEvent {
   readonly outputs: readonly unknown[];
 }
 
-export const SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
+const SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
 
 export const startEvent = (facts: RunFacts): RunEvent => eventOf("START", facts, {});
 export const completeEvent = (facts: RunFacts): RunEvent => eventOf("COMPLETE", facts, {});

@@ -44,6 +44,8 @@ interface PlannedAlert {
 
 export interface AlertPlan {
   readonly alerts: readonly PlannedAlert[];
+  /** Frees the compiled conditions. */
+  close(): void;
 }
 
 export interface AlertStep {
@@ -69,7 +71,10 @@ export function planAlerts(config: Pick<Config, "alerts" | "notify">, definition
     const program = compile([{ name, sql: when, place: `alerts.${name}.when`, expect: "boolean" }], { columns });
     return { name, when, hold, severity, to, program };
   });
-  return { alerts };
+  const close = () => {
+    for (const { program } of alerts) program.close();
+  };
+  return { alerts, close };
 }
 
 const DOUBLE: ScopeColumn = { type: "double", nullable: true };

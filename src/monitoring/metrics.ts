@@ -162,7 +162,7 @@ function renderMetric(metric: Metric): string {
 }
 
 /** The name under which alert expressions read a metric of one label value: other characters become `_`. */
-export const labelledName = (metric: string, label: string, value: string) =>
+const labelledName = (metric: string, label: string, value: string) =>
   `${metric}__${label}_${value.replace(/[^A-Za-z0-9_]/g, "_")}`;
 
 function snapshotOf(metrics: Iterable<Metric>): ReadonlyMap<string, number> {

@@ -47,7 +47,7 @@ export async function deliverAlert(notification: Notification, options: DeliverO
 }
 
 /** The body that Alertmanager's webhooks send (version 4), which most receivers of alerts read. */
-export function alertBody(told: Notification, site: string): Readonly<Record<string, unknown>> {
+function alertBody(told: Notification, site: string): Readonly<Record<string, unknown>> {
   const labels = { alertname: told.alert, severity: told.severity, site };
   const annotations = { summary: describeAlert(told) };
   return {

@@ -17,7 +17,7 @@ export const mostly = z.number().min(0).max(1).default(1);
 const literal = z.union([z.number(), z.string(), z.boolean()]);
 export const column = z.string();
 export const valueSet = z.array(literal).min(1);
-export const bound = z.union([z.number(), z.string()]).nullish();
+const bound = z.union([z.number(), z.string()]).nullish();
 export const strict = z.boolean().default(false);
 /** The arguments of every `..._to_be_between`. At least one bound must be given. */
 export const between = { min_value: bound, max_value: bound, strict_min: strict, strict_max: strict };

@@ -6,7 +6,7 @@ import type { CheckConfig } from "../config/schema.ts";
 import type { Contract } from "../contract/contract.ts";
 import { nearest } from "../expression/nearest.ts";
 import { ArgumentFault } from "./arguments.ts";
-import { conditionOf } from "./condition.ts";
+import { type Condition, conditionOf } from "./condition.ts";
 import { qualityErrors } from "./errors.ts";
 import { EXPECTATIONS } from "./registry.ts";
 import { type CheckResult, type Evaluate, mapResult, showValue } from "./result.ts";
@@ -24,6 +24,15 @@ export interface PlannedCheck {
 export interface CheckPlan {
   readonly dataset: string;
   readonly checks: readonly PlannedCheck[];
+  /** Frees the compiled conditions. */
+  close(): void;
+}
+
+/** What planning one check needs. */
+interface Planning {
+  readonly contract: Contract;
+  readonly problems: Problem[];
+  readonly conditions: Condition[];
 }
 
 /** The facts that a lineage event's assertions facet is made of. */
@@ -64,8 +73,9 @@ const NOTES: ReadonlySet<string> = new Set([
 export function planChecks(dataset: string, configs: readonly CheckConfig[], contract: Contract): CheckPlan {
   const problems: Problem[] = [];
   const checks: PlannedCheck[] = [];
+  const conditions: Condition[] = [];
   configs.forEach((config, index) => {
-    const planned = planCheck(config, contract, `checks.${dataset}[${index}]`, problems);
+    const planned = planCheck(config, `checks.${dataset}[${index}]`, { contract, problems, conditions });
     if (planned) checks.push(planned);
   });
   if (problems.length > 0) {
@@ -73,7 +83,10 @@ export function planChecks(dataset: string, configs: readonly CheckConfig[], con
     const name = first.code.slice(qualityErrors.prefix.length + 1) as keyof typeof qualityErrors.entries;
     throw qualityErrors.error(name, first.message, { place: first.place, fix: first.fix, problems });
   }
-  return { dataset, checks };
+  const close = () => {
+    for (const condition of conditions) condition.close();
+  };
+  return { dataset, checks, close };
 }
 
 /** Runs every check on the rows of one batch. Nothing is thrown for bad data: that is what verdicts are for. */
@@ -125,11 +138,12 @@ interface Shape {
   readonly label: string | undefined;
 }
 
-function planCheck(config: CheckConfig, contract: Contract, at: string, problems: Problem[]): PlannedCheck | undefined {
+function planCheck(config: CheckConfig, at: string, planning: Planning): PlannedCheck | undefined {
+  const { contract, problems } = planning;
   const shape = shapeOf(config, at, problems);
   if (!shape) return undefined;
   try {
-    return shape.kind === "sql" ? sqlCheck(shape, contract, at) : expectationCheck(shape, contract, at);
+    return shape.kind === "sql" ? sqlCheck(shape, at, planning) : expectationCheck(shape, at, planning);
   } catch (fault) {
     if (!(fault instanceof ArgumentFault)) throw fault;
     const place = `${at}.${shape.kind}`;
@@ -181,7 +195,7 @@ function known(shape: Shape, at: string, problems: Problem[]): Shape | undefined
   return undefined;
 }
 
-function expectationCheck(shape: Shape, contract: Contract, at: string): PlannedCheck {
+function expectationCheck(shape: Shape, at: string, planning: Planning): PlannedCheck {
   const entry = EXPECTATIONS[shape.kind]!;
   const { row_condition: condition, ...given } = shape.args;
   const args = Object.fromEntries(Object.entries(given).filter(([key]) => !NOTES.has(key)));
@@ -193,7 +207,7 @@ function expectationCheck(shape: Shape, contract: Contract, at: string): Planned
     const hint = near === undefined ? "" : `; did you mean "${near}"?`;
     throw new ArgumentFault(`${issue.path.length > 0 ? `${issue.path.join(".")}: ` : ""}${issue.message}${hint}`);
   }
-  const run = entry.plan(parsed.data, contract);
+  const run = entry.plan(parsed.data, planning.contract);
   const column = typeof args.column === "string" ? args.column : undefined;
   return {
     name: shape.label ?? (column === undefined ? shape.kind : `${shape.kind}.${column}`),
@@ -201,17 +215,23 @@ function expectationCheck(shape: Shape, contract: Contract, at: string): Planned
     column,
     severity: shape.severity,
     run:
-      condition === undefined || condition === null ? run : filtered(run, condition, contract, `${at}.row_condition`),
+      condition === undefined || condition === null ? run : filtered(run, condition, planning, `${at}.row_condition`),
   };
 }
 
-function filtered(run: Evaluate, condition: unknown, contract: Contract, place: string): Evaluate {
+function filtered(run: Evaluate, condition: unknown, planning: Planning, place: string): Evaluate {
   if (typeof condition !== "string") throw new ArgumentFault("row_condition is not a SQL expression");
-  const holds = conditionOf(condition, contract, place);
+  const { holds } = opened(condition, planning, place);
   return (rows) => run(rows.filter((row) => holds(row) === true));
 }
 
-function sqlCheck(shape: Shape, contract: Contract, at: string): PlannedCheck {
+function opened(sql: string, { contract, conditions }: Planning, place: string): Condition {
+  const condition = conditionOf(sql, contract, place);
+  conditions.push(condition);
+  return condition;
+}
+
+function sqlCheck(shape: Shape, at: string, planning: Planning): PlannedCheck {
   const { sql, mostly = 1, row_condition: condition } = shape.args;
   for (const key of Object.keys(shape.args)) {
     if (!["sql", "mostly", "row_condition"].includes(key) && !NOTES.has(key)) {
@@ -219,7 +239,7 @@ function sqlCheck(shape: Shape, contract: Contract, at: string): PlannedCheck {
     }
   }
   if (typeof mostly !== "number" || mostly < 0 || mostly > 1) throw new ArgumentFault("mostly is not between 0 and 1");
-  const holds = conditionOf(sql as string, contract, `${at}.sql`);
+  const { holds } = opened(sql as string, planning, `${at}.sql`);
   const run: Evaluate = (rows) => {
     // As for a CHECK constraint, null is no failure: it is counted as missing.
     const show = (index: number) => showRow(rows[index]!);
@@ -230,7 +250,7 @@ function sqlCheck(shape: Shape, contract: Contract, at: string): PlannedCheck {
     expectation: "sql",
     column: undefined,
     severity: shape.severity,
-    run: condition === undefined ? run : filtered(run, condition, contract, `${at}.row_condition`),
+    run: condition === undefined ? run : filtered(run, condition, planning, `${at}.row_condition`),
   };
 }
 

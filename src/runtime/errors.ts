@@ -10,5 +10,6 @@ export const runtimeErrors = errorTable("runtime", {
   },
   unknown_source: { kind: "missing", meaning: "There is no source of that name that takes pushed rows.", fix: "Name a source of the config with `connector: http_push`." },
   nothing_live: { kind: "unavailable", meaning: "No package of this model has been promoted, so nothing can score.", fix: "Promote one: `mlpe promote <model> <package directory>`." },
+  no_profile: { kind: "missing", meaning: "The live package carries no frozen profile to compare with.", fix: "Make the package with a reference.json; `mlpe model init` writes one from a training set." },
   worker_failed: { kind: "internal", meaning: "A thread of the process stopped.", fix: "Start MLPE again; what was committed is kept. Please report it." },
 });

@@ -1,5 +1,5 @@
-import type { Row } from "../base/row.ts";
 import { concatBytes } from "../base/bytes.ts";
+import type { Row } from "../base/row.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
 import { ARTIFACTS, artifactContract } from "../contract/streams.ts";
 import type { Append, Store } from "../store/port.ts";

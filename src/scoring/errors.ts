@@ -96,11 +96,6 @@ export const scoringErrors = errorTable("scoring", {
     meaning: "The model has no such version ready.",
     fix: "Ask for the model without a version, or see its `versions` in GET /v2/models/<model>.",
   },
-  not_ready: {
-    kind: "unavailable",
-    meaning: "The model is known and no version of it is ready.",
-    fix: "Wait until GET /v2/models/<model>/ready answers true, or promote a package.",
-  },
   feature_missing: {
     kind: "invalid",
     meaning: "A row lacks a feature that the model can't do without.",
@@ -145,10 +140,5 @@ export const scoringErrors = errorTable("scoring", {
     kind: "missing",
     meaning: "There is no score of that id.",
     fix: "Check the id; `mlpe query` lists scores.",
-  },
-  replay_impossible: {
-    kind: "missing",
-    meaning: "What the score was made from is no longer stored.",
-    fix: "See the message: the package or the feature row is outside retention.",
   },
 });

@@ -22,11 +22,7 @@ export interface Judged {
 export const NO_GUARDRAILS: Guardrails = { names: [], actions: [], program: null };
 
 /** A model's guardrails, their conditions compiled together. Throws what the expression room says of a condition. */
-export function planGuardrails(
-  model: string,
-  config: GuardrailConfig,
-  features: readonly FeatureField[],
-): Guardrails {
+export function planGuardrails(model: string, config: GuardrailConfig, features: readonly FeatureField[]): Guardrails {
   const names = Object.keys(config);
   if (names.length === 0) return NO_GUARDRAILS;
   const columns = new Map<string, ScopeColumn>();

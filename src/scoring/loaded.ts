@@ -1,10 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import type { Row } from "../base/row.ts";
 import type { GoldenRow, Manifest } from "../contract/model_package.ts";
+import { BLOCK_ROWS, blockChangesNothing } from "./blocks.ts";
 import { scoringErrors } from "./errors.ts";
 import type { ModelPackage } from "./package.ts";
 import type { Engine, Session } from "./tensor.ts";
-import { scoreRows } from "./tensors.ts";
+import { fillRow, scoreRows } from "./tensors.ts";
 
 /** A package with its session, ready to score. */
 export interface LoadedModel {
@@ -15,6 +16,8 @@ export interface LoadedModel {
   readonly manifest: Manifest;
   readonly session: Session;
   readonly engine: Engine;
+  /** Rows of one run: more than 1 only where that was found not to change a bit. */
+  readonly blockRows: number;
   /** What one row costs when warm, in microseconds: the median of the warm-up runs. */
   readonly rowMicros: number;
 }
@@ -40,7 +43,8 @@ export function loadModel(name: string, pack: ModelPackage, engine: Engine, cloc
     const scorable = { manifest: pack.manifest, session };
     checkGolden(pack.manifest, goldenResults(scorable, pack.golden), pack.golden);
     const rowMicros = measure(scorable, pack.golden, clock);
-    return { name, digest: pack.digest, manifest: pack.manifest, session, engine, rowMicros };
+    const blockRows = verifiedBlock(scorable, pack.golden);
+    return { name, digest: pack.digest, manifest: pack.manifest, session, engine, blockRows, rowMicros };
   } catch (error) {
     session.dispose();
     throw error;
@@ -61,6 +65,18 @@ export function goldenResults(
     const error = errors.get(i);
     return { line: i + 1, expected: score, actual: scores[i] ?? null, ...(error === undefined ? {} : { error }) };
   });
+}
+
+/** The block size, if the golden rows have the same bits in a block, in any place of it, as alone; else 1. */
+function verifiedBlock(
+  model: { readonly manifest: Manifest; readonly session: Session },
+  golden: readonly GoldenRow[],
+): number {
+  const feeds = golden.flatMap(({ features }) => {
+    const filled = fillRow(model.manifest, features as Row);
+    return "feeds" in filled ? [filled.feeds] : [];
+  });
+  return blockChangesNothing(model.session, feeds) ? BLOCK_ROWS : 1;
 }
 
 const MAX_SHOWN = 5;

@@ -12,7 +12,7 @@ export interface InferLimits {
   readonly depth: number;
 }
 
-export const INFER_LIMITS: InferLimits = { bodyBytes: 64 << 20, elements: 16 << 20, depth: 100 };
+const INFER_LIMITS: InferLimits = { bodyBytes: 64 << 20, elements: 16 << 20, depth: 100 };
 
 export interface InferRequest {
   readonly id: string | null;
@@ -47,13 +47,16 @@ const MAX_ID = 512;
  * `Inference-Header-Content-Length`, null where it is absent. Throws `scoring.request_*`.
  */
 export function parseInfer(
-  body: Uint8Array,
+  body: Uint8Array | string,
   shapes: ModelShapes,
   headerLength: string | null = null,
   limits: InferLimits = INFER_LIMITS,
 ): InferRequest {
   if (headerLength !== null) throw binary("the header Inference-Header-Content-Length announces binary tensors");
-  const request = objectOf(parseBody(body, limits), "the request");
+  const request = objectOf(
+    parseBody(typeof body === "string" ? new TextEncoder().encode(body) : body, limits),
+    "the request",
+  );
   const { id, parameters, inputs, outputs } = request;
   if (id !== undefined && (typeof id !== "string" || id.length > MAX_ID)) {
     throw invalid(`the id is not a string of at most ${MAX_ID} characters`, "id");
@@ -72,7 +75,7 @@ export function inferJson(session: Session, request: InferRequest, answer: Infer
 }
 
 /** The response body. It is text because INT64 values are written digit for digit. Throws `scoring.bad_output`. */
-export function inferResponse(results: Tensors, names: readonly string[], answer: InferAnswer): string {
+function inferResponse(results: Tensors, names: readonly string[], answer: InferAnswer): string {
   const outputs = names.map((name) => {
     const tensor = results[name]!;
     const head = JSON.stringify({ name, shape: tensor.shape, datatype: tensor.datatype }).slice(0, -1);
@@ -211,7 +214,8 @@ function readOutputs(outputs: unknown, shapes: ModelShapes): readonly string[] {
 function refuseBinary(parameters: unknown, name: string, place: string): void {
   if (parameters === undefined) return;
   const value = objectOf(parameters, `${place}.parameters`)[name];
-  if (value !== undefined && value !== false) throw binary(`\`${name}\` asks for the binary tensor data extension`, place);
+  if (value !== undefined && value !== false)
+    throw binary(`\`${name}\` asks for the binary tensor data extension`, place);
 }
 
 function binary(message: string, place?: string) {

@@ -25,7 +25,7 @@ export interface OnnxLimits {
   readonly depth: number;
 }
 
-export const ONNX_LIMITS: OnnxLimits = { modelBytes: 1 << 29, tensorBytes: 1 << 28, nodes: 200_000, depth: 8 };
+const ONNX_LIMITS: OnnxLimits = { modelBytes: 1 << 29, tensorBytes: 1 << 28, nodes: 200_000, depth: 8 };
 
 const DOMAINS: ReadonlySet<string> = new Set(["", "ai.onnx", "ai.onnx.ml"]);
 /** Operators whose result is not decided by their inputs: a score made with one could never be made again. */

@@ -17,7 +17,7 @@ import type { TensorInfo } from "./tensor.ts";
 
 export const MANIFEST_FILE = "model.json";
 /** Signs the package's digest, so it is the one file that the digest leaves out. */
-export const SIGNATURE_FILE = "signature.json";
+const SIGNATURE_FILE = "signature.json";
 
 /** A model package, read and checked; nothing of it has been run yet. */
 export interface ModelPackage {
@@ -34,14 +34,14 @@ export interface ModelPackage {
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
-export interface PackageLimits {
+interface PackageLimits {
   readonly files: number;
   /** Of all files together. */
   readonly bytes: number;
   readonly goldenRows: number;
 }
 
-export const PACKAGE_LIMITS: PackageLimits = { files: 64, bytes: 1 << 29, goldenRows: 10_000 };
+const PACKAGE_LIMITS: PackageLimits = { files: 64, bytes: 1 << 29, goldenRows: 10_000 };
 
 /**
  * A package from the files of its directory, by path relative to it with `/` between folders. Every digest, the graph,
@@ -106,7 +106,7 @@ export function checkView(
       else if (!FITS[input.datatype].has(type)) add(`"${name}" is a ${type} now and feeds a ${input.datatype}`, at);
     }
   }
-  if (manifest.view.digest === digest) return problems;
+  if (bare(manifest.view.digest) === bare(digest)) return problems;
   const unused = features.filter(({ name }) => !used.has(name)).map(({ name }) => name);
   const same = problems.length === 0;
   const parts = [
@@ -118,7 +118,8 @@ export function checkView(
   return problems;
 }
 
-const short = (digest: string) => digest.slice(0, "sha256:".length + 12);
+const bare = (digest: string) => digest.replace(/^sha256:/, "");
+const short = (digest: string) => `sha256:${bare(digest).slice(0, 12)}`;
 
 const WHOLE: readonly FieldType[] = ["boolean", "int", "long"];
 /** The feature types that a tensor of each datatype takes without changing their meaning. */
@@ -192,7 +193,9 @@ function checkFiles(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>):
     if (content === undefined) {
       problems.push(scoringErrors.problem("package_missing_file", `the package lacks ${path}`, { place }));
     } else if (`sha256:${sha256Hex(content)}` !== digest) {
-      problems.push(scoringErrors.problem("package_digest", `${path} does not have the digest in \`files\``, { place }));
+      problems.push(
+        scoringErrors.problem("package_digest", `${path} does not have the digest in \`files\``, { place }),
+      );
     }
   }
   for (const path of files.keys()) {
@@ -230,7 +233,11 @@ function checkGraph(manifest: Manifest, graph: OnnxInfo): void {
     if (!fits) add(`"${mine.name}" is [${mine.shape}] here and [${theirs.shape}] in the graph`, place);
   };
   for (const input of manifest.inputs) {
-    compare("inputs", input, graph.inputs.find((candidate) => candidate.name === input.name));
+    compare(
+      "inputs",
+      input,
+      graph.inputs.find((candidate) => candidate.name === input.name),
+    );
     checkInput(input, add);
   }
   for (const input of graph.inputs) {
@@ -239,7 +246,11 @@ function checkGraph(manifest: Manifest, graph: OnnxInfo): void {
     }
   }
   for (const output of manifest.outputs) {
-    compare("outputs", output, graph.outputs.find((candidate) => candidate.name === output.name));
+    compare(
+      "outputs",
+      output,
+      graph.outputs.find((candidate) => candidate.name === output.name),
+    );
   }
   checkNames(manifest, add);
   checkScore(manifest, add);
@@ -262,7 +273,10 @@ function checkInput(input: Manifest["inputs"][number], add: AddProblem): void {
     const at = `${place}.${feature.name}`;
     if (feature.null === "nan" && !floating) add(`"${feature.name}" can't be NaN: ${input.datatype} has none`, at);
     if (typeof feature.null === "object" && (typeof feature.null.value === "string") !== (input.datatype === "BYTES")) {
-      add(`"${feature.name}" replaces null by ${JSON.stringify(feature.null.value)}, which is no ${input.datatype}`, at);
+      add(
+        `"${feature.name}" replaces null by ${JSON.stringify(feature.null.value)}, which is no ${input.datatype}`,
+        at,
+      );
     }
     if (feature.categories && input.datatype !== "BYTES") add(`"${feature.name}" has categories and is no text`, at);
   }
@@ -285,7 +299,10 @@ function checkNames(manifest: Manifest, add: AddProblem): void {
 function checkScore(manifest: Manifest, add: AddProblem): void {
   const { score } = manifest;
   const output = manifest.outputs.find((candidate) => candidate.name === score.output);
-  if (!output) return add(`the score comes from "${score.output}", which is no output`, "score.output");
+  if (!output) {
+    add(`the score comes from "${score.output}", which is no output`, "score.output");
+    return;
+  }
   if (output.datatype === "BYTES") add(`the score comes from "${score.output}", which is text`, "score.output");
   const width = output.shape.length === 2 ? output.shape[1]! : 1;
   if (output.shape.length === 2 && score.column === undefined && width !== 1) {
@@ -299,7 +316,9 @@ function checkScore(manifest: Manifest, add: AddProblem): void {
 function readGolden(manifest: Manifest, files: ReadonlyMap<string, Uint8Array>, limits: PackageLimits): GoldenRow[] {
   if (manifest.golden === undefined) return [];
   const { file, rows } = manifest.golden;
-  const lines = text(fileNamed(files, file, "golden.file")).split("\n").filter((line) => line.trim() !== "");
+  const lines = text(fileNamed(files, file, "golden.file"))
+    .split("\n")
+    .filter((line) => line.trim() !== "");
   if (lines.length > limits.goldenRows || lines.length !== rows) {
     const message = `${file} has ${lines.length} rows and the manifest says ${rows} (limit ${limits.goldenRows})`;
     throw scoringErrors.error("golden_invalid", message, { place: file });

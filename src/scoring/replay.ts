@@ -9,7 +9,7 @@ import { engineText } from "./score_rows.ts";
 import { scoreRows } from "./tensors.ts";
 
 /** One factor that is not as it was when the score was made. */
-export interface Difference {
+interface Difference {
   readonly factor: "feature" | "engine" | "score" | "outputs";
   readonly name: string;
   readonly stored: unknown;
@@ -73,7 +73,8 @@ async function featureRowOf(store: Store, shape: ViewShape, { row, commitNo }: S
     for (let i = 0; i < stored.batch.length; i++) {
       if (stored.tombstones[i] === 1 || stored.sequences[i]! < (best?.sequence ?? 0)) continue;
       const candidate = rowAt(stored.batch, i);
-      if (names.every((name) => candidate[name] === row[name])) best = { sequence: stored.sequences[i]!, row: candidate };
+      if (names.every((name) => candidate[name] === row[name]))
+        best = { sequence: stored.sequences[i]!, row: candidate };
     }
   }
   return best?.row ?? null;
@@ -98,7 +99,7 @@ function compare(found: StoredScore, shape: ViewShape, original: Row | null, mod
   if (wasOutputs !== isOutputs) {
     differs.push({ factor: "outputs", name: "outputs", stored: JSON.parse(wasOutputs), replayed: outputs[0] ?? null });
   }
-  const engine = engineText(model.engine);
+  const engine = engineText(model);
   if (differs.length > 0 && typeof row.engine === "string" && row.engine !== engine) {
     differs.push({ factor: "engine", name: "engine", stored: JSON.parse(row.engine), replayed: JSON.parse(engine) });
   }

@@ -19,8 +19,8 @@ interface AnsweredRequest {
   readonly rows: Row[];
 }
 
-export const REQUESTS_MAX = 10_000;
-export const COMMITS_FOLDED = 20_000;
+const REQUESTS_MAX = 10_000;
+const COMMITS_FOLDED = 20_000;
 
 export const emptyRequestMemory = (): RequestMemory => ({ requests: new Map(), running: new Map() });
 

@@ -3,7 +3,7 @@ import { batchOf } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
 import { scoresStream } from "../contract/streams.ts";
 import type { Append, Store } from "../store/port.ts";
-import { recall, remember, type RequestMemory } from "./requests.ts";
+import { type RequestMemory, recall, remember } from "./requests.ts";
 import { makeScoreRows, resultOf, type ScoreContext, type ScoreResult } from "./score_rows.ts";
 
 export interface ScoreRequest extends ScoreContext {

@@ -6,7 +6,6 @@ import type { Micros } from "../base/time.ts";
 import type { ViewShape } from "../contract/streams.ts";
 import { type Guardrails, judge } from "./guardrails.ts";
 import type { LoadedModel } from "./loaded.ts";
-import type { Engine } from "./tensor.ts";
 import { scoreRows } from "./tensors.ts";
 
 export type ScoreMode = "batch" | "entity" | "rows";
@@ -58,7 +57,8 @@ export function makeScoreRows(context: ScoreContext, features: readonly Row[]): 
   const { model, guardrails, request } = context;
   const { scores, outputs, rejects } = scoreRows(model, features);
   const problems = new Map(rejects.map(({ row, problem }) => [row, problem]));
-  const engine = engineText(model.engine);
+  const engine = engineText(model);
+  const names = viewFieldNames(context.shape);
   return features.map((row, i) => {
     const score = scores[i] ?? null;
     const problem = problems.get(i);
@@ -66,7 +66,8 @@ export function makeScoreRows(context: ScoreContext, features: readonly Row[]): 
       score === null
         ? { flags: [`${REJECTED}: ${problem!.code}: ${problem!.message}`], blocked: true }
         : judge(guardrails, row, score);
-    const made: Record<string, Value> = viewValues(context.shape, row);
+    const made: Record<string, Value> = {};
+    for (const name of names) made[name] = row[name] ?? null;
     made.score_id = uuid7(context.clock, context.random);
     made.made_at = context.clock.now();
     made.mode = context.mode;
@@ -85,12 +86,12 @@ export function makeScoreRows(context: ScoreContext, features: readonly Row[]): 
 }
 
 /** What decides the bits of a score besides model and features: recorded with each score, compared by replay. */
-export function engineText(engine: Engine): string {
-  return JSON.stringify({ version: engine.version, cpu: engine.cpu, threads: engine.threads, batch: 1 });
+export function engineText({ engine, blockRows }: Pick<LoadedModel, "engine" | "blockRows">): string {
+  return JSON.stringify({ version: engine.version, cpu: engine.cpu, threads: engine.threads, batch: blockRows });
 }
 
 /** The fields that a score row takes over from its feature row. */
-export function viewFieldNames(shape: ViewShape): string[] {
+function viewFieldNames(shape: ViewShape): string[] {
   return [
     ...shape.keys.map(({ name }) => `key_${name}`),
     "as_of",
@@ -98,10 +99,6 @@ export function viewFieldNames(shape: ViewShape): string[] {
     ...shape.inputs.map((name) => `time_${name}`),
     "position",
   ];
-}
-
-function viewValues(shape: ViewShape, row: Row): Record<string, Value> {
-  return Object.fromEntries(viewFieldNames(shape).map((name) => [name, row[name] ?? null]));
 }
 
 /** A row of scores/<model> as an answer. The same row gives the same answer, also after a restart. */
@@ -120,8 +117,14 @@ export function resultOf(shape: ViewShape, row: Row): ScoreResult {
     made_at: row.made_at as Micros,
     hindsight: row.hindsight as boolean,
     role: row.role as string,
-    keys: pick(shape.keys.map(({ name }) => name), "key_"),
-    features: pick(shape.features.map(({ name }) => name), ""),
+    keys: pick(
+      shape.keys.map(({ name }) => name),
+      "key_",
+    ),
+    features: pick(
+      shape.features.map(({ name }) => name),
+      "",
+    ),
     times: pick(shape.inputs, "time_"),
     position: row.position as number,
   };

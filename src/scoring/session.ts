@@ -56,7 +56,7 @@ export function openEngine(directory: string): Engine {
 }
 
 /** A session over the model's bytes, which `checkOnnx` has passed. Throws `scoring.model_rejected`. */
-export function openSession(runtime: OrtRuntime, model: Uint8Array): Session {
+function openSession(runtime: OrtRuntime, model: Uint8Array): Session {
   const native = new runtime.binding.InferenceSession();
   try {
     native.loadModel(model.buffer, model.byteOffset, model.byteLength, sessionOptions(runtime));
@@ -78,7 +78,7 @@ function sessionOptions(runtime: OrtRuntime): object {
     graphOptimizationLevel: "all",
     // Plans are kept per input shape without a bound; batch sizes vary, so memory would grow.
     enableMemPattern: false,
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
     extra: {
       session: {
         intra_op: { allow_spinning: "0" },
@@ -128,5 +128,8 @@ function infoOf(info: BindingInfo): TensorInfo {
 /** The engine's own words, on one line and bounded, without the paths of its source files. */
 function engineMessage(cause: unknown): string {
   const text = cause instanceof Error ? cause.message : String(cause);
-  return text.replace(/\/[^\s:]*\//g, "").replace(/\s+/g, " ").slice(0, 400);
+  return text
+    .replace(/\/[^\s:]*\//g, "")
+    .replace(/\s+/g, " ")
+    .slice(0, 400);
 }

@@ -1,8 +1,7 @@
-import { CString, dlopen, FFIType, CFunction, type Pointer, read } from "bun:ffi";
+import { CFunction, CString, dlopen, FFIType, type Pointer, read } from "bun:ffi";
 import {
   closeSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -12,14 +11,14 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { isMainThread } from "node:worker_threads";
+import { isMainThread, threadId } from "node:worker_threads";
 import { Tensor as OrtTensor } from "onnxruntime-common";
 import { sha256Hex } from "../base/digest.ts";
 import { scoringErrors } from "./errors.ts";
 import { ortFiles } from "./session_files.ts";
 
 /** The addon of onnxruntime-node, as its own JavaScript uses it. */
-export interface Binding {
+interface Binding {
   initOrtOnce(logLevel: number, tensor: typeof OrtTensor, mainThread: boolean): void;
   readonly InferenceSession: new () => BindingSession;
 }
@@ -47,7 +46,8 @@ export interface OrtRuntime {
   readonly emptyDirectory: string;
 }
 
-const LOG_LEVEL_ERROR = 3;
+/** Fatal only: what a run reports comes back as an error, and its log lines would carry paths. */
+const LOG_LEVEL = 4;
 
 /**
  * Loads ONNX Runtime. In a compiled executable both files are first put side by side into a folder of `directory` named
@@ -59,7 +59,7 @@ export function loadRuntime(directory: string): OrtRuntime {
     const version = libraryVersion(files.library);
     const addon = { exports: {} as Binding };
     process.dlopen(addon, files.binding);
-    addon.exports.initOrtOnce(LOG_LEVEL_ERROR, OrtTensor, isMainThread);
+    addon.exports.initOrtOnce(LOG_LEVEL, OrtTensor, isMainThread);
     const emptyDirectory = join(directory, "empty");
     mkdirSync(emptyDirectory, { recursive: true, mode: 0o700 });
     return { binding: addon.exports, version, cpu: cpuFeatures(), emptyDirectory };
@@ -97,11 +97,11 @@ function place(path: string, embedded: string, digest: string): void {
   if (existsSync(path) && fileDigest(path) === digest) return;
   const content = Bun.zstdDecompressSync(readFileSync(embedded));
   if (sha256Hex(content) !== digest) throw new Error("the executable is damaged: copy it again");
-  const draft = `${path}.${process.pid}.${isMainThread ? "main" : "worker"}.${digest.slice(0, 8)}`;
+  // Not synced: after a power cut the digest would not fit, and the file is written again.
+  const draft = `${path}.${process.pid}.${threadId}`;
   const file = openSync(draft, "w", 0o700);
   try {
     for (let at = 0; at < content.length; ) at += writeSync(file, content, at);
-    fsyncSync(file);
   } finally {
     closeSync(file);
   }

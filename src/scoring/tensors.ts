@@ -1,6 +1,7 @@
 import type { Problem } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Manifest } from "../contract/model_package.ts";
+import { runRows } from "./blocks.ts";
 import { scoringErrors } from "./errors.ts";
 import type { Session, Tensor, TensorData, Tensors } from "./tensor.ts";
 
@@ -13,9 +14,11 @@ type Cell = number | bigint | string | Problem;
 export interface Scorable {
   readonly manifest: Manifest;
   readonly session: Session;
+  /** Rows that may go into one run without changing a bit, as `verifiedBlock` found; default 1. */
+  readonly blockRows?: number;
 }
 
-export interface Reject {
+interface Reject {
   /** Index into the rows given. */
   readonly row: number;
   readonly problem: Problem;
@@ -30,17 +33,22 @@ export interface ScoredRows {
 }
 
 /**
- * The scores of feature rows, in order. Each row is run by itself: matrix kernels choose another order of summation for
- * one row than for many, so this is what makes a score the same bits alone and in any batch. A row that can't be scored
- * is a reject and does not stop the others.
+ * The scores of feature rows, in order. A row has the same bits alone and in any batch: kernels may sum in another order
+ * for many rows than for one, so rows are run alone, or in blocks of exactly the size that was found to change nothing.
+ * A row that can't be scored is a reject and does not stop the others.
  */
 export function scoreRows(model: Scorable, rows: readonly Row[]): ScoredRows {
   const scores: (number | null)[] = [];
   const outputs: (Readonly<Record<string, unknown>> | null)[] = [];
   const rejects: Reject[] = [];
-  rows.forEach((row, index) => {
-    const filled = fillRow(model.manifest, row);
-    const scored = "problem" in filled ? filled : readScore(model.manifest, model.session.run(filled.feeds));
+  const filled = rows.map((row) => fillRow(model.manifest, row));
+  const results = runRows(
+    model,
+    filled.flatMap((row) => ("feeds" in row ? [row.feeds] : [])),
+  );
+  let next = 0;
+  filled.forEach((row, index) => {
+    const scored = "problem" in row ? row : readScore(model.manifest, results[next++]!);
     if ("problem" in scored) rejects.push({ row: index, problem: scored.problem });
     scores.push("problem" in scored ? null : scored.score);
     outputs.push("problem" in scored ? null : scored.outputs);

@@ -49,4 +49,24 @@ export const storeErrors = errorTable("store", {
     meaning: "The SQLite inside this program is too old to be trusted with the log.",
     fix: "Use a build of MLPE with SQLite 3.51.3 or later.",
   },
+  query_invalid: {
+    kind: "invalid",
+    meaning: "A query is not SQL that SQLite understands, or names a column that is not there.",
+    fix: "Correct the query.",
+  },
+  query_refused: {
+    kind: "refused",
+    meaning: "A query is something else than one SELECT over the stored streams.",
+    fix: "Write one SELECT; nothing can be changed through a query.",
+  },
+  unknown_table: {
+    kind: "missing",
+    meaning: "A query names a table that is no stream of the store.",
+    fix: "Name one of the tables that the message lists.",
+  },
+  query_too_large: {
+    kind: "too_large",
+    meaning: "A query reads or gives more rows than the limit.",
+    fix: "Add conditions or a LIMIT, or raise the limit.",
+  },
 });

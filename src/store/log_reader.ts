@@ -23,6 +23,7 @@ export interface LogReader {
   /** Cursors and positions, folded from the log: for readers with no writer to ask. */
   state(): LogState;
   snapshot(): Snapshot;
+  readonly directory: string;
   readonly database: Database;
   readonly names: Names;
   readonly segments: SegmentFiles;
@@ -44,6 +45,7 @@ export function logReader(directory: string, sealer: Sealer): LogReader {
     streams: () => streamInfos(index.look(), view),
     state: () => foldState(index.look(), view),
     snapshot: () => index.look(),
+    directory,
     database,
     names,
     segments,

@@ -22,6 +22,8 @@ export interface TailCommit {
   readonly knownTime: number;
   readonly ranges: readonly Range[];
   readonly sealed: Uint8Array;
+  /** Its leaf in the audit tree, as it was stored. */
+  readonly leaf: Uint8Array;
   body?: RecordBody | undefined;
   batches?: (Batch | undefined)[];
 }
@@ -77,6 +79,7 @@ export function tailCommit(row: CommitRow): TailCommit {
     knownTime: row.known_time,
     ranges: decodeRanges(row.ranges),
     sealed: row.record,
+    leaf: row.leaf,
   };
 }
 

@@ -3,7 +3,7 @@ import type { Micros } from "../base/time.ts";
 import type { BoundView, BoundWindow } from "../fusion/bind.ts";
 import { readValue } from "../fusion/column.ts";
 import { evaluate, findJoined, selectWindow, spineAt } from "../fusion/evaluate.ts";
-import { labelOf, type LabelValue } from "../fusion/label.ts";
+import { type LabelValue, labelOf } from "../fusion/label.ts";
 import { findSpine } from "../fusion/request.ts";
 import { availableAt, type Table } from "../fusion/table.ts";
 import { viewErrors } from "./errors.ts";
@@ -22,7 +22,12 @@ export interface Explanation {
   readonly view: string;
   readonly asOf: Micros;
   readonly spine: UsedRow;
-  readonly joins: readonly { readonly alias: string; readonly dataset: string; readonly used: UsedRow | null; readonly age: Micros | null }[];
+  readonly joins: readonly {
+    readonly alias: string;
+    readonly dataset: string;
+    readonly used: UsedRow | null;
+    readonly age: Micros | null;
+  }[];
   readonly windows: readonly {
     readonly alias: string;
     readonly dataset: string;

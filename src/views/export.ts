@@ -52,7 +52,11 @@ export interface TrainingSet {
  * The training set of a view at a cutoff: one row per spine record with T in the period, sorted by (T, record id),
  * every feature as it could have been known at T, and the label as it is known by the cutoff. The same bytes each time.
  */
-export async function exportTrainingSet(store: Store, plan: ViewPlan, options: ExportOptions = {}): Promise<TrainingSet> {
+export async function exportTrainingSet(
+  store: Store,
+  plan: ViewPlan,
+  options: ExportOptions = {},
+): Promise<TrainingSet> {
   const upTo = options.cutoff ?? (await cutoffOf(store, options.knownBy));
   const float32 = options.float32 ?? true;
   const view = await historyView(store, plan, upTo);

@@ -1,7 +1,7 @@
-import type { Value } from "../base/row.ts";
-import type { Batch, Column } from "../contract/batch.ts";
+import type { Batch } from "../contract/batch.ts";
 import { type Contract, type FieldType, type StreamShape, streamContract } from "../contract/contract.ts";
 import type { BoundView } from "../fusion/bind.ts";
+import { builderOf } from "../fusion/column_builder.ts";
 import { evaluate, spineAt } from "../fusion/evaluate.ts";
 import { keysAt } from "../fusion/feature_rows.ts";
 import { labelOf } from "../fusion/label.ts";
@@ -59,85 +59,4 @@ export function trainingRows(view: BoundView, places: Int32Array, float32: boole
   });
   const batch = { contract, length: places.length, columns: columns.map((column) => column.finish()) };
   return { batch, labelled, undefinedValues };
-}
-
-interface ColumnBuilder {
-  /** False where the value does not fit and became null. */
-  set(row: number, value: Value): boolean;
-  finish(): Column;
-}
-
-function builderOf(type: FieldType, length: number): ColumnBuilder {
-  if (type === "string" || type === "enum") return textBuilder(length);
-  if (type === "bytes") return bytesBuilder(length);
-  return type === "long" ? longBuilder(length) : numberBuilder(type, length);
-}
-
-function numberBuilder(type: FieldType, length: number): ColumnBuilder {
-  const whole = type === "int" || type === "boolean" || type === "date";
-  const values = whole ? new Int32Array(length) : new Float64Array(length);
-  let valid: Uint8Array | undefined;
-  return {
-    set(row, value) {
-      const number = value === null ? null : type === "float" ? Math.fround(Number(value)) : Number(value);
-      if (number !== null && Number.isFinite(number)) {
-        values[row] = number;
-        return true;
-      }
-      valid ??= new Uint8Array(length).fill(1);
-      valid[row] = 0;
-      return number === null;
-    },
-    finish: () => (valid ? { kind: "number", values, valid } : { kind: "number", values }),
-  };
-}
-
-function longBuilder(length: number): ColumnBuilder {
-  const exact = new Map<number, bigint>();
-  const numbers = numberBuilder("long", length);
-  return {
-    set(row, value) {
-      if (typeof value === "bigint") exact.set(row, value);
-      return numbers.set(row, value);
-    },
-    finish() {
-      const column = numbers.finish();
-      if (exact.size === 0 || column.kind !== "number") return column;
-      const values = BigInt64Array.from({ length }, (_, row) => exact.get(row) ?? BigInt(column.values[row]!));
-      return column.valid ? { kind: "bigint", values, valid: column.valid } : { kind: "bigint", values };
-    },
-  };
-}
-
-function textBuilder(length: number): ColumnBuilder {
-  const codes = new Int32Array(length);
-  const dictionary: string[] = [];
-  const known = new Map<string, number>();
-  return {
-    set(row, value) {
-      if (value === null) codes[row] = -1;
-      else {
-        const text = value as string;
-        let code = known.get(text);
-        if (code === undefined) {
-          code = dictionary.push(text) - 1;
-          known.set(text, code);
-        }
-        codes[row] = code;
-      }
-      return true;
-    },
-    finish: () => ({ kind: "text", codes, dictionary }),
-  };
-}
-
-function bytesBuilder(length: number): ColumnBuilder {
-  const values: (Uint8Array | null)[] = new Array(length).fill(null);
-  return {
-    set(row, value) {
-      values[row] = value as Uint8Array | null;
-      return true;
-    },
-    finish: () => ({ kind: "bytes", values }),
-  };
 }

@@ -1,7 +1,7 @@
 import type { Random } from "../base/random.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { rowAt } from "../contract/batch.ts";
+import { columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { featuresStream } from "../contract/streams.ts";
 import type { BoundView } from "../fusion/bind.ts";
 import { evaluate, spineAt } from "../fusion/evaluate.ts";
@@ -68,7 +68,11 @@ export async function verifyView(options: VerifyOptions): Promise<Verification> 
   const differences = sample.flatMap((row, i) => compare(plan, row, "history", history[i]!.values));
   let compared = sample.length * plan.shape.features.length;
   if (options.request) {
-    const requests = sample.map((row, i) => ({ spine: history[i]!.spine, asOf: timeOf(row), position: Number(row.position) }));
+    const requests = sample.map((row, i) => ({
+      spine: history[i]!.spine,
+      asOf: timeOf(row),
+      position: Number(row.position),
+    }));
     const answers = await options.request(requests);
     differences.push(...sample.flatMap((row, i) => compare(plan, row, "request", answers[i] ?? [])));
     compared *= 2;
@@ -90,12 +94,14 @@ async function latestRows(store: Store, plan: ViewPlan): Promise<Fused[]> {
   const latest = new Map<string, Fused & { readonly live: boolean }>();
   const columns = [...plan.shape.keys.map((key) => `key_${key.name}`), "as_of"];
   for await (const stored of store.scan(featuresStream(plan.name), { columns })) {
+    const keys = plan.shape.keys.map(({ name, type }) => ({ type, column: columnNamed(stored.batch, `key_${name}`) }));
+    const asOf = columnNamed(stored.batch, "as_of");
     for (let i = 0; i < stored.batch.length; i++) {
-      const row = rowAt(stored.batch, i);
-      const id = recordText(keysOf(plan, row));
+      const id = recordText(keys.map(({ column, type }) => valueAt(column, type, i)));
       const sequence = stored.sequences[i]!;
       if ((latest.get(id)?.sequence ?? -1) > sequence) continue;
-      latest.set(id, { id, sequence, asOf: timeOf(row), live: stored.tombstones[i] === 0 });
+      const at = valueAt(asOf, "timestamp", i) as Micros;
+      latest.set(id, { id, sequence, asOf: at, live: stored.tombstones[i] === 0 });
     }
   }
   return [...latest.values()].filter(({ live }) => live).sort((a, b) => a.asOf - b.asOf || (a.id < b.id ? -1 : 1));
@@ -197,7 +203,9 @@ function compare(plan: ViewPlan, row: Row, path: Difference["path"], values: rea
   return plan.shape.features.flatMap(({ name }, i): Difference[] => {
     const stored = row[name]!;
     const computed = values[i] ?? null;
-    const same = stored === computed || (stored instanceof Uint8Array && computed instanceof Uint8Array && Buffer.compare(stored, computed) === 0);
+    const same =
+      stored === computed ||
+      (stored instanceof Uint8Array && computed instanceof Uint8Array && Buffer.compare(stored, computed) === 0);
     return same ? [] : [{ path, feature: name, keys, asOf: timeOf(row), stored, computed }];
   });
 }

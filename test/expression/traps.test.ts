@@ -91,6 +91,19 @@ test("a long beyond 2^53 is exact, and one beyond 2^63 is an overflow", () => {
   expect(run("abs(big)", { big: -(2n ** 63n) })).toMatchObject({ value: null, failure: "overflow" });
 });
 
+test("a long and a double are compared exactly, not as doubles", () => {
+  expect(computed("big = b", { b: 2 ** 53 })).toBe(false);
+  expect(computed("big > b", { b: 2 ** 53 })).toBe(true);
+  expect(computed("big in (b, 1)", { b: 2 ** 53 })).toBe(false);
+  expect(run("coalesce(big, b)").failure).toBe("overflow");
+});
+
+test("a real literal arrives with all its bits", () => {
+  for (const literal of ["0.1", "1e23", "5e-324", "1.7976931348623157e308", "9007199254740993.0", "8.41e21"]) {
+    expect(computed(literal)).toBe(Number(literal));
+  }
+});
+
 test("an overflow inside a comparison or a coalesce is not hidden", () => {
   expect(run("big + 1 > 5", { big: 2n ** 63n - 1n }).failure).toBe("overflow");
   expect(run("coalesce(big * big, 0)").failure).toBe("overflow");

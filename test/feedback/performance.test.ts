@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { seededRandom } from "../../src/base/random.ts";
 import type { Row } from "../../src/base/row.ts";
 import { auc } from "../../src/base/statistics.ts";
-import { batchOf } from "../../src/contract/batch.ts";
-import { contractOf } from "../../src/contract/contract.ts";
+import { type Batch, batchOf, type Column } from "../../src/contract/batch.ts";
+import { type Contract, contractOf } from "../../src/contract/contract.ts";
 import {
   labelsContract,
   labelsStream,
@@ -147,20 +147,63 @@ test("the latest score of a batch and the latest label count; online scores coun
 test("300,000 scores in well under a second", async () => {
   const random = seededRandom(7);
   const count = 300_000;
-  const scored: Row[] = [];
-  const labelled: Row[] = [];
-  for (let i = 0; i < count; i++) {
-    const value = random.next();
-    scored.push(score(`s${i}`, `N${i}`, T + (i % 90) * DAY, value));
-    labelled.push(label(`N${i}`, null, random.next() < value ? 1 : 0));
-  }
-  const store = await storeOf({ scores: scored, labels: labelled });
-  const rows = { scores: batchOf(scores, scored), labels: batchOf(labels, labelled) };
-  // The scan itself is the store's business: hand whole batches, as it does.
-  const direct = Object.assign(Object.create(store), {
+  const text = (codes: Int32Array, dictionary: readonly string[]): Column => ({ kind: "text", codes, dictionary });
+  const numbers = (values: Float64Array): Column => ({ kind: "number", values });
+  const made = Float64Array.from({ length: count }, () => random.next());
+  // Keys as flights have them: 16 carriers, 4,000 numbers, a time.
+  const keys = {
+    key_carrier: text(
+      Int32Array.from({ length: count }, (_, i) => i % 16),
+      Array.from({ length: 16 }, (_, i) => `C${i}`),
+    ),
+    key_flight: numbers(Float64Array.from({ length: count }, (_, i) => Math.floor(i / 16) % 4000)),
+    key_scheduled: numbers(Float64Array.from({ length: count }, (_, i) => T + Math.floor(i / 64_000) * DAY)),
+  };
+  const flights: ViewShape = {
+    view: "v",
+    keys: contractOf(
+      {
+        type: "record",
+        name: "s",
+        recordId: "content",
+        fields: [
+          { name: "carrier", type: "string" },
+          { name: "flight", type: "long" },
+          { name: "scheduled", type: { type: "long", logicalType: "timestamp-micros" } },
+        ],
+      },
+      "s",
+    ).fields,
+    entity: ["carrier"],
+    features: [],
+    inputs: [],
+  };
+  const batchWith = (contract: Contract, columns: Readonly<Record<string, Column>>): Batch => ({
+    contract,
+    length: count,
+    columns: contract.fields.map(({ name, type }) => {
+      const empty = text(new Int32Array(count), ["batch"]);
+      return columns[name] ?? (type === "string" ? empty : numbers(new Float64Array(count)));
+    }),
+  });
+  const none = text(new Int32Array(count).fill(-1), []);
+  const batches: Readonly<Record<string, Batch>> = {
+    "scores/m": batchWith(scoresContract("m", flights), {
+      ...keys,
+      as_of: numbers(Float64Array.from({ length: count }, (_, i) => T + Math.floor(i / (count / 90)) * DAY)),
+      score: numbers(made),
+    }),
+    "labels/m": batchWith(labelsContract("m", flights), {
+      ...keys,
+      score_id: none,
+      label: numbers(made.map((value) => (random.next() < value ? 1 : 0))),
+    }),
+  };
+  const sequences = Float64Array.from({ length: count }, (_, i) => i);
+  // What a scan of compacted rows hands over, without the reading.
+  const store = Object.assign(Object.create(new MemoryStore({ now: () => T })), {
     scan: async function* (stream: string) {
-      const batch = stream.startsWith("scores") ? rows.scores : rows.labels;
-      const sequences = Float64Array.from({ length: count }, (_, i) => i);
+      const batch = batches[stream]!;
       yield {
         stream,
         batch,
@@ -172,12 +215,14 @@ test("300,000 scores in well under a second", async () => {
     },
   });
   const start = performance.now();
-  const found = await performanceOf(direct, "m", {});
+  const before = process.cpuUsage();
+  const found = await performanceOf(store, "m", { upTo: 1 });
   const elapsed = performance.now() - start;
+  const { user, system } = process.cpuUsage(before);
   expect(found.overall).toMatchObject({ n: count, labelled: count });
   expect(found.overall.auc).toBeCloseTo(5 / 6, 2);
   expect(found.days).toHaveLength(90);
-  console.log(`300,000 scores: ${elapsed.toFixed(0)} ms`);
-  expect(elapsed).toBeLessThan(5_000); // shared machines are slow; the figure is printed
-  expect((await outcomesOf(direct, "m")).scores).toHaveLength(count);
+  console.log(`300,000 scores: ${elapsed.toFixed(0)} ms, ${((user + system) / 1000).toFixed(0)} ms of processor time`);
+  expect(elapsed).toBeLessThan(5_000); // a bound for a busy machine; the figure is printed
+  expect((await outcomesOf(store, "m", { upTo: 1 })).scores).toHaveLength(count);
 }, 20_000);

@@ -17,14 +17,29 @@ export const DAWN = Date.UTC(2013, 0, 1) * 1000;
 export const contracts = {
   schedule: streamContract({
     name: "schedule",
-    fields: { carrier: "string", flight: "int", scheduled: "timestamp", origin: "string?", tailnum: "string?", distance: "double", lead: "int?" },
+    fields: {
+      carrier: "string",
+      flight: "int",
+      scheduled: "timestamp",
+      origin: "string?",
+      tailnum: "string?",
+      distance: "double",
+      lead: "int?",
+    },
     entity: ["carrier", "flight"],
     eventTime: "scheduled",
     recordId: ["carrier", "flight", "scheduled"],
   }),
   departures: streamContract({
     name: "departures",
-    fields: { carrier: "string", flight: "int", scheduled: "timestamp", departed: "timestamp", origin: "string?", dep_delay: "double?" },
+    fields: {
+      carrier: "string",
+      flight: "int",
+      scheduled: "timestamp",
+      departed: "timestamp",
+      origin: "string?",
+      dep_delay: "double?",
+    },
     entity: ["carrier", "flight"],
     eventTime: "departed",
     recordId: ["carrier", "flight", "scheduled"],
@@ -106,13 +121,17 @@ export function viewConfig(view: object = VIEW): ViewConfig {
 export function datasetPlans(available?: string): Map<string, DatasetPlan> {
   const datasets = Object.fromEntries(
     Object.entries(contracts).map(([name]) => {
-      const extra = name === "weather" ? { available: available ?? "time_hour + minutes(51)" } : { static: name === "planes" };
+      const extra =
+        name === "weather" ? { available: available ?? "time_hour + minutes(51)" } : { static: name === "planes" };
       return [name, { contract: `${name}.avsc`, ...extra }];
     }),
   );
   const config = configSchema.parse({ site: "test", keys: { path: "k" }, datasets });
   return new Map(
-    Object.entries(contracts).map(([name, contract]) => [name, { contract, config: config.datasets[name] as DatasetConfig }]),
+    Object.entries(contracts).map(([name, contract]) => [
+      name,
+      { contract, config: config.datasets[name] as DatasetConfig },
+    ]),
   );
 }
 
@@ -148,8 +167,15 @@ export async function commitChanges(store: Store, changes: readonly Change[]): P
   for (const [name, contract] of Object.entries(contracts)) {
     const mine = changes.filter((change) => change.dataset === name);
     if (mine.length === 0) continue;
-    const batch = batchOf(contract, mine.map((change) => change.row));
-    appends.push({ stream: curatedStream(name), batch, tombstones: Uint8Array.from(mine, (change) => (change.withdrawn ? 1 : 0)) });
+    const batch = batchOf(
+      contract,
+      mine.map((change) => change.row),
+    );
+    appends.push({
+      stream: curatedStream(name),
+      batch,
+      tombstones: Uint8Array.from(mine, (change) => (change.withdrawn ? 1 : 0)),
+    });
   }
   await store.commit({ appends });
 }

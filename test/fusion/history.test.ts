@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { seededRandom } from "../../src/base/random.ts";
 import type { Row } from "../../src/base/row.ts";
-import { evaluate, spineOf } from "../../src/fusion/evaluate.ts";
+import { spineOf } from "../../src/fusion/evaluate.ts";
 import { featureRecord, fusePlace } from "../../src/fusion/feature_rows.ts";
 import { cutoffOf, historyPlaces, historyView } from "../../src/fusion/history.ts";
 import { boundView, buildIndex } from "../../src/fusion/index.ts";
@@ -10,7 +10,17 @@ import { labelOf } from "../../src/fusion/label.ts";
 import { planView } from "../../src/fusion/plan.ts";
 import { findSpine, fuseEntities, fuseRequest } from "../../src/fusion/request.ts";
 import { MemoryStore } from "../support/memory_store.ts";
-import { type Change, commitChanges, DAWN, datasetPlans, HOUR, MINUTE, testClock, VIEW, viewConfig } from "./flights.ts";
+import {
+  type Change,
+  commitChanges,
+  DAWN,
+  datasetPlans,
+  HOUR,
+  MINUTE,
+  testClock,
+  VIEW,
+  viewConfig,
+} from "./flights.ts";
 import { asOfOf, changeGroups, comparable, latest, oracleFeatures, oracleRows } from "./oracle.ts";
 
 const plan = planView("flight_delay", viewConfig(), datasetPlans());
@@ -56,7 +66,9 @@ test("a request at any T gives the bits of the oracle, by row and by entity, and
           ["carrier", "flight", "scheduled"].every((name) => other[name] === row[name]),
         );
         const delay = departed?.dep_delay ?? null;
-        expect(labelOf(view, spineOf(view, row))?.value ?? null).toBe(delay === null ? null : Number(Number(delay) > 15));
+        expect(labelOf(view, spineOf(view, row))?.value ?? null).toBe(
+          delay === null ? null : Number(Number(delay) > 15),
+        );
         const stored = fuseEntities(plan, index, [[row.carrier!, row.flight!]], at)[0];
         const expected = latestOf(changes, row, at);
         if (expected) expect(stored!.fused).toEqual(fuseRequest(plan, index, [expected], at)[0]!.fused);
@@ -75,7 +87,15 @@ function latestOf(changes: readonly Change[], { carrier, flight }: Row, now: num
   return rows.filter((other) => asOfOf(other)! <= now).at(-1) ?? rows[0];
 }
 
-const row: Row = { carrier: "AA", flight: 1, scheduled: DAWN + 10 * HOUR, origin: "EWR", tailnum: "N1", distance: 1, lead: 60 };
+const row: Row = {
+  carrier: "AA",
+  flight: 1,
+  scheduled: DAWN + 10 * HOUR,
+  origin: "EWR",
+  tailnum: "N1",
+  distance: 1,
+  lead: 60,
+};
 const at = DAWN + 9 * HOUR;
 
 async function answerOf(changes: readonly Change[], view: object = VIEW, available?: string): Promise<Row> {
@@ -135,7 +155,11 @@ test("sums are compensated: what cancels leaves the rest, in any order of arriva
 
 test("an unknown entity has no row, and one with several rows means the latest T that has come", async () => {
   const days = [8, 12, 20].map((hour) => ({ ...row, scheduled: DAWN + hour * HOUR }));
-  const view = await historyView(await storeOf([days.map((day) => ({ dataset: "schedule" as const, row: day }))]), plan, 1);
+  const view = await historyView(
+    await storeOf([days.map((day) => ({ dataset: "schedule" as const, row: day }))]),
+    plan,
+    1,
+  );
   expect(findSpine(view, ["AA", 9], at)).toBeUndefined();
   expect(findSpine(view, ["AA", null], at)).toBeUndefined();
   expect(findSpine(view, ["AA", 1], DAWN)).toBe(0);

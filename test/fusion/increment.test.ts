@@ -77,7 +77,8 @@ test("with endless sources, rows that are fused are right, and rows that wait ar
       const oracle = oracleRows(groups.flat());
       const mark = Math.min(...watermarks(fuser).values());
       for (const [id, row] of oracle) {
-        if (stored.has(id)) expect(comparable(new Map([[id, stored.get(id)!]]))).toEqual(comparable(new Map([[id, row]])));
+        if (stored.has(id))
+          expect(comparable(new Map([[id, stored.get(id)!]]))).toEqual(comparable(new Map([[id, row]])));
         else expect(Number(row.as_of)).toBeGreaterThanOrEqual(mark);
       }
       for (const id of stored.keys()) expect(oracle.has(id)).toBe(true);
@@ -86,7 +87,15 @@ test("with endless sources, rows that are fused are right, and rows that wait ar
   );
 });
 
-const flight = { carrier: "AA", flight: 1, scheduled: DAWN + 10 * HOUR, origin: "EWR", tailnum: "N1", distance: 1, lead: 60 };
+const flight = {
+  carrier: "AA",
+  flight: 1,
+  scheduled: DAWN + 10 * HOUR,
+  origin: "EWR",
+  tailnum: "N1",
+  distance: 1,
+  lead: 60,
+};
 const spine: Change = { dataset: "schedule", row: flight };
 
 async function world(feeds: readonly Feed[], view: object = VIEW) {

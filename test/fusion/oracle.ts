@@ -2,7 +2,7 @@ import fc from "fast-check";
 import type { Row, Value } from "../../src/base/row.ts";
 import { rowAt } from "../../src/contract/batch.ts";
 import type { Store } from "../../src/store/port.ts";
-import { type Change, contracts, type DatasetName, DAWN, HOUR, MINUTE } from "./flights.ts";
+import { type Change, contracts, DAWN, type DatasetName, HOUR, MINUTE } from "./flights.ts";
 
 /** The view of flights.ts, as slowly and plainly as it can be said: filters and sorts over arrays of rows. */
 
@@ -42,7 +42,8 @@ export function oracleFeatures(changes: readonly Change[], spine: Row, at: numbe
     .at(-1);
   const plane = latest(changes, "planes").find((row) => spine.tailnum !== null && row.tailnum === spine.tailnum);
   const departures = inOrder("departures", latest(changes, "departures"));
-  const within = (hours: number) => (row: Row) => number(row.departed) > at - hours * HOUR && number(row.departed) <= at;
+  const within = (hours: number) => (row: Row) =>
+    number(row.departed) > at - hours * HOUR && number(row.departed) <= at;
   const origin = departures.filter(within(3)).filter((row) => row.origin === spine.origin);
   const carrier = departures
     .filter(within(6))
@@ -50,8 +51,10 @@ export function oracleFeatures(changes: readonly Change[], spine: Row, at: numbe
     .filter((row) => row.dep_delay !== null && number(row.dep_delay) > 0)
     .filter((row) => !(row.carrier === spine.carrier && row.flight === spine.flight))
     .slice(-3);
-  const delays = (rows: readonly Row[]) => rows.flatMap((row) => (row.dep_delay === null ? [] : [number(row.dep_delay)]));
-  const mean = (values: readonly number[]) => (values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length);
+  const delays = (rows: readonly Row[]) =>
+    rows.flatMap((row) => (row.dep_delay === null ? [] : [number(row.dep_delay)]));
+  const mean = (values: readonly number[]) =>
+    values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
   const values = delays(origin);
   const nulled = spine.origin === null;
   const delay = nulled ? null : mean(values);
@@ -116,15 +119,61 @@ const flight = fc.integer({ min: 1, max: 2 });
 const origin = fc.constantFrom("EWR", "JFK", null);
 
 const draft = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ dataset: fc.constant("schedule" as const), row: fc.record({ carrier, flight, scheduled: slot, origin, tailnum: fc.constantFrom("N1", "N2", "N3", null), distance: fc.constantFrom(0, 200.5, 2475), lead: fc.constantFrom(30, 60, 60, 90, null) }) }) },
-  { weight: 5, arbitrary: fc.record({ dataset: fc.constant("departures" as const), row: fc.record({ carrier, flight, scheduled: slot, departed: slot, origin, dep_delay: fc.option(fc.integer({ min: -20, max: 60 }), { freq: 5 }) }) }) },
-  { weight: 3, arbitrary: fc.record({ dataset: fc.constant("weather" as const), row: fc.record({ origin: fc.constantFrom("EWR", "JFK"), time_hour: slot.map((at) => at - (at % HOUR)), wind: fc.option(fc.integer({ min: 0, max: 30 }), { freq: 6 }) }) }) },
-  { weight: 1, arbitrary: fc.record({ dataset: fc.constant("planes" as const), row: fc.record({ tailnum: fc.constantFrom("N1", "N2"), seats: fc.option(fc.integer({ min: 2, max: 400 })) }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      dataset: fc.constant("schedule" as const),
+      row: fc.record({
+        carrier,
+        flight,
+        scheduled: slot,
+        origin,
+        tailnum: fc.constantFrom("N1", "N2", "N3", null),
+        distance: fc.constantFrom(0, 200.5, 2475),
+        lead: fc.constantFrom(30, 60, 60, 90, null),
+      }),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      dataset: fc.constant("departures" as const),
+      row: fc.record({
+        carrier,
+        flight,
+        scheduled: slot,
+        departed: slot,
+        origin,
+        dep_delay: fc.option(fc.integer({ min: -20, max: 60 }), { freq: 5 }),
+      }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      dataset: fc.constant("weather" as const),
+      row: fc.record({
+        origin: fc.constantFrom("EWR", "JFK"),
+        time_hour: slot.map((at) => at - (at % HOUR)),
+        wind: fc.option(fc.integer({ min: 0, max: 30 }), { freq: 6 }),
+      }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      dataset: fc.constant("planes" as const),
+      row: fc.record({ tailnum: fc.constantFrom("N1", "N2"), seats: fc.option(fc.integer({ min: 2, max: 400 })) }),
+    }),
+  },
 );
 
 /** Changes as ingestion writes them: a withdrawal names a live row; a correction that moves a row in time withdraws it first. Groups stay in one commit. */
 export const changeGroups = fc
-  .array(fc.record({ change: draft, withdraw: fc.integer({ min: 0, max: 7 }).map((n) => n === 0) }), { minLength: 1, maxLength: 70 })
+  .array(fc.record({ change: draft, withdraw: fc.integer({ min: 0, max: 7 }).map((n) => n === 0) }), {
+    minLength: 1,
+    maxLength: 70,
+  })
   .map((drafts) => {
     const live = new Map<string, Row>();
     const groups: Change[][] = [];

@@ -3,7 +3,8 @@ import { MlpeError } from "../../src/base/errors.ts";
 import { planView } from "../../src/fusion/plan.ts";
 import { datasetPlans, VIEW, viewConfig } from "./flights.ts";
 
-const plan = (view: object = VIEW, available?: string) => planView("flight_delay", viewConfig(view), datasetPlans(available));
+const plan = (view: object = VIEW, available?: string) =>
+  planView("flight_delay", viewConfig(view), datasetPlans(available));
 
 function problemsOf(view: object): readonly { code: string; place?: string | undefined; fix: string }[] {
   try {
@@ -18,7 +19,14 @@ function problemsOf(view: object): readonly { code: string; place?: string | und
 test("a view is typed before anything runs", () => {
   const { shape, contract, needs, waitsFor } = plan();
   const types = Object.fromEntries(shape.features.map(({ name, type }) => [name, type]));
-  expect(types).toMatchObject({ distance: "double", carrier: "string", seats: "int", n: "long", delay: "double", weather_age: "double" });
+  expect(types).toMatchObject({
+    distance: "double",
+    carrier: "string",
+    seats: "int",
+    n: "long",
+    delay: "double",
+    weather_age: "double",
+  });
   expect(shape.keys.map((key) => key.name)).toEqual(["carrier", "flight", "scheduled"]);
   expect(shape.inputs).toEqual(["weather", "plane"]);
   expect(contract.recordId).toEqual(["key_carrier", "key_flight", "key_scheduled"]);
@@ -56,7 +64,12 @@ test("every problem is reported at once, with its place", () => {
       plane: { from: "planes", by: { distance: "tailnum" } },
     },
     windows: {
-      origin_3h: { from: "departures", by: ["nowhere"], window: "3h", values: { delay: "avg(carrier)", n: "median(dep_delay)" } },
+      origin_3h: {
+        from: "departures",
+        by: ["nowhere"],
+        window: "3h",
+        values: { delay: "avg(carrier)", n: "median(dep_delay)" },
+      },
       gone: { from: "planes", by: ["tailnum"], window: "1h", values: { n: "count(*)" } },
     },
     features: { ok: "distance", position: "distance", bad: "distance + carrier" },

@@ -24,7 +24,11 @@ export async function nycDatasets(): Promise<Map<string, DatasetPlan>> {
   const scheduled = "time_hour + minutes(minute)";
   const configs: Record<string, DatasetConfig> = {
     schedule: { contract: "", static: false, set: { scheduled } },
-    departures: { contract: "", static: false, set: { scheduled, departed: "time_hour + minutes(minute + dep_delay)" } },
+    departures: {
+      contract: "",
+      static: false,
+      set: { scheduled, departed: "time_hour + minutes(minute + dep_delay)" },
+    },
     weather: { contract: "", static: false, available: "time_hour + minutes(51)" },
     planes: { contract: "", static: true },
     airports: { contract: "", static: true },
@@ -76,7 +80,11 @@ export function readingsSource(name = "devices", dataset = readingsPlan()): Sour
 export const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** A page of JSON lines. */
-export function linesPage(cursor: string, rows: readonly unknown[], format: PageFormat = { kind: "jsonl", line: 1 }): Page {
+export function linesPage(
+  cursor: string,
+  rows: readonly unknown[],
+  format: PageFormat = { kind: "jsonl", line: 1 },
+): Page {
   const payload = encode(rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
   return { kind: "page", payload, format, cursor, receivedAt: 1_700_000_000_000_000 };
 }

@@ -19,7 +19,12 @@ test("a pipeline with numbers and text becomes a package that loads", () => {
     ["numeric", ["a", "b", "c", "d"]],
     ["carrier", ["carrier"]],
   ]);
-  expect(pack.manifest.score).toMatchObject({ name: "p_late", output: "probabilities", column: 1, type: "probability" });
+  expect(pack.manifest.score).toMatchObject({
+    name: "p_late",
+    output: "probabilities",
+    column: 1,
+    type: "probability",
+  });
   expect(checkView(pack.manifest, "flights", VIEW_DIGEST, viewShape.features)).toEqual([]);
   const model = loadModel("mine", pack, engine, handClock());
   expect(model.manifest.version).toBe("1.0.0");
@@ -36,23 +41,28 @@ test("a model of one float input takes the numbers of the view, or the features 
 
 test("what can't be told is said", () => {
   expect(() => initManifest(fixture("linear.onnx"), viewShape, options)).toThrow("takes 3 columns and the view has 4");
-  expect(() => initManifest(fixture("linear.onnx"), viewShape, { ...options, features: ["x"] })).toThrow("has no feature");
+  expect(() => initManifest(fixture("linear.onnx"), viewShape, { ...options, features: ["x"] })).toThrow(
+    "has no feature",
+  );
   expect(codeOf(() => initManifest(fixture("zipmap.onnx"), viewShape, options))).toBe("scoring.not_a_tensor");
   const many: ViewShape = { ...viewShape, features: [] };
   expect(codeOf(() => initManifest(fixture("identity.onnx"), many, options))).toBe("scoring.graph_mismatch");
 });
 
+// biome-ignore lint/suspicious/noThenProperty: `then` is the word of the config file
+const rule = (when: string, then: "flag" | "block") => ({ when, then });
+
 test("guardrails are expressions over the features and the score", () => {
   const config = {
-    empty: { when: "a is null and b is null", then: "flag" },
-    absurd: { when: "c <= 0 or score > 0.9", then: "block" },
-  } as const;
+    empty: rule("a is null and b is null", "flag"),
+    absurd: rule("c <= 0 or score > 0.9", "block"),
+  };
   const guardrails = planGuardrails("mine", config, viewShape.features);
   const row = { a: 1, b: 2, c: 3, d: 4, carrier: "AA" };
   expect(judge(guardrails, row, 0.5)).toEqual({ flags: [], blocked: false });
   expect(judge(guardrails, { ...row, a: null, b: null }, 0.5)).toEqual({ flags: ["empty"], blocked: false });
   expect(judge(guardrails, row, 0.95)).toEqual({ flags: ["absurd"], blocked: true });
   expect(judge(guardrails, { ...row, a: null, b: null, c: null }, 0.5).flags).toEqual(["empty"]);
-  expect(() => planGuardrails("mine", { x: { when: "nothing > 1", then: "flag" } }, viewShape.features)).toThrow();
-  expect(() => planGuardrails("mine", { x: { when: "a + 1", then: "flag" } }, viewShape.features)).toThrow();
+  expect(() => planGuardrails("mine", { x: rule("nothing > 1", "flag") }, viewShape.features)).toThrow();
+  expect(() => planGuardrails("mine", { x: rule("a + 1", "flag") }, viewShape.features)).toThrow();
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { checkOnnx } from "../../src/scoring/onnx_check.ts";
 import { inferJson, modelMetadata, parseInfer, serverMetadata, serverReady } from "../../src/scoring/oip.ts";
+import { checkOnnx } from "../../src/scoring/onnx_check.ts";
 import { codeOf, fixture, testEngine } from "./support.ts";
 
 // The graph of `identity.onnx` gives each of its twelve inputs back, so an answer shows what arrived. Cases below are
@@ -30,7 +30,12 @@ test("a good request is answered, its id echoed", () => {
 });
 
 test("nested data is the flat data, and outputs come as they are asked for", () => {
-  const nested = withNumeric({ data: [[1, 2, 3, 4], [5, 6, 7, 8]] });
+  const nested = withNumeric({
+    data: [
+      [1, 2, 3, 4],
+      [5, 6, 7, 8],
+    ],
+  });
   const outputs = [{ name: "probabilities", parameters: { binary_data: false } }];
   const flat = inferJson(session, parseInfer(bytes(JSON.stringify({ ...good, outputs })), info), answer);
   expect(inferJson(session, parseInfer(bytes(JSON.stringify({ ...nested, outputs })), info), answer)).toBe(flat);
@@ -75,8 +80,32 @@ const MALFORMED: readonly (readonly [string, string, string])[] = [
   ["data that is text", json(withNumeric({ data: "1,2" })), INVALID],
   ["too little data", json(withNumeric({ data: [1, 2, 3] })), INVALID],
   ["too much data", json(withNumeric({ data: new Array(9).fill(1) })), INVALID],
-  ["ragged data", json(withNumeric({ data: [[1, 2, 3, 4], [5, 6, 7]] })), INVALID],
-  ["data nested too deep", json(withNumeric({ data: [[[1, 2, 3, 4], [5, 6, 7, 8]]] })), INVALID],
+  [
+    "ragged data",
+    json(
+      withNumeric({
+        data: [
+          [1, 2, 3, 4],
+          [5, 6, 7],
+        ],
+      }),
+    ),
+    INVALID,
+  ],
+  [
+    "data nested too deep",
+    json(
+      withNumeric({
+        data: [
+          [
+            [1, 2, 3, 4],
+            [5, 6, 7, 8],
+          ],
+        ],
+      }),
+    ),
+    INVALID,
+  ],
   ["data half nested", json(withNumeric({ data: [[1, 2, 3, 4], 5, 6, 7, 8] })), INVALID],
   ["null, NaN and 1e40 in one", json(withNumeric({ data: [1, null, 3, 4, 5, 6, 1e40, 8] })), INVALID],
   ["null in numbers", json(withNumeric({ data: [1, 2, 3, 4, 5, 6, 7, null] })), INVALID],
@@ -92,10 +121,22 @@ const MALFORMED: readonly (readonly [string, string, string])[] = [
   ["an unknown output", json({ ...good, outputs: [{ name: "odds" }] }), INVALID],
   ["an output twice", json({ ...good, outputs: [{ name: "label" }, { name: "label" }] }), INVALID],
   ["an output without a name", json({ ...good, outputs: [{}] }), INVALID],
-  ["a classification", json({ ...good, outputs: [{ name: "label", parameters: { classification: 2 } }] }), "request_unsupported"],
-  ["a binary output", json({ ...good, outputs: [{ name: "label", parameters: { binary_data: true } }] }), "request_unsupported"],
+  [
+    "a classification",
+    json({ ...good, outputs: [{ name: "label", parameters: { classification: 2 } }] }),
+    "request_unsupported",
+  ],
+  [
+    "a binary output",
+    json({ ...good, outputs: [{ name: "label", parameters: { binary_data: true } }] }),
+    "request_unsupported",
+  ],
   ["binary outputs", json({ ...good, parameters: { binary_data_output: true } }), "request_unsupported"],
-  ["a binary input", json(withNumeric({ data: undefined, parameters: { binary_data_size: 32 } })), "request_unsupported"],
+  [
+    "a binary input",
+    json(withNumeric({ data: undefined, parameters: { binary_data_size: 32 } })),
+    "request_unsupported",
+  ],
   ["brackets without an end", "[".repeat(100_000), INVALID],
   ["objects nested beyond 100", `{"a":`.repeat(101) + "1" + "}".repeat(101), INVALID],
 ];
@@ -140,7 +181,9 @@ const VALUES: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
 test("every datatype goes through the engine and comes back as it was", () => {
   const graph = checkOnnx(fixture("identity.onnx"));
   const identity = engine.open(fixture("identity.onnx"));
-  const row = fc.record(Object.fromEntries(Object.entries(VALUES).map(([type, value]) => [type, fc.tuple(value, value)])));
+  const row = fc.record(
+    Object.fromEntries(Object.entries(VALUES).map(([type, value]) => [type, fc.tuple(value, value)])),
+  );
   fc.assert(
     fc.property(fc.array(row, { minLength: 1, maxLength: 4 }), (rows) => {
       const inputs = graph.inputs.map(({ name, datatype }) => ({
@@ -162,7 +205,7 @@ test("every datatype goes through the engine and comes back as it was", () => {
 
 test("whole numbers beyond 2^53 are refused coming in and exact going out", () => {
   const graph = checkOnnx(fixture("identity.onnx"));
-  const input = { name: "int64", shape: [1, 2], datatype: "INT64", data: [0, 9007199254740993] };
+  const input = { name: "int64", shape: [1, 2], datatype: "INT64", data: [0, 2 ** 53] };
   const only = { inputs: graph.inputs.filter(({ name }) => name === "int64"), outputs: [] };
   expect(codeOf(() => parseInfer(bytes(json({ inputs: [input] })), only))).toBe("scoring.request_invalid");
   const results = { y: { datatype: "INT64", shape: [1], data: new BigInt64Array([9007199254740993n]) } } as const;
@@ -183,7 +226,10 @@ test("metadata documents", () => {
     name: "mixed",
     versions: ["1.0.0"],
     platform: "onnx_onnxv1",
-    inputs: [{ name: "numeric", datatype: "FP32", shape: [-1, 4] }, { name: "carrier", datatype: "BYTES" }],
+    inputs: [
+      { name: "numeric", datatype: "FP32", shape: [-1, 4] },
+      { name: "carrier", datatype: "BYTES" },
+    ],
   });
   expect(serverMetadata("0.1.0")).toEqual({ name: "mlpe", version: "0.1.0", extensions: [] });
   expect(serverReady(true)).toEqual({ ready: true, live: true });

@@ -46,9 +46,13 @@ for (const [name, code] of REFUSED) {
 
 test("limits hold", () => {
   const limits = { modelBytes: 1e6, tensorBytes: 1e6, nodes: 1000, depth: 4 };
-  expect(codeOf(() => checkOnnx(fixture("trees.onnx"), { ...limits, modelBytes: 100 }))).toBe("scoring.model_too_large");
+  expect(codeOf(() => checkOnnx(fixture("trees.onnx"), { ...limits, modelBytes: 100 }))).toBe(
+    "scoring.model_too_large",
+  );
   expect(codeOf(() => checkOnnx(fixture("mixed.onnx"), { ...limits, nodes: 1 }))).toBe("scoring.model_too_large");
-  expect(codeOf(() => checkOnnx(fixture("linear.onnx"), { ...limits, tensorBytes: 8 }))).toBe("scoring.model_too_large");
+  expect(codeOf(() => checkOnnx(fixture("linear.onnx"), { ...limits, tensorBytes: 8 }))).toBe(
+    "scoring.model_too_large",
+  );
 });
 
 test("random bytes and damaged models give a stable code, never another error", () => {

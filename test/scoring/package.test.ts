@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { MlpeError } from "../../src/base/errors.ts";
+import type { MlpeError } from "../../src/base/errors.ts";
 import { checkView, packageDigest, readPackage } from "../../src/scoring/package.ts";
 import { codeOf, type Draft, fixture, packageFiles, VIEW_DIGEST, viewShape } from "./support.ts";
 
@@ -90,6 +90,7 @@ test("several problems are reported together", () => {
 test("a package trained on another view says what differs", () => {
   const { manifest } = readPackage(packageFiles("mixed"));
   expect(checkView(manifest, "flights", VIEW_DIGEST, viewShape.features)).toEqual([]);
+  expect(checkView(manifest, "flights", VIEW_DIGEST.replace("sha256:", ""), viewShape.features)).toEqual([]);
   const other = `sha256:${"cd".repeat(32)}`;
   const changed = viewShape.features
     .filter(({ name }) => name !== "b")

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Row, Value } from "../../src/base/row.ts";
 import type { Manifest } from "../../src/contract/model_package.ts";
+import { blockChangesNothing } from "../../src/scoring/blocks.ts";
 import { loadModel } from "../../src/scoring/loaded.ts";
 import { readPackage } from "../../src/scoring/package.ts";
 import { fillRow, scoreRows } from "../../src/scoring/tensors.ts";
@@ -16,8 +17,11 @@ test("scores are those of scikit-learn, with nulls and an unknown category", () 
     ["mixed", [...expected.mixed, ...expected.mixed_unknown]],
     ["trees", expected.trees],
   ] as const) {
-    const { scores } = scoreRows(load(kind), golden.map(({ features }) => features as Row));
-    golden.forEach(({ score }, i) => expect(scores[i]).toBeCloseTo(score, 5));
+    const { scores } = scoreRows(
+      load(kind),
+      golden.map(({ features }) => features as Row),
+    );
+    for (const [i, { score }] of golden.entries()) expect(scores[i]).toBeCloseTo(score, 5);
   }
 });
 
@@ -39,9 +43,15 @@ test("a score has the same bits alone, in any batch and beside rejected rows", (
   for (const kind of ["mixed", "trees", "linear"] as const) {
     const model = load(kind);
     const value = fc.float({ noNaN: true, noDefaultInfinity: true, min: -100, max: 100 });
-    const row = fc.record({ a: value, b: value, c: value, d: value, carrier: fc.constantFrom("AA", "B6", "UA", "ZZ", null) });
+    const row = fc.record({
+      a: value,
+      b: value,
+      c: value,
+      d: value,
+      carrier: fc.constantFrom("AA", "B6", "UA", "ZZ", null),
+    });
     fc.assert(
-      fc.property(fc.array(row, { minLength: 1, maxLength: 20 }), (rows) => {
+      fc.property(fc.array(row, { minLength: 1, maxLength: 150 }), (rows) => {
         const together = scoreRows(model, rows).scores;
         const alone = rows.map((one) => scoreRows(model, [one]).scores[0]!);
         expect(together.map(bits)).toEqual(alone.map(bits));
@@ -49,6 +59,31 @@ test("a score has the same bits alone, in any batch and beside rejected rows", (
       { numRuns: 20 },
     );
   }
+});
+
+test("blocks are used only where they change nothing, and are given up where they do", () => {
+  expect(load("trees").blockRows).toBe(64);
+  expect(load("linear").blockRows).toBe(1); // one golden row says too little
+  const model = load("trees");
+  // A session that lies about blocks: a row alone is right, in a block it is a little off.
+  const session = {
+    ...model.session,
+    run(feeds: Parameters<typeof model.session.run>[0]) {
+      const results = model.session.run(feeds);
+      const { shape, data, datatype } = results.probabilities!;
+      if (shape[0] === 1) return results;
+      return {
+        ...results,
+        probabilities: { shape, datatype, data: (data as Float32Array).map((value) => value + 1e-6) },
+      };
+    },
+  };
+  const rows = Array.from({ length: 130 }, (_, i): Row => ({ a: i / 10, b: -i, c: null, d: 1 }));
+  const right = scoreRows(model, rows).scores;
+  expect(scoreRows({ ...model, session, blockRows: 64 }, rows).scores).toEqual(right);
+  const feeds = rows.map((row) => (fillRow(model.manifest, row) as { feeds: Parameters<typeof session.run>[0] }).feeds);
+  expect(blockChangesNothing(session, feeds)).toBe(false);
+  expect(blockChangesNothing(model.session, feeds)).toBe(true);
 });
 
 const bits = (score: number | null) =>
@@ -95,16 +130,20 @@ const anyValue: fc.Arbitrary<Value> = fc.oneof(
 
 test("every value of every datatype becomes itself or a reject, never another value", () => {
   fc.assert(
-    fc.property(fc.constantFrom(...DATATYPES), fc.array(anyValue, { minLength: 1, maxLength: 5 }), (datatype, values) => {
-      const names = values.map((_, i) => ({ name: `f${i}` }));
-      const row = Object.fromEntries(values.map((value, i) => [`f${i}`, value]));
-      const filled = fillRow(manifestOf(datatype, names), row);
-      const wanted = values.map((value) => oracle(datatype, value));
-      const bad = wanted.findIndex((value) => value === undefined);
-      if ("problem" in filled) expect(filled.problem.place).toBe(`f${bad}`);
-      else expect([...(filled.feeds.x!.data as Iterable<unknown>)]).toEqual(wanted);
-      expect("problem" in filled).toBe(bad >= 0);
-    }),
+    fc.property(
+      fc.constantFrom(...DATATYPES),
+      fc.array(anyValue, { minLength: 1, maxLength: 5 }),
+      (datatype, values) => {
+        const names = values.map((_, i) => ({ name: `f${i}` }));
+        const row = Object.fromEntries(values.map((value, i) => [`f${i}`, value]));
+        const filled = fillRow(manifestOf(datatype, names), row);
+        const wanted = values.map((value) => oracle(datatype, value));
+        const bad = wanted.findIndex((value) => value === undefined);
+        if ("problem" in filled) expect(filled.problem.place).toBe(`f${bad}`);
+        else expect([...(filled.feeds.x!.data as Iterable<unknown>)]).toEqual(wanted);
+        expect("problem" in filled).toBe(bad >= 0);
+      },
+    ),
     { numRuns: 500 },
   );
 });

@@ -2,15 +2,27 @@ import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/base/random.ts";
 import type { Row } from "../../src/base/row.ts";
 import { rowsOf } from "../../src/contract/batch.ts";
-import { fuseRequest } from "../../src/fusion/request.ts";
-import { buildIndex, type LiveIndex } from "../../src/fusion/index.ts";
 import { historyView } from "../../src/fusion/history.ts";
+import { buildIndex, type LiveIndex } from "../../src/fusion/index.ts";
 import { planView } from "../../src/fusion/plan.ts";
+import { fuseRequest } from "../../src/fusion/request.ts";
 import { resumeFuser, stepFuse } from "../../src/fusion/step.ts";
 import { explainEntity } from "../../src/views/explain.ts";
 import { exportTrainingSet } from "../../src/views/export.ts";
 import { type VerifyOptions, verifyView } from "../../src/views/verify.ts";
-import { type Change, commitChanges, DAWN, datasetPlans, endInput, finiteFeeds, HOUR, MINUTE, testClock, VIEW, viewConfig } from "../fusion/flights.ts";
+import {
+  type Change,
+  commitChanges,
+  DAWN,
+  datasetPlans,
+  endInput,
+  finiteFeeds,
+  HOUR,
+  MINUTE,
+  testClock,
+  VIEW,
+  viewConfig,
+} from "../fusion/flights.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 
 const plan = planView("flight_delay", viewConfig(), datasetPlans());
@@ -23,12 +35,22 @@ function flights(seed: number): Change[] {
   for (let i = 0; i < 400; i++) {
     const scheduled = DAWN + Math.floor(random.next() * 576) * 5 * MINUTE;
     const delay = Math.floor(random.next() * 20 - 4) * 5;
-    const key = { carrier: pick(["AA", "UA", "B6"]), flight: Math.floor(random.next() * 50), scheduled, origin: pick(["EWR", "JFK"]) };
-    changes.push({ dataset: "schedule", row: { ...key, tailnum: pick(["N1", "N2", null]), distance: random.next() * 2000, lead: 60 } });
-    if (i % 9 !== 0) changes.push({ dataset: "departures", row: { ...key, departed: scheduled + delay * MINUTE, dep_delay: delay } });
+    const key = {
+      carrier: pick(["AA", "UA", "B6"]),
+      flight: Math.floor(random.next() * 50),
+      scheduled,
+      origin: pick(["EWR", "JFK"]),
+    };
+    changes.push({
+      dataset: "schedule",
+      row: { ...key, tailnum: pick(["N1", "N2", null]), distance: random.next() * 2000, lead: 60 },
+    });
+    if (i % 9 !== 0)
+      changes.push({ dataset: "departures", row: { ...key, departed: scheduled + delay * MINUTE, dep_delay: delay } });
   }
   for (let hour = -3; hour < 40; hour++) {
-    for (const origin of ["EWR", "JFK"]) changes.push({ dataset: "weather", row: { origin, time_hour: DAWN + hour * HOUR, wind: random.next() * 30 } });
+    for (const origin of ["EWR", "JFK"])
+      changes.push({ dataset: "weather", row: { origin, time_hour: DAWN + hour * HOUR, wind: random.next() * 30 } });
   }
   changes.push({ dataset: "planes", row: { tailnum: "N1", seats: 180 } });
   return changes;
@@ -58,7 +80,9 @@ test("stored rows, history from what was available at T, and requests have equal
 });
 
 test("a window edge that is off by one microsecond in one path is found, and the feature is named", async () => {
-  const windows = plan.windows.map((window) => (window.alias === "origin_3h" ? { ...window, length: window.length + 1 } : window));
+  const windows = plan.windows.map((window) =>
+    window.alias === "origin_3h" ? { ...window, length: window.length + 1 } : window,
+  );
   const history = await verifyWith({ historyPlan: { ...plan, windows } });
   expect(history.equal).toBe(false);
   expect(history.differences.map(({ feature }) => feature)).toContain("n");
@@ -117,7 +141,12 @@ test("a training set has the same bytes each time, whatever the batches, and old
   const again = await exportTrainingSet(await fusedStore(changes, 13), plan, { cutoff: 8 });
   expect(Buffer.compare(again.parquet, set.parquet)).toBe(0);
   expect(again.manifestText).toBe(set.manifestText);
-  expect(set.manifest).toMatchObject({ view: "flight_delay", digest: plan.digest, cutoff: { commit_no: 8 }, label: "late" });
+  expect(set.manifest).toMatchObject({
+    view: "flight_delay",
+    digest: plan.digest,
+    cutoff: { commit_no: 8 },
+    label: "late",
+  });
   expect(set.manifest.labelled).toBeGreaterThan(100);
   expect(set.manifest.labelled).toBeLessThan(set.manifest.rows);
   await commitChanges(store, flights(8));
@@ -130,11 +159,21 @@ test("a training set keeps to its period, in the order of T, and says what its c
   const period = { from: DAWN + 10 * HOUR, to: DAWN + 20 * HOUR };
   const { manifest } = await exportTrainingSet(store, plan, period);
   expect(manifest).toMatchObject({ from: "2013-01-01T10:00:00Z", to: "2013-01-01T20:00:00Z" });
-  expect(manifest.columns.find(({ name }) => name === "delay")).toEqual({ name: "delay", type: "float", role: "feature" });
-  expect(manifest.columns.filter(({ role }) => role === "key").map(({ name }) => name)).toEqual(["key_carrier", "key_flight", "key_scheduled"]);
+  expect(manifest.columns.find(({ name }) => name === "delay")).toEqual({
+    name: "delay",
+    type: "float",
+    role: "feature",
+  });
+  expect(manifest.columns.filter(({ role }) => role === "key").map(({ name }) => name)).toEqual([
+    "key_carrier",
+    "key_flight",
+    "key_scheduled",
+  ]);
   const doubles = await exportTrainingSet(store, plan, { ...period, float32: false });
   expect(doubles.manifest.columns.find(({ name }) => name === "delay")!.type).toBe("double");
-  expect(exportTrainingSet(store, plan, { from: DAWN + 999 * HOUR })).rejects.toMatchObject({ code: "views.empty_set" });
+  expect(exportTrainingSet(store, plan, { from: DAWN + 999 * HOUR })).rejects.toMatchObject({
+    code: "views.empty_set",
+  });
 });
 
 test("explain shows the rows behind each value", async () => {

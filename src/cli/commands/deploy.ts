@@ -1,0 +1,79 @@
+import type { World } from "../../base/world.ts";
+import { flip } from "../../delivery/promote.ts";
+import { packageFiles, type PackagePromotion, promotePackage } from "../../runtime/delivery.ts";
+import { type Engine, withEngine } from "../../runtime/engine.ts";
+import { modelContext, openOnnx } from "../../runtime/models.ts";
+import { absolute, openProject } from "../../runtime/project.ts";
+import { runtimeErrors } from "../../runtime/errors.ts";
+import { askServer, runningServer } from "../../runtime/running.ts";
+import { type Command, type Input, type Outcome, PROJECT_FLAGS, requireWord } from "../command.ts";
+import { EXIT_NO } from "../errors.ts";
+import { locationOf } from "../project.ts";
+
+/** Asks the server that has the store open, or does the work itself where none runs. */
+async function throughServer<Answer>(
+  world: World,
+  input: Input,
+  path: string,
+  body: unknown,
+  alone: (engine: Engine) => Promise<Answer>,
+): Promise<Answer> {
+  const url = await runningServer(world, await openProject(world, locationOf(input)));
+  if (url !== undefined) return (await askServer(url, path, body)) as Answer;
+  return withEngine(world, locationOf(input), "write", alone);
+}
+
+export const promoteCommand: Command = {
+  name: "promote",
+  words: "<model> <package directory>",
+  summary: "take a signed package through smoke and regression to the live role",
+  flags: {
+    ...PROJECT_FLAGS,
+    "accept-inconclusive": { kind: "switch", describe: "promote although there are too few labelled requests to compare on" },
+  },
+  async run(world, input) {
+    const model = requireWord(promoteCommand, input, 0, "the model");
+    const directory = absolute(world, requireWord(promoteCommand, input, 1, "the package directory"));
+    const acceptInconclusive = input.on("accept-inconclusive");
+    const body = { directory, accept_inconclusive: acceptInconclusive };
+    const promotion = await throughServer<PackagePromotion>(world, input, `/v1/models/${model}/promote`, body, async (engine) => {
+      const files = await packageFiles(engine, directory);
+      return promotePackage(engine, modelContext(engine, model), openOnnx(engine), files, { acceptInconclusive });
+    });
+    return { json: promotion, text: promotionText(promotion), exit: promotion.promoted ? 0 : EXIT_NO };
+  },
+};
+
+export function promotionText(promotion: PackagePromotion): string {
+  const gates = promotion.verdicts.map((verdict) => `  ${verdict.gate}: ${verdict.outcome}: ${verdict.reason}`);
+  const name = `${promotion.model} ${promotion.version} (${promotion.digest.slice(7, 19)})`;
+  const { refused } = promotion;
+  const head = refused === undefined ? `${name} is live` : `${name} is refused: ${refused.code}: ${refused.reason}\n  fix: ${refused.fix}`;
+  return [head, ...gates].join("\n");
+}
+
+function flipCommand(direction: "rollback" | "rollforward", summary: string): Command {
+  const command: Command = {
+    name: direction,
+    words: "<model>",
+    summary,
+    flags: PROJECT_FLAGS,
+    async run(world, input): Promise<Outcome> {
+      const model = requireWord(command, input, 0, "the model");
+      const flipped = await throughServer(world, input, `/v1/models/${model}/${direction}`, {}, ({ store, project }) => {
+        modelKnown(project.config.models, model);
+        return flip({ store, clock: world.clock, model, direction });
+      });
+      return { json: flipped, text: `${model}: ${flipped.from.version} -> ${flipped.to.version}` };
+    },
+  };
+  return command;
+}
+
+function modelKnown(models: Readonly<Record<string, unknown>>, model: string): void {
+  if (Object.hasOwn(models, model)) return;
+  throw runtimeErrors.error("unknown_model", `there is no model "${model}"`, { place: `models.${model}` });
+}
+
+export const rollback: Command = flipCommand("rollback", "make the package live that was live before");
+export const rollforward: Command = flipCommand("rollforward", "undo a rollback");

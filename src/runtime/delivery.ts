@@ -1,0 +1,116 @@
+import type { Row } from "../base/row.ts";
+import { rowAt } from "../contract/batch.ts";
+import { scoresStream } from "../contract/streams.ts";
+import type { Deployed } from "../delivery/deployments.ts";
+import type { LabelledScore } from "../delivery/gates.ts";
+import { type Promotion, promote, readDeployments } from "../delivery/promote.ts";
+import { outcomesOf } from "../feedback/performance.ts";
+import { hasPackage, storePackage } from "../scoring/artifacts.ts";
+import { goldenResults, type LoadedModel, loadModel } from "../scoring/loaded.ts";
+import { scoreRows } from "../scoring/tensors.ts";
+import type { Engine as Ort } from "../scoring/tensor.ts";
+import type { Engine } from "./engine.ts";
+import { runtimeErrors } from "./errors.ts";
+import { type ModelContext, readModelPackage } from "./models.ts";
+
+export interface PackagePromotion extends Promotion {
+  readonly model: string;
+  readonly digest: string;
+  readonly version: string;
+}
+
+export interface PromoteChoices {
+  /** Promote although too few labelled requests are stored to compare on. */
+  readonly acceptInconclusive?: boolean;
+}
+
+/**
+ * Takes a package through signature, smoke and regression to the live role of its model. Its files are stored in the log
+ * once the signature holds, before the pointer moves. A refusal is a result, committed with its figures.
+ */
+export async function promotePackage(
+  engine: Engine,
+  context: ModelContext,
+  ort: Ort,
+  files: ReadonlyMap<string, Uint8Array>,
+  choices: PromoteChoices = {},
+): Promise<PackagePromotion> {
+  const { store, world, project } = engine;
+  const pack = readModelPackage(files, context);
+  const { digest, manifest } = pack;
+  let loaded: LoadedModel | undefined;
+  const load = () => {
+    loaded ??= loadModel(context.name, pack, ort, world.clock);
+    return loaded;
+  };
+  try {
+    const promotion = await promote({
+      store,
+      clock: world.clock,
+      candidate: { model: context.name, digest, version: manifest.version, signature: pack.signature, gate: manifest.gate },
+      trusted: project.trust,
+      acceptInconclusive: choices.acceptInconclusive ?? false,
+      async runGolden() {
+        const model = load();
+        if (!(await hasPackage(store, digest))) {
+          for (const append of storePackage(files)) await store.commit({ appends: [append] });
+        }
+        const { atol, rtol } = manifest.golden ?? { atol: 0, rtol: 0 };
+        return { results: goldenResults(model, pack.golden), atol, rtol };
+      },
+      storedScores: (live, limit) => labelledScores(engine, context, live, limit),
+      scoreCandidate: (rows) => scoreInSlices(load(), rows),
+    });
+    return { ...promotion, model: context.name, digest, version: manifest.version };
+  } finally {
+    loaded?.session.dispose();
+  }
+}
+
+/** So many rows are scored before others have a turn: promotion may run in the thread that serves. */
+const SLICE_ROWS = 64;
+
+async function scoreInSlices(model: LoadedModel, rows: readonly Row[]): Promise<(number | null)[]> {
+  const scores: (number | null)[] = [];
+  for (let at = 0; at < rows.length; at += SLICE_ROWS) {
+    scores.push(...scoreRows(model, rows.slice(at, at + SLICE_ROWS)).scores);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return scores;
+}
+
+/** The newest stored scores of the live package whose outcome is known, with the feature values they were made from. */
+async function labelledScores({ store }: Engine, context: ModelContext, live: Deployed, limit: number): Promise<LabelledScore[]> {
+  const outcomes = await outcomesOf(store, context.name, { digest: live.digest });
+  const wanted = new Map<number, { liveScore: number; label: number }>();
+  for (let i = outcomes.scores.length - 1; i >= 0 && wanted.size < limit; i--) {
+    const label = outcomes.labels[i]!;
+    if (!Number.isNaN(label)) wanted.set(outcomes.sequences[i]!, { liveScore: outcomes.scores[i]!, label });
+  }
+  const names = new Set(context.plan.shape.features.map(({ name }) => name));
+  const found: (LabelledScore & { sequence: number })[] = [];
+  for await (const stored of store.scan(scoresStream(context.name), { columns: [...names] })) {
+    for (let i = 0; i < stored.batch.length; i++) {
+      const sequence = stored.sequences[i]!;
+      const outcome = wanted.get(sequence);
+      if (outcome) found.push({ sequence, ...outcome, features: pick(rowAt(stored.batch, i), names) });
+    }
+  }
+  return found.sort((a, b) => a.sequence - b.sequence);
+}
+
+const pick = (row: Row, names: ReadonlySet<string>): Row => Object.fromEntries([...names].map((name) => [name, row[name] ?? null]));
+
+/** What is live for a model; `runtime.nothing_live` where nothing was promoted. */
+export async function liveOf({ store }: Engine, model: string): Promise<Deployed> {
+  const live = (await readDeployments(store)).get(model)?.live;
+  if (live) return live;
+  throw runtimeErrors.error("nothing_live", `no package of "${model}" is live`, { place: `models.${model}` });
+}
+
+/** The files of a package directory, by path. */
+export async function packageFiles({ world }: Pick<Engine, "world">, directory: string): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  for (const path of await world.files.list(directory)) files.set(path, await world.files.read(`${directory}/${path}`));
+  return files;
+}

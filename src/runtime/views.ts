@@ -1,0 +1,30 @@
+import { curatedStream } from "../contract/streams.ts";
+import type { ViewPlan } from "../fusion/types.ts";
+import { type ExportOptions, exportTrainingSet, type TrainingSet } from "../views/export.ts";
+import type { Engine } from "./engine.ts";
+import { featureLineage, lineageOf } from "./lineage.ts";
+
+/** Exports a training set and records that it was: the lineage names the set by the digest of its file. */
+export async function exportView(engine: Engine, plan: ViewPlan, options: ExportOptions): Promise<TrainingSet> {
+  const { world, project, store } = engine;
+  const startedAt = world.clock.now();
+  const set = await exportTrainingSet(store, plan, options);
+  const version = String(set.manifest.cutoff.commit_no);
+  const act = lineageOf(world, project, {
+    job: `export.${plan.name}`,
+    jobType: "EXPORT",
+    startedAt,
+    inputs: [...plan.needs.keys()].map((dataset) => ({ name: curatedStream(dataset), contract: project.contracts.get(dataset)!, version })),
+    outputs: [
+      {
+        name: `training/${plan.name}`,
+        contract: plan.contract,
+        version: `sha256:${set.manifest.sha256}`,
+        written: { rows: set.manifest.rows, bytes: set.parquet.length },
+        columns: featureLineage(project, plan),
+      },
+    ],
+  });
+  await store.commit({ appends: [act] });
+  return set;
+}

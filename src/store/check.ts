@@ -1,0 +1,76 @@
+import { type Names, namesOf, readIdentity, readSecret, readState, readWrappedKeys } from "./catalogue.ts";
+import { checkMigrations, migrations } from "./migrations.ts";
+import type { LogReader } from "./log_reader.ts";
+import { readSegmentInfos } from "./segment_info.ts";
+import type { Sealer } from "./catalogue.ts";
+import { contractOf } from "../contract/contract.ts";
+
+/** The secrets that every store has. */
+export const SECRETS = ["salt", "signing"] as const;
+
+/** One thing that a check found wrong. */
+export interface Finding {
+  readonly place: string;
+  readonly message: string;
+}
+
+/**
+ * Reads every row of the catalogue but the commits: each must open and say what the others say.
+ * Bytes of the database file that belong to no row (free pages, unused parts of pages) are not looked at.
+ */
+export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
+  const { database } = reader;
+  const found: Finding[] = [];
+  const check = (place: string, look: () => string | undefined) => {
+    try {
+      const message = look();
+      if (message !== undefined) found.push({ place, message });
+    } catch (cause) {
+      found.push({ place, message: cause instanceof Error ? cause.message : String(cause) });
+    }
+  };
+  check("table migrations", () => (checkMigrations(database) === migrations.length ? undefined : "a row is missing"));
+  check("table store", () => {
+    const identity = readIdentity(database);
+    return identity && Buffer.compare(identity.storeId, sealer.storeId) === 0 ? undefined : "it names another store";
+  });
+  const keys = readWrappedKeys(database);
+  if (keys.length === 0) found.push({ place: "table data_keys", message: "it is empty" });
+  for (const key of keys) {
+    check(`data key ${key.keyId}`, () => (sealer.keyring.holds(key) ? undefined : "its row was altered"));
+  }
+  for (const name of SECRETS) {
+    check(`secret ${name}`, () => (readSecret(database, sealer, name) ? undefined : "it is missing"));
+  }
+  checkNames(reader, sealer, check);
+  check("the list of segments", () => {
+    const stated = [...readState(database, sealer).segments].sort((a, b) => a - b);
+    const rows = readSegmentInfos(database, sealer).map((info) => info.segmentId);
+    return stated.join() === rows.join() ? undefined : `there should be ${stated.length} rows, and there are ${rows.length}`;
+  });
+  return found;
+}
+
+type Check = (place: string, look: () => string | undefined) => void;
+
+/** Streams and contracts are numbered from 0 without gaps, and a contract has the fingerprint of its schema. */
+function checkNames(reader: LogReader, sealer: Sealer, check: Check): void {
+  const { database } = reader;
+  const fresh: Names = namesOf(database, sealer);
+  const ids = (table: string, column: string) =>
+    database.query<{ id: number }, []>(`SELECT ${column} AS id FROM ${table} ORDER BY ${column}`).all();
+  for (const [place, table, column] of [
+    ["stream", "streams", "stream_id"],
+    ["contract", "contracts", "contract_id"],
+  ] as const) {
+    ids(table, column).forEach(({ id }, index) => {
+      check(`${place} ${index}`, () => {
+        if (id !== index) return "its row is missing";
+        if (place === "stream") return fresh.streamOf(id) === undefined ? "it has no name" : undefined;
+        const contract = fresh.contractOf(id);
+        const own = contractOf(contract.schema, `stored contract ${id}`).fingerprint;
+        return own === contract.fingerprint ? undefined : "its fingerprint is not that of its schema";
+      });
+    });
+  }
+}

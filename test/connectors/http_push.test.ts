@@ -1,0 +1,128 @@
+import { expect, test } from "bun:test";
+import type { PushSourceConfig } from "../../src/config/schema.ts";
+import { type PushConnector, QUEUED_REQUESTS_MAX } from "../../src/connectors/http_push.ts";
+import { createConnector } from "../../src/connectors/registry.ts";
+import { createIngestState } from "../../src/ingestion/state.ts";
+import { stepSource } from "../../src/ingestion/step.ts";
+import type { Store } from "../../src/store/port.ts";
+import { encode, readingsSource, streamRows, tickingClock } from "../ingestion/harness.ts";
+import { MemoryStore } from "../support/memory_store.ts";
+
+const clock = tickingClock();
+const config: PushSourceConfig = {
+  connector: "http_push",
+  dataset: "readings",
+  max_rows: 3,
+  lateness: 0,
+  idle_after: 0,
+};
+const context = { clock, resolve: (path: string) => path, expectations: [] };
+const plan = readingsSource("door");
+const reading = (id: number, value = 1) => ({ id, device: "a", at: "2024-01-01T00:00:00Z", value });
+const body = (...rows: unknown[]) => encode(JSON.stringify(rows));
+
+/** A process: a connector with its own memory over the store, stepped until nothing waits. */
+function start(store: Store) {
+  const connector = createConnector("door", config, context) as PushConnector;
+  const state = createIngestState();
+  const drain = async () => {
+    while ((await stepSource({ store, plan, connector, state, clock })) === "progress") {}
+  };
+  return { connector, drain };
+}
+
+const failure = (act: Promise<unknown>) =>
+  act.then(
+    () => "resolved",
+    (error) => (error as { code?: string }).code ?? (error as Error).message,
+  );
+
+test("a push is answered once its rows are committed, with what became of them", async () => {
+  const store = new MemoryStore(clock);
+  const { connector, drain } = start(store);
+  const pushed = connector.push({ body: body(reading(1), { id: "x" }, reading(1)) });
+  await drain();
+  expect(await pushed).toEqual({
+    commitNo: 1,
+    repeated: false,
+    counts: { readings: { received: 3, curated: 1, corrected: 0, duplicate: 1, quarantined: 1, dropped: 0 } },
+  });
+  const [landed] = await streamRows(store, "landing/door");
+  expect(landed!.payload).toEqual(body(reading(1), { id: "x" }, reading(1)));
+});
+
+test("the same key gives the same outcome: at once, later, and after a restart; with another body it is a conflict", async () => {
+  const store = new MemoryStore(clock);
+  const before = start(store);
+  const request = { body: body(reading(1)), key: "k-1" };
+  const [first, twin] = [before.connector.push(request), before.connector.push(request)];
+  expect(await failure(before.connector.push({ body: body(reading(2)), key: "k-1" }))).toBe("connectors.key_conflict");
+  await before.drain();
+  expect(await twin).toEqual(await first);
+  expect(await before.connector.push(request)).toEqual({ ...(await first), repeated: true });
+  const after = start(store);
+  await after.drain();
+  expect(await after.connector.push(request)).toEqual({ ...(await first), repeated: true });
+  expect(await failure(after.connector.push({ body: body(reading(2)), key: "k-1" }))).toBe("connectors.key_conflict");
+  expect((await streamRows(store, "landing/door")).length).toBe(1);
+});
+
+test("JSON lines are taken too, and bodies that can't be are refused", async () => {
+  const store = new MemoryStore(clock);
+  const { connector, drain } = start(store);
+  const lines = connector.push({ body: encode(`${JSON.stringify(reading(1))}\n{broken\n`) });
+  await drain();
+  expect((await lines).counts.readings).toMatchObject({ received: 2, curated: 1, quarantined: 1 });
+  for (const [bytes, code] of [
+    [encode(""), "bad_body"],
+    [encode("[]"), "bad_body"],
+    [encode("[{]"), "bad_body"],
+    [encode("12"), "bad_body"],
+    [new Uint8Array([0x5b, 0xff]), "bad_body"],
+    [body(1, 2, 3, 4), "too_many_rows"],
+    [encode("{}\n{}\n{}\n{}\n"), "too_many_rows"],
+  ] as const) {
+    expect(await failure(connector.push({ body: bytes }))).toBe(`connectors.${code}`);
+  }
+  expect(await failure(connector.push({ body: body(1), key: "two words" }))).toBe("connectors.bad_key");
+});
+
+test("as many may wait as the bound says; closing answers those that wait", async () => {
+  const { connector } = start(new MemoryStore(clock));
+  const waiting = Array.from({ length: QUEUED_REQUESTS_MAX }, (_, n) =>
+    failure(connector.push({ body: body(reading(n)) })),
+  );
+  expect(await failure(connector.push({ body: body(reading(0)) }))).toBe("connectors.busy");
+  await connector.close();
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set(["connectors.closed"]));
+  expect(await failure(connector.push({ body: body(reading(0)) }))).toBe("connectors.closed");
+});
+
+test("a commit that fails is told to the sender, who may send again with the same key", async () => {
+  const store = new MemoryStore(clock);
+  let full = true;
+  const failing = new Proxy(store, {
+    get: (target, name) => {
+      if (name === "commit" && full) return async () => Promise.reject(new Error("the disk is full"));
+      return Reflect.get(target, name).bind?.(target);
+    },
+  });
+  const { connector, drain } = start(failing);
+  const request = { body: body(reading(1)), key: "again" };
+  const told = failure(connector.push(request));
+  expect(await failure(drain())).toBe("the disk is full");
+  expect(await told).toBe("the disk is full");
+  full = false;
+  const second = connector.push(request);
+  await drain();
+  expect(await second).toMatchObject({ repeated: false, counts: { readings: { curated: 1 } } });
+});
+
+test("ready wakes when something is pushed", async () => {
+  const { connector } = start(new MemoryStore(clock));
+  const ready = connector.ready(60_000);
+  connector.push({ body: body(reading(1)) }).catch(() => {});
+  await ready;
+  await connector.ready(60_000);
+  await connector.close();
+});
