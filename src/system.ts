@@ -65,11 +65,18 @@ export const systemWorld: World = {
   warn: (text) => void process.stderr.write(`${text}\n`),
   progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),
   files,
-  async again(args, timeoutMs = 300_000) {
-    const child = Bun.spawn([...self, ...args], { stdout: "pipe", stderr: "pipe", stdin: "ignore", timeout: timeoutMs });
+  async again(args, { input, environment, timeoutMs = 300_000 } = {}) {
+    const child = Bun.spawn([...self, ...args], {
+      stdin: input === undefined ? "ignore" : new TextEncoder().encode(input),
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...process.env, ...environment },
+      timeout: timeoutMs,
+    });
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return { code, output, errors };
   },
+  input: () => Bun.stdin.text(),
   stopRequested: () =>
     new Promise((resolve) => {
       process.once("SIGINT", () => resolve());

@@ -18,13 +18,23 @@ export interface World {
   progress(text: string): void;
   readonly files: Files;
   /** Runs this same program again as a new process and waits for it. */
-  again(args: readonly string[], timeoutMs?: number): Promise<{ code: number; output: string; errors: string }>;
+  again(args: readonly string[], options?: AgainOptions): Promise<{ code: number; output: string; errors: string }>;
+  /** Everything on standard input. */
+  input(): Promise<string>;
   /** Resolves when the process is asked to stop (SIGINT, SIGTERM). */
   stopRequested(): Promise<void>;
   /** Bytes of memory the process holds now. */
   residentBytes(): number;
   /** Where the threads' entry files are. */
   readonly workers: { readonly log: string; readonly pipeline: string };
+}
+
+export interface AgainOptions {
+  /** Given on standard input, which is otherwise empty. */
+  readonly input?: string;
+  /** Variables beside this process's own. */
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
 }
 
 export interface Files {

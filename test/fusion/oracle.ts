@@ -113,7 +113,7 @@ export function comparable(rows: ReadonlyMap<string, Record<string, Value>>): Re
   return Object.fromEntries([...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, row]) => [id, round(row)]));
 }
 
-const slot = fc.integer({ min: 0, max: 40 }).map((quarter) => DAWN + quarter * 15 * MINUTE);
+const slot = fc.integer({ min: 0, max: 24 }).map((quarter) => DAWN + quarter * 15 * MINUTE);
 const carrier = fc.constantFrom("AA", "UA");
 const flight = fc.integer({ min: 1, max: 2 });
 const origin = fc.constantFrom("EWR", "JFK", null);
@@ -173,6 +173,7 @@ export const changeGroups = fc
   .array(fc.record({ change: draft, withdraw: fc.integer({ min: 0, max: 7 }).map((n) => n === 0) }), {
     minLength: 1,
     maxLength: 70,
+    size: "max",
   })
   .map((drafts) => {
     const live = new Map<string, Row>();

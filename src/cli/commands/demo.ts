@@ -1,4 +1,5 @@
 import { formatInstant } from "../../base/time.ts";
+import type { World } from "../../base/world.ts";
 import { type DemoReport, runDemo } from "../../runtime/demo.ts";
 import { absolute } from "../../runtime/project.ts";
 import type { Command } from "../command.ts";
@@ -22,12 +23,17 @@ export const demo: Command = {
     };
     // Only what a demo made itself is removed.
     if (await world.files.exists(`${place.data}/log.db`)) await world.files.removeDirectory(place.data);
-    const here = { ...world, environment: { ...world.environment, MLPE_KEY_FILE: `${directory}/key` } };
+    const environment = { MLPE_KEY_FILE: `${directory}/key` };
+    const here: World = {
+      ...world,
+      environment: { ...world.environment, ...environment },
+      again: (args, options) => world.again(args, { ...options, environment }),
+    };
     const say = (line: string) => {
       world.progress("");
       world.warn(`${formatInstant(world.clock.now()).slice(11, 19)}  ${line}`);
     };
-    const report = await runDemo({ ...here, again: (args) => world.again(args) }, place, say);
+    const report = await runDemo(here, place, say);
     return { json: report, text: summary(report) };
   },
 };
