@@ -7,13 +7,13 @@ import { statedCommit } from "../store/compact.ts";
 import { segmentsPath } from "../store/database.ts";
 import { contentRoot } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
+import type { StoredRows } from "../store/port.ts";
 import { leafOf } from "../store/record.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
 import { openSegment } from "../store/segment_read.ts";
 import { pickRows } from "../store/select.ts";
-import type { StoredRows } from "../store/port.ts";
-import { type StatedAppend, type StatedCommit, STATEMENTS, statedCommits } from "../store/statements.ts";
+import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { rowsOfAppend, type Snapshot } from "../store/tail_index.ts";
 import { addLeaf, type Frontier, rootOf } from "../store/tree.ts";
@@ -209,7 +209,8 @@ class Audit {
             this.#checkAppend(place, rowsOfAppend(commit, index, this.#sealer, names), append, stated);
           }
         });
-        if (Buffer.compare(leafOf(stated), commit.leaf) !== 0) this.#problem(place, "its row is not what was committed");
+        if (Buffer.compare(leafOf(stated), commit.leaf) !== 0)
+          this.#problem(place, "its row is not what was committed");
       });
       this.#addLeaf(commit.leaf);
     }

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { MlpeError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { cliErrors } from "./errors.ts";
 
@@ -23,6 +24,8 @@ export interface Outcome {
   readonly text: string;
   /** 0 unless the command ran well and its answer is no (1). */
   readonly exit?: number;
+  /** What could not be done beside what was: reported after the answer, and its exit code is the command's. */
+  readonly failure?: MlpeError | undefined;
 }
 
 export interface Command {

@@ -2,6 +2,7 @@ import type { Command } from "./command.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
 import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model.ts";
+import { run } from "./commands/run.ts";
 import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
 import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
 import { ingest } from "./commands/ingest.ts";
@@ -13,6 +14,7 @@ import { validate } from "./commands/validate.ts";
 /** Every command, in the order of the help page: one file each, one line here. */
 export const COMMANDS: readonly Command[] = [
   validate,
+  run,
   ingest,
   ledgerVerify,
   viewsExport,

@@ -20,7 +20,7 @@ export async function dispatch(world: World, args: readonly string[]): Promise<n
     const outcome = await command.run(world, readInput(command, rest, world.environment));
     world.progress("");
     world.print(json ? JSON.stringify(outcome.json) : outcome.text);
-    return outcome.exit ?? 0;
+    return outcome.failure ? report(world, outcome.failure, json) : (outcome.exit ?? 0);
   } catch (error) {
     world.progress("");
     return report(world, error, json);

@@ -89,6 +89,13 @@ export function readTree(text: string, place: string, environment: Environment, 
 }
 
 function syntaxProblem(error: YAMLError, text: string, place: string, lines: LineCounter): Problem {
+  if (error.code === "MULTIPLE_DOCS") {
+    const second = spot(place, lines, error.pos[0]);
+    return configErrors.problem("not_yaml", "a second YAML document begins here", {
+      place: second,
+      fix: "Keep one document: remove the `---`.",
+    });
+  }
   const code = error.code === "RESOURCE_EXHAUSTION" ? "too_large" : "not_yaml";
   const { line } = lines.linePos(error.pos[0]);
   // `{ every: ${DAYS} }`: inside braces YAML reads the variable's own braces as a map.

@@ -1,7 +1,8 @@
+import { isAscii } from "node:buffer";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import type { Batch, Column } from "./batch.ts";
 import { packWhole, unpackWhole } from "./codec_whole.ts";
-import type { Contract, Field, FieldType } from "./contract.ts";
+import type { Contract, FieldType } from "./contract.ts";
 
 /**
  * The one encoding of columns: in commit records and in segment chunks. A column is a tag byte, a validity bitmap
@@ -243,7 +244,15 @@ export function decodeDictionary(reader: ByteReader): string[] {
   const count = reader.varint();
   if (count > reader.remaining) throw new RangeError("the dictionary claims too many entries");
   const lengths = Array.from({ length: count }, () => reader.varint());
-  return lengths.map((length) => textOf(reader.raw(length)));
+  const bytes = reader.raw(lengths.reduce((sum, length) => sum + length, 0));
+  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const ascii = isAscii(whole) ? whole.latin1Slice() : undefined; // one text, cut: many times faster than many texts
+  let at = 0;
+  return lengths.map((length) => {
+    const from = at;
+    at += length;
+    return ascii === undefined ? textOf(bytes.subarray(from, at)) : ascii.slice(from, at);
+  });
 }
 
 const LONE_SURROGATES = 0xff; // never begins a text in UTF-8
@@ -276,10 +285,6 @@ function decodeBytes(reader: ByteReader, length: number): (Uint8Array | null)[] 
   const lengths = Array.from({ length }, () => reader.varint());
   return lengths.map((size) => (size === 0 ? null : new Uint8Array(reader.raw(size - 1))));
 }
-
-/** The codec's own kind of a field, for callers that make columns. */
-export const isTextField = (field: Field): boolean => TEXT_TYPES.has(field.type);
-export const isInt32Field = (field: Field): boolean => INT32_TYPES.has(field.type);
 
 function viewOf(values: Float64Array | Float32Array | BigInt64Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

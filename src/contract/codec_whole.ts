@@ -32,10 +32,14 @@ export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undef
     const steps = new Float64Array(values.length - 1);
     for (let i = 1; i < values.length; i++) steps[i - 1] = values[i]! - values[i - 1]! - leastStep;
     zigzag(writer.u8(stepWidth | STEPS), leastStep);
-    return zigzag(writer, values[0]!).raw(offsetBytes(steps, 0, stepWidth)).finish();
+    return zigzag(writer, values[0]!)
+      .raw(offsetBytes(steps, 0, stepWidth))
+      .finish();
   }
   if (width === undefined || Math.abs(least) > MAX_SAFE / 2) return undefined;
-  return zigzag(writer.u8(width), least).raw(offsetBytes(values, least, width)).finish();
+  return zigzag(writer.u8(width), least)
+    .raw(offsetBytes(values, least, width))
+    .finish();
 }
 
 export function unpackWhole(reader: ByteReader, length: number): Float64Array {

@@ -161,6 +161,11 @@ function readField(declared: AvroField, at: string, problems: Problem[]): Field 
       contractErrors.problem("bad_field", message, { place: at, fix: `Use one of ${CLASSES.join(", ")}.` }),
     );
   }
+  if (declared.default !== undefined && !defaultFits(declared.default, shape, nullable)) {
+    const message = `the default ${JSON.stringify(declared.default).slice(0, 60)} of "${declared.name}" is no ${shape.type}`;
+    const fix = `Write a default of the field's type${nullable ? " or null" : ', or allow null: "type": ["null", ...]'}.`;
+    problems.push(contractErrors.problem("bad_field", message, { place: at, fix }));
+  }
   return {
     name: declared.name,
     ...shape,
@@ -170,6 +175,29 @@ function readField(declared: AvroField, at: string, problems: Problem[]): Field 
     ...(typeof declared.unit === "string" ? { unit: declared.unit } : {}),
     ...(typeof declared.doc === "string" ? { description: declared.doc } : {}),
   };
+}
+
+/** Avro writes defaults as JSON: times and dates as whole numbers, bytes as text. */
+function defaultFits(value: unknown, { type, symbols }: { type: FieldType; symbols?: readonly string[] }, nullable: boolean): boolean {
+  if (value === null) return nullable;
+  switch (type) {
+    case "boolean":
+      return typeof value === "boolean";
+    case "int":
+    case "date":
+      return Number.isInteger(value) && Math.abs(value as number) <= 2 ** 31;
+    case "long":
+    case "timestamp":
+      return Number.isSafeInteger(value);
+    case "float":
+    case "double":
+      return typeof value === "number";
+    case "enum":
+      return symbols!.includes(value as string);
+    case "string":
+    case "bytes":
+      return typeof value === "string";
+  }
 }
 
 function readType(type: unknown): { type: FieldType; symbols?: readonly string[] } | undefined {
@@ -227,7 +255,7 @@ function readProperties(
   if (id === undefined)
     bad('"recordId" is missing: list the fields that identify a record, or say "content" or "position"');
   const recordId = id === "content" || id === "position" ? id : fieldList("recordId");
-  if (Array.isArray(recordId) && recordId.length === 0 && id !== undefined) bad('"recordId" is an empty list');
+  if (Array.isArray(id) && id.length === 0) bad('"recordId" is an empty list');
   return {
     entity,
     recordId,

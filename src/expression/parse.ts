@@ -40,7 +40,8 @@ export function parseExpression(source: ExpressionSource): Parsed | Problem {
   if (result.status === "error") {
     const first = result.errors[0]!;
     const code = first.message.includes("single statement") ? "not_one_expression" : "syntax";
-    return problem(code, first.message, first.span, first.hints?.[0] && `${sentence(first.hints[0].message)}.`);
+    const hint = first.hints?.[0] ? `: ${first.hints[0].message}` : "";
+    return problem(code, `${first.message}${hint}`, first.span);
   }
   const expr = result.root.type === "SelectStmt" ? onlyExpression(result.root) : undefined;
   if (expr === undefined || result.tail < statement.length || /;\s*$/.test(sql)) {
@@ -65,5 +66,3 @@ function shorten(text: string): string {
   const line = text.replace(/\s+/g, " ").trim();
   return line.length > 60 ? `${line.slice(0, 57)}...` : line;
 }
-
-const sentence = (text: string) => text.slice(0, 1).toUpperCase() + text.slice(1);

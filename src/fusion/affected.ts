@@ -43,7 +43,7 @@ const usableFrom = (table: Table, place: number): number =>
   Math.max(table.eventTime!.values[place]!, availableAt(table, place));
 
 function windowRange({ table, plan }: BoundWindow, place: number, low: number): Range {
-  return { low, high: Number.NEGATIVE_INFINITY, end: table.eventTime!.values[place]! + plan.length - 3600000000 };
+  return { low, high: Number.NEGATIVE_INFINITY, end: table.eventTime!.values[place]! + plan.length };
 }
 
 /** A joined row stops being the latest as soon as a later one can be used. */

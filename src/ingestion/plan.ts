@@ -152,7 +152,7 @@ function stepOf(contract: Contract, sources: readonly ExpressionSource[], scope:
 
 const REASON = /^drop(?:\s*:\s*([A-Za-z0-9_-]+))?$/;
 /** No field can have this name. */
-const CONDITION = "?where";
+const CONDITION = "where?";
 
 /** Plans a source over the planned datasets. Throws where a route or its condition makes no sense. */
 export function planSource(name: string, config: SourceConfig, datasets: ReadonlyMap<string, DatasetPlan>): SourcePlan {

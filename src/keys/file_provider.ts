@@ -1,5 +1,14 @@
-import { closeSync, existsSync, fstatSync, fsyncSync, openSync, readSync, realpathSync, writeSync } from "node:fs";
-import { mkdirSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  realpathSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { concatBytes } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";

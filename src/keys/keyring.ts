@@ -87,8 +87,7 @@ function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, r
       if (!key) throw keyErrors.error("wrong_key", `the store holds no data key ${keyId}`);
       const derived = deriveKey(key, nonce);
       return {
-        seal: (chunk, plaintext, additional) =>
-          sealDerived(derived, chunkNonce(nonce, chunk), plaintext, additional),
+        seal: (chunk, plaintext, additional) => sealDerived(derived, chunkNonce(nonce, chunk), plaintext, additional),
         open: (chunk, sealed, additional) => openDerived(derived, chunkNonce(nonce, chunk), sealed, additional),
       };
     },

@@ -10,6 +10,10 @@ export const runtimeErrors = errorTable("runtime", {
   },
   unknown_source: { kind: "missing", meaning: "There is no source of that name that takes pushed rows.", fix: "Name a source of the config with `connector: http_push`." },
   nothing_live: { kind: "unavailable", meaning: "No package of this model has been promoted, so nothing can score.", fix: "Promote one: `mlpe promote <model> <package directory>`." },
+  unknown_score: { kind: "missing", meaning: "There is no score with that id.", fix: "Use the score_id of an answer, or find one with `mlpe query`." },
   no_profile: { kind: "missing", meaning: "The live package carries no frozen profile to compare with.", fix: "Make the package with a reference.json; `mlpe model init` writes one from a training set." },
+  busy: { kind: "overloaded", meaning: "More requests wait than the bound allows.", fix: "Send again after the time in Retry-After." },
+  step_failed: { kind: "internal", meaning: "A step of the pipeline met a defect.", fix: "It is tried again; what was committed is kept. Please report it." },
+  not_text: { kind: "invalid", meaning: "A file of the project is not UTF-8 text.", fix: "Save the file as UTF-8." },
   worker_failed: { kind: "internal", meaning: "A thread of the process stopped.", fix: "Start MLPE again; what was committed is kept. Please report it." },
 });

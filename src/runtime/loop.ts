@@ -1,3 +1,5 @@
+import { MlpeError } from "../base/errors.ts";
+
 /** One turn of a step: it moved on, had nothing to do, or its source has ended for good. */
 export type Turn = "progress" | "idle" | "end";
 
@@ -6,7 +8,7 @@ export interface Step {
   readonly name: string;
   readonly reads: readonly string[];
   readonly writes: readonly string[];
-  /** At most one commit. Throws only what should stop the pipeline. */
+  /** At most one commit. Throws an MlpeError where this step can't go on; others may. */
   turn(): Promise<Turn>;
 }
 
@@ -35,4 +37,44 @@ export async function runUntilIdle(
     }
   }
   return moved;
+}
+
+/** A step that could not go on, and why. */
+export interface Failure {
+  readonly step: string;
+  readonly error: MlpeError;
+}
+
+/**
+ * The same steps, none of which stops the others: one that fails is set aside for good, with its error in `failures`, and
+ * answers idle from then on. A broken invariant (anything but an MlpeError) still stops everything.
+ */
+export function settingAside(steps: readonly Step[], failures: Failure[]): readonly Step[] {
+  return steps.map((step) => {
+    let failed = false;
+    const turn = async (): Promise<Turn> => {
+      if (failed) return "idle";
+      try {
+        return await step.turn();
+      } catch (error) {
+        if (!(error instanceof MlpeError)) throw error;
+        failed = true;
+        failures.push({ step: step.name, error });
+        return "idle";
+      }
+    };
+    return { ...step, turn };
+  });
+}
+
+/** All failures as one error that lists the problems of each; undefined where there are none. */
+export function failureOf(failures: readonly Failure[]): MlpeError | undefined {
+  const [first] = failures;
+  if (!first) return undefined;
+  const { code, kind, fix, place, message } = first.error;
+  const problems = failures.flatMap(({ step, error }) =>
+    error.problems.map((problem) => ({ ...problem, place: problem.place ?? step })),
+  );
+  const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
+  return new MlpeError(code, { kind, meaning: message, fix }, `${message}${more}`, { place: place ?? first.step, problems });
 }

@@ -6,8 +6,11 @@ import { type Contract, parseContract } from "../contract/contract.ts";
 import { planView } from "../fusion/plan.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { type DatasetPlan, planDataset, planSource, type SourcePlan } from "../ingestion/plan.ts";
+import { planAlerts } from "../monitoring/alerts.ts";
 import { type CheckPlan, planChecks } from "../quality/checks.ts";
+import { planGuardrails } from "../scoring/guardrails.ts";
 import { runtimeErrors } from "./errors.ts";
+import { METRICS } from "./metrics.ts";
 
 /** Everything a config means: every contract read, every expression compiled and typed, before any row is touched. */
 export interface Project {
@@ -36,7 +39,7 @@ export interface ProjectLocation {
 export async function openProject(world: World, location: ProjectLocation): Promise<Project> {
   const configPath = absolute(world, location.config);
   const folder = configPath.slice(0, configPath.lastIndexOf("/")) || "/";
-  const text = new TextDecoder().decode(await world.files.read(configPath));
+  const text = utf8(await world.files.read(configPath), location.config);
   const config = absolutePaths(loadConfig(text, location.config, world.environment, location.set ?? []), folder);
   const problems: Problem[] = [];
   const collect = <T>(make: () => T): T | undefined => collecting(problems, make);
@@ -61,12 +64,19 @@ export async function openProject(world: World, location: ProjectLocation): Prom
     if (pem !== undefined) trust.push(pem);
   }
   throwIfAny(problems);
+  // Planned again where they are used; here to say what is wrong before anything runs.
+  collect(() => planAlerts(config, METRICS))?.close();
+  const project = { config, views };
+  for (const [name, { guardrails }] of Object.entries(config.models)) {
+    collect(() => planGuardrails(name, guardrails, viewOfModel(project, name).shape.features).program?.close());
+  }
+  throwIfAny(problems);
   const dataDirectory = location.data === undefined ? config.data : absolute(world, location.data);
   return { config, configPath, dataDirectory, contracts, datasets, sources, views, checks, trust };
 }
 
 /** The view a model reads: the one its config names, else the view with the model's own name. */
-export function viewOfModel(project: Project, model: string): ViewPlan {
+export function viewOfModel(project: Pick<Project, "config" | "views">, model: string): ViewPlan {
   const name = project.config.models[model]?.view ?? model;
   const plan = project.views.get(name);
   if (plan && project.config.models[model]) return plan;
@@ -119,11 +129,19 @@ function collecting<T>(problems: Problem[], make: () => T): T | undefined {
 
 async function readText(world: World, path: string, place: string, problems: Problem[]): Promise<string | undefined> {
   try {
-    return new TextDecoder().decode(await world.files.read(path));
+    return utf8(await world.files.read(path), path);
   } catch (error) {
     if (!(error instanceof MlpeError)) throw error;
     problems.push({ ...error.problems[0]!, place, message: error.message });
     return undefined;
+  }
+}
+
+function utf8(bytes: Uint8Array, place: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw runtimeErrors.error("not_text", `${place} is not UTF-8`, { place, cause });
   }
 }
 

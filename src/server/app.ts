@@ -1,4 +1,5 @@
 import { type Context, Hono } from "hono";
+import { exactJsonText } from "../contract/json.ts";
 import { answerFor, serverErrors } from "./errors.ts";
 import type { Services } from "./services.ts";
 
@@ -14,21 +15,28 @@ export function createApp(services: Services): Hono {
   });
   app.route("/v2", inferenceProtocol(services));
   app.route("/v1", api(services));
+  const fail = failure(services);
   app.notFound((context) => fail(context, serverErrors.error("not_found", `there is nothing at ${context.req.method} ${context.req.path}`)));
   app.onError((error, context) => fail(context, error));
   return app;
 }
 
+/** JSON text as the answer. */
+const json = (context: Context, text: string): Response => context.body(text, 200, { "content-type": "application/json" });
+/** An object as the answer: whole numbers beyond 2^53 keep their digits. */
+const exact = (context: Context, answer: object): Response => json(context, exactJsonText(answer));
+
 /** Failures under /v2 carry the error as text, as the protocol says; elsewhere as an object with code and fix. */
-function fail(context: Context, error: unknown): Response {
+const failure = (services: Services) => (context: Context, error: unknown): Response => {
   const { status, error: body } = answerFor(error);
+  services.failed(body.code);
   if (status === 429 || status === 503) context.header("retry-after", "1");
   if (context.req.path.startsWith("/v2")) {
     const place = body.place === undefined ? "" : `${body.place}: `;
     return context.json({ error: `${body.code}: ${place}${body.message}. ${body.fix}` }, status);
   }
   return context.json({ error: body }, status);
-}
+};
 
 function inferenceProtocol(services: Services): Hono {
   const v2 = new Hono({ strict: false });
@@ -45,8 +53,8 @@ function inferenceProtocol(services: Services): Hono {
       return context.json({ name: model(context), ready }, ready ? 200 : 503);
     });
     v2.post(`${base}/infer`, async (context) => {
-      if (context.req.header("inference-header-content-length") !== undefined) return fail(context, binaryTensors());
-      return context.json(services.infer(model(context), version(context), await context.req.text()));
+      if (context.req.header("inference-header-content-length") !== undefined) throw binaryTensors();
+      return json(context, services.infer(model(context), version(context), await context.req.text()));
     });
   }
   return v2;
@@ -62,18 +70,18 @@ function binaryTensors(): Error {
 function api(services: Services): Hono {
   const v1 = new Hono({ strict: false });
   const body = (context: Context) => context.req.text();
-  v1.post("/score/:model", async (context) => context.json(await services.score(model(context), await body(context))));
-  v1.get("/scores/:id", async (context) => context.json(await services.findScore(context.req.param("id"))));
-  v1.post("/labels/:model", async (context) => context.json(await services.label(model(context), await body(context))));
+  v1.post("/score/:model", async (context) => exact(context, await services.score(model(context), await body(context))));
+  v1.get("/scores/:id", async (context) => exact(context, await services.findScore(context.req.param("id"))));
+  v1.post("/labels/:model", async (context) => exact(context, await services.label(model(context), await body(context))));
   v1.post("/sources/:source/rows", async (context) => {
     const key = context.req.header("idempotency-key");
-    return context.json(await services.push(context.req.param("source"), await body(context), key));
+    return exact(context, await services.push(context.req.param("source"), await body(context), key));
   });
-  v1.get("/models", async (context) => context.json(await services.models()));
-  v1.get("/models/:model/performance", async (context) => context.json(await services.performance(model(context))));
-  v1.get("/verdicts", (context) => context.json(services.verdicts()));
-  v1.post("/models/:model/promote", async (context) => context.json(await services.promote(model(context), await body(context))));
-  v1.post("/models/:model/rollback", async (context) => context.json(await services.rollback(model(context))));
-  v1.post("/models/:model/rollforward", async (context) => context.json(await services.rollforward(model(context))));
+  v1.get("/models", async (context) => exact(context, await services.models()));
+  v1.get("/models/:model/performance", async (context) => exact(context, await services.performance(model(context))));
+  v1.get("/verdicts", (context) => exact(context, services.verdicts()));
+  v1.post("/models/:model/promote", async (context) => exact(context, await services.promote(model(context), await body(context))));
+  v1.post("/models/:model/rollback", async (context) => exact(context, await services.rollback(model(context))));
+  v1.post("/models/:model/rollforward", async (context) => exact(context, await services.rollforward(model(context))));
   return v1;
 }

@@ -5,11 +5,13 @@ export interface Services {
   ready(): boolean;
   /** Prometheus text. */
   metrics(): string;
+  /** Counts a request that was answered with an error. */
+  failed(code: string): void;
 
   /** Open Inference Protocol. */
   modelReady(model: string, version?: string): boolean;
   modelMetadata(model: string, version?: string): object;
-  infer(model: string, version: string | undefined, body: string): object;
+  infer(model: string, version: string | undefined, body: string): string;
 
   /** Entity and row scoring; answers once the scores are durable. */
   score(model: string, body: string): Promise<object>;

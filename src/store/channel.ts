@@ -81,7 +81,11 @@ export function localChannel(writer: OpenWriter): WriteChannel {
 
 /** Answers the calls that come through a port from the channel; its far end can't close the writer. */
 export function servePort(port: MessagePort, channel: WriteChannel): void {
-  const answer = serve(channel, (message) => port.postMessage(message), async () => port.close());
+  const answer = serve(
+    channel,
+    (message) => port.postMessage(message),
+    async () => port.close(),
+  );
   port.onmessage = (event: { data: unknown }) => answer(event.data as Call);
 }
 

@@ -1,9 +1,9 @@
-import { type Names, namesOf, readIdentity, readSecret, readState, readWrappedKeys } from "./catalogue.ts";
-import { checkMigrations, migrations } from "./migrations.ts";
-import type { LogReader } from "./log_reader.ts";
-import { readSegmentInfos } from "./segment_info.ts";
-import type { Sealer } from "./catalogue.ts";
 import { contractOf } from "../contract/contract.ts";
+import type { Sealer } from "./catalogue.ts";
+import { type Names, namesOf, readIdentity, readSecret, readState, readWrappedKeys } from "./catalogue.ts";
+import type { LogReader } from "./log_reader.ts";
+import { checkMigrations, migrations } from "./migrations.ts";
+import { readSegmentInfos } from "./segment_info.ts";
 
 /** The secrets that every store has. */
 export const SECRETS = ["salt", "signing"] as const;
@@ -46,7 +46,9 @@ export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
   check("the list of segments", () => {
     const stated = [...readState(database, sealer).segments].sort((a, b) => a - b);
     const rows = readSegmentInfos(database, sealer).map((info) => info.segmentId);
-    return stated.join() === rows.join() ? undefined : `there should be ${stated.length} rows, and there are ${rows.length}`;
+    return stated.join() === rows.join()
+      ? undefined
+      : `there should be ${stated.length} rows, and there are ${rows.length}`;
   });
   return found;
 }

@@ -5,8 +5,8 @@ import { type Batch, batchOf } from "../contract/batch.ts";
 import type { CommitRow } from "./catalogue.ts";
 import { readState, type Sealer, writeState } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
-import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { bySequence } from "./segment_files.ts";
+import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
 import { concatBatches } from "./sort.ts";
@@ -127,7 +127,15 @@ class Grouping {
     }
     if (!group) {
       const { stream } = stored;
-      group = { stream, contractId: range.contractId, batches: [], sequences: [], tombstones: [], commits: [], bytes: 0 };
+      group = {
+        stream,
+        contractId: range.contractId,
+        batches: [],
+        sequences: [],
+        tombstones: [],
+        commits: [],
+        bytes: 0,
+      };
       this.#open.set(range.streamId, group);
     }
     group.batches.push(stored.batch);
@@ -226,7 +234,10 @@ function recordCompaction(
     writeState(database, sealer, compactedOf(state));
     database.run("DELETE FROM commits WHERE commit_no <= ?", [rows.at(-1)!.commit_no]);
   })();
-  log.compacted(rows.length, rows.reduce((sum, row) => sum + row.record.length, 0));
+  log.compacted(
+    rows.length,
+    rows.reduce((sum, row) => sum + row.record.length, 0),
+  );
 }
 
 const nextSegmentId = (segments: readonly number[]) => Math.max(0, ...segments) + 1;

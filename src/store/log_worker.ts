@@ -26,7 +26,11 @@ async function open({ directory, keys }: OpenMessage): Promise<void> {
   try {
     const writer = await openWriter(directory, keys, systemClock, systemRandom);
     const channel = localChannel(writer);
-    answer = serve(channel, (message) => self.postMessage(message), () => channel.close());
+    answer = serve(
+      channel,
+      (message) => self.postMessage(message),
+      () => channel.close(),
+    );
     self.postMessage({ opened: true });
   } catch (cause) {
     self.postMessage({ failure: failureOf(cause) });

@@ -38,7 +38,10 @@ export function checkMigrations(database: Database, list: readonly Migration[] =
   applied.forEach((row, index) => {
     const ours = list[index];
     if (!ours) {
-      throw storeErrors.error("newer_format", `the store has migration ${row.number} (${row.name}), which is not known here`);
+      throw storeErrors.error(
+        "newer_format",
+        `the store has migration ${row.number} (${row.name}), which is not known here`,
+      );
     }
     if (ours.number !== row.number || ours.name !== row.name || sha256Hex(ours.sql) !== row.digest) {
       throw storeErrors.error("newer_format", `migration ${row.number} (${row.name}) is not the one that was applied`);

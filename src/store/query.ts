@@ -38,10 +38,12 @@ const READ_MAX = 2_000_000;
 export async function query(store: Store, sql: string, limits: QueryLimits = {}): Promise<QueryResult> {
   const parsed = parseQuery(sql);
   const tables = await knownTables(store);
+  // The cutoff makes all tables of a join, and both scans of each, see what was there when the query came.
+  const { commitNo: upTo } = await store.head();
   let room = limits.read ?? READ_MAX;
   const loaded: Loaded[] = [];
   for (const name of parsed.tables) {
-    const table = await load(store, name, findTable(tables, name), parsed, room);
+    const table = await load(store, { name, table: findTable(tables, name), upTo, room }, parsed);
     room -= table.read;
     loaded.push(table);
   }
@@ -104,13 +106,20 @@ interface Loaded {
   readonly versions: boolean;
 }
 
-async function load(store: Store, name: string, table: Table, query: ParsedQuery, room: number): Promise<Loaded> {
+interface Reading {
+  readonly name: string;
+  readonly table: Table;
+  /** The commit number that the query sees, the same for every table. */
+  readonly upTo: number;
+  /** Rows that may still be read. */
+  readonly room: number;
+}
+
+async function load(store: Store, { name, table, upTo, room }: Reading, query: ParsedQuery): Promise<Loaded> {
   const pages: StoredRows[] = [];
   let fields: readonly Field[] = [];
   let columns: readonly string[] | undefined;
   let read = 0;
-  // The cutoff makes both scans, and all tables of a join, see what was there when the query came.
-  const { commitNo: upTo } = await store.head();
   for await (const { batch } of store.scan(table.stream, { columns: [], upTo })) {
     const { recordId } = batch.contract;
     const identity =

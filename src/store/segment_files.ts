@@ -1,6 +1,6 @@
-import type { Column } from "../contract/batch.ts";
-import type { Micros } from "../base/time.ts";
 import type { Value } from "../base/row.ts";
+import type { Micros } from "../base/time.ts";
+import type { Column } from "../contract/batch.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
@@ -45,12 +45,12 @@ export function segmentFiles(
   bounds: CacheBounds = DEFAULT_CACHES,
 ): SegmentFiles {
   const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
-  const blocks = boundedCache<string, Column>(bounds.blockBytes);
+  const blocks = boundedCache<number, Column>(bounds.blockBytes);
   const ordered = boundedCache<number, StoredRows>(bounds.orderedRows);
   const open = (info: SegmentInfo) =>
     files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
   const cached = (file: SegmentFile, block: number, index: number) =>
-    blocks.get(`${file.info.segmentId}/${block}/${index}`, () => {
+    blocks.get(columnKey(file, block, index), () => {
       const value = readColumn(file, block, index);
       return { value, cost: costOf(value, file.footer.blockRows[block]!) };
     });
@@ -87,6 +87,11 @@ export function segmentFiles(
     },
     close: () => files.clear(),
   };
+}
+
+/** One number for a column of a block of a segment: blocks stay below 2^20, fields below 2^10. */
+function columnKey(file: SegmentFile, block: number, index: number): number {
+  return (file.info.segmentId * 2 ** 20 + block) * 2 ** 10 + index;
 }
 
 function readColumn(file: SegmentFile, block: number, index: number): Column {
@@ -204,7 +209,14 @@ function commitsOf(file: SegmentFile, whole: StoredRows, after: number, upTo: nu
     while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
     if (commitNos[from]! > after && commitNos[from]! <= upTo) {
       const all = from === 0 && to === file.info.rows;
-      found.push(all ? whole : pickRows(whole, Int32Array.from({ length: to - from }, (_, i) => from + i)));
+      found.push(
+        all
+          ? whole
+          : pickRows(
+              whole,
+              Int32Array.from({ length: to - from }, (_, i) => from + i),
+            ),
+      );
     }
     from = to;
   }

@@ -87,9 +87,7 @@ function segmentFile(
   const dictionaryOf = (field: number): readonly string[] | undefined => {
     const number = footer.dictionaries[field] ?? 0;
     if (number === 0) return undefined;
-    dictionaries[field] ??= decodeDictionary(
-      new ByteReader(chunk(footer.blockRows.length * width + number - 1)),
-    );
+    dictionaries[field] ??= decodeDictionary(new ByteReader(chunk(footer.blockRows.length * width + number - 1)));
     return dictionaries[field];
   };
   const guarded = <T>(what: string, decode: () => T): T => {
@@ -133,9 +131,7 @@ function segmentFile(
         contract,
         length,
         columns: contract.fields.map((field, index) =>
-          columns === undefined || columns.includes(field.name)
-            ? column(block, index)
-            : nullColumn(field.type, length),
+          columns === undefined || columns.includes(field.name) ? column(block, index) : nullColumn(field.type, length),
         ),
       };
       const numbers = sequences(block);
@@ -172,4 +168,3 @@ function spanFinder(firstSequences: Float64Array): (sequence: number) => number 
     return low;
   };
 }
-

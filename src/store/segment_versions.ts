@@ -1,6 +1,6 @@
+import type { Micros } from "../base/time.ts";
 import type { Column } from "../contract/batch.ts";
 import { valueAt } from "../contract/batch.ts";
-import type { Micros } from "../base/time.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
 import type { SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
@@ -18,7 +18,8 @@ export function segmentCursor(
   const { footer, contract } = file;
   const { eventTime } = contract;
   const timeField = eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
-  const after = firstBeyond(files, file, key, at, timeField);
+  const keysOf = keyReader(files, file);
+  const after = firstBeyond(files, file, keysOf, key, at, timeField);
   if (after === undefined) return undefined;
   let { block, row } = after;
   const whole = upTo >= file.info.lastCommit;
@@ -32,7 +33,7 @@ export function segmentCursor(
         if (--block < 0 || footer.lastEntities[block]! < key) return;
         row = footer.blockRows[block]! - 1;
       }
-      if (keysOf(files, file, block)(row) !== key) return;
+      if (keysOf(block)(row) !== key) return;
       if (!whole && commitOf(files, file, block, row) > upTo) continue;
       const found = timeField < 0 ? STATIC_TIME : timeAt(files.cached(file, block, timeField), row);
       if (found === NO_TIME) return;
@@ -81,15 +82,21 @@ function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: n
   };
 }
 
-/** The entity key of each row of a block; a null entity is the empty text, as in the fences. */
-function keysOf(files: SegmentFiles, file: SegmentFile, block: number): (row: number) => string {
+/** The entity key of each row of a block; a null entity is the empty text, as in the fences. Keeps the last block. */
+function keyReader(files: SegmentFiles, file: SegmentFile): (block: number) => (row: number) => string {
   const { contract, footer } = file;
-  if (contract.entity.length === 0) return () => "";
-  const columns = contract.fields.map((field, index) =>
-    contract.entity.includes(field.name) ? files.cached(file, block, index) : EMPTY,
-  );
-  const keyAt = entityKeys({ contract, length: footer.blockRows[block]!, columns });
-  return (row) => keyAt(row) ?? "";
+  if (contract.entity.length === 0) return () => () => "";
+  const fields = contract.fields.map(({ name }) => contract.entity.includes(name));
+  let last = -1;
+  let keyAt: (row: number) => string = () => "";
+  return (block) => {
+    if (block === last) return keyAt;
+    const columns = fields.map((isKey, index) => (isKey ? files.cached(file, block, index) : EMPTY));
+    const read = entityKeys({ contract, length: footer.blockRows[block]!, columns });
+    keyAt = (row) => read(row) ?? "";
+    last = block;
+    return keyAt;
+  };
 }
 
 const EMPTY: Column = { kind: "bytes", values: [] };
@@ -98,13 +105,14 @@ const EMPTY: Column = { kind: "bytes", values: [] };
 function firstBeyond(
   files: SegmentFiles,
   file: SegmentFile,
+  keysOf: (block: number) => (row: number) => string,
   key: string,
   at: Micros,
   timeField: number,
 ): { block: number; row: number } | undefined {
   const { footer } = file;
   const isBeyond = (block: number, row: number): boolean => {
-    const own = keysOf(files, file, block)(row);
+    const own = keysOf(block)(row);
     if (own !== key) return own > key;
     return timeField >= 0 && timeAt(files.cached(file, block, timeField), row) > at;
   };

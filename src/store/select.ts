@@ -1,9 +1,8 @@
-import type { Row, Value } from "../base/row.ts";
-import type { Micros } from "../base/time.ts";
-import { type Batch, type Column, columnNamed, rowAt, takeRows, valueAt } from "../contract/batch.ts";
+import type { Value } from "../base/row.ts";
+import { type Batch, type Column, columnNamed, takeRows, valueAt } from "../contract/batch.ts";
 import { nullColumn } from "../contract/codec.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
-import type { AsOfOptions, Probe, ScanOptions, StoredRows } from "./port.ts";
+import type { ScanOptions, StoredRows } from "./port.ts";
 
 /** The fields that must be decoded to answer `options`; undefined where all are wanted. */
 export function columnsNeeded(contract: Contract, options: ScanOptions): readonly string[] | undefined {
@@ -26,7 +25,9 @@ export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows
   if (time && (options.from !== undefined || options.to !== undefined)) {
     const from = options.from ?? Number.NEGATIVE_INFINITY;
     const to = options.to ?? Number.POSITIVE_INFINITY;
-    tests.push((index) => isValid(time, index) && Number(time.values[index]) >= from && Number(time.values[index]) <= to);
+    tests.push(
+      (index) => isValid(time, index) && Number(time.values[index]) >= from && Number(time.values[index]) <= to,
+    );
   }
   if (options.entity) tests.push(entityTest(batch, options.entity));
   const kept: number[] = [];
@@ -133,11 +134,4 @@ export function compareValues(a: Value, b: Value): number {
   if (b === null) return 1;
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b);
   return a < b ? -1 : a > b ? 1 : 0;
-}
-
-/** The fields that decide an as-of read: entity, times, order and record id. */
-export function decidingFields(contract: Contract): readonly string[] {
-  const id = contract.recordId === "content" ? contract.fields.map(({ name }) => name) : contract.recordId;
-  const times = [contract.eventTime, contract.availableTime, contract.order].filter((name) => name !== undefined);
-  return [...new Set([...contract.entity, ...times, ...(id === "position" ? [] : id)])];
 }

@@ -55,7 +55,11 @@ function concatValidity(
   return valid;
 }
 
-function concatTexts(parts: readonly (Column & { kind: "text" })[], lengths: readonly number[], length: number): Column {
+function concatTexts(
+  parts: readonly (Column & { kind: "text" })[],
+  lengths: readonly number[],
+  length: number,
+): Column {
   const codes = new Int32Array(length);
   const dictionary: string[] = [];
   const known = new Map<string, number>();

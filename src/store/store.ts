@@ -161,12 +161,7 @@ function raise(error: Error): never {
 const POLL_MS = 10;
 const CONNECTED_POLL_MS = 250;
 
-function waitFor(
-  done: () => boolean,
-  waiters: Set<() => void>,
-  pollMs: number,
-  timeoutMs: number,
-): Promise<void> {
+function waitFor(done: () => boolean, waiters: Set<() => void>, pollMs: number, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const deadline = performance.now() + timeoutMs;
     let timer: ReturnType<typeof setTimeout> | undefined;

@@ -1,5 +1,5 @@
-import { valueAt } from "../contract/batch.ts";
 import type { Micros } from "../base/time.ts";
+import { valueAt } from "../contract/batch.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import type { StoredRows } from "./port.ts";

@@ -1,7 +1,7 @@
-import type { Clock } from "../base/clock.ts";
-import type { Random } from "../base/random.ts";
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import { type KeySettings, keyProvider } from "../keys/registry.ts";

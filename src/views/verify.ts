@@ -152,14 +152,16 @@ async function recompute(options: VerifyOptions, sample: readonly Row[]): Promis
   return results;
 }
 
-interface LogCursor {
+/** How far a fold over the log has come. */
+export interface LogCursor {
   /** Commits fetched. */
   read: number;
   /** Rows fetched and not folded yet, in the order of commits. */
   rows: { readonly stored: StoredRows; from: number }[];
 }
 
-async function foldTo(store: Store, index: LiveIndex, log: LogCursor, upTo: number): Promise<void> {
+/** Folds the commits up to `upTo` into the index, from where `log` stands. Positions may only grow. */
+export async function foldTo(store: Store, index: LiveIndex, log: LogCursor, upTo: number): Promise<void> {
   for (;;) {
     while (log.rows.length > 0) {
       const next = log.rows[0]!;

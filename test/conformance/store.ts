@@ -14,7 +14,10 @@ export interface StoreUnderTest {
 
 const timed = (...rows: Record<string, unknown>[]) => batchOf(timedContract, rows as never);
 const plain = (count: number) =>
-  batchOf(plainContract, Array.from({ length: count }, (_, i) => ({ kind: "k", body: null, at: i })));
+  batchOf(
+    plainContract,
+    Array.from({ length: count }, (_, i) => ({ kind: "k", body: null, at: i })),
+  );
 
 async function allOf(rows: AsyncIterable<StoredRows>) {
   const parts = [];
@@ -39,7 +42,11 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       expect(await store.position("reader")).toBe(0);
       expect(await store.commitAt(Number.MAX_SAFE_INTEGER)).toBe(0);
       expect(await store.streams()).toEqual([]);
-      expect(await store.tail(0, ["landing/plain"])).toEqual({ rows: [], upTo: 0, head: { commitNo: 0, knownTime: 0 } });
+      expect(await store.tail(0, ["landing/plain"])).toEqual({
+        rows: [],
+        upTo: 0,
+        head: { commitNo: 0, knownTime: 0 },
+      });
       expect(await allOf(store.scan("landing/plain"))).toEqual([]);
       expect(await store.asOf("curated/timed", [{ entity: ["JFK", 1], at: 5 }])).toEqual([null]);
     });
@@ -135,7 +142,9 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
     test("as of: both ends inclusive, available time, ties, tombstones and the cutoff", async () => {
       const at = (id: string, time: number, more: object = {}) => ({ id, place: "JFK", gate: 1, at: time, ...more });
       const stream = "curated/timed";
-      await store.commit({ appends: [{ stream, batch: timed(at("a", 10), at("b", 10), at("c", 20, { seen_at: 25 })) }] });
+      await store.commit({
+        appends: [{ stream, batch: timed(at("a", 10), at("b", 10), at("c", 20, { seen_at: 25 })) }],
+      });
       await store.commit({ appends: [{ stream, batch: timed(at("b", 10)), tombstones: Uint8Array.of(1) }] });
       await store.commit({ appends: [{ stream, batch: timed(at("b", 10, { note: "again" })) }] });
       for (const compacted of [false, true]) {
@@ -148,7 +157,10 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
         expect(await id(10, { upTo: 1 })).toBe("b");
         expect([await id(24), await id(25)]).toEqual(["b", "c"]);
         expect([await id(13, { maxAge: 3 }), await id(14, { maxAge: 3 })]).toEqual(["b", null]);
-        const probes = [["LGA", 1], ["JFK", null]].map((entity) => ({ entity, at: 50 }));
+        const probes = [
+          ["LGA", 1],
+          ["JFK", null],
+        ].map((entity) => ({ entity, at: 50 }));
         expect(await store.asOf(stream, probes)).toEqual([null, null]);
       }
     });

@@ -18,11 +18,13 @@ import { plainRows, streams } from "../support/rows.ts";
 
 const names = Object.keys(streams);
 
-const append = fc.constantFrom(...names).chain((stream) =>
-  fc
-    .array(fc.tuple(streams[stream]!.row, fc.boolean()), { maxLength: 12 })
-    .map((rows) => ({ stream, rows: rows.map(([row]) => row), dead: rows.map(([, dead]) => dead) })),
-);
+const append = fc
+  .constantFrom(...names)
+  .chain((stream) =>
+    fc
+      .array(fc.tuple(streams[stream]!.row, fc.boolean()), { maxLength: 12 })
+      .map((rows) => ({ stream, rows: rows.map(([row]) => row), dead: rows.map(([, dead]) => dead) })),
+  );
 
 const commit = fc.record({
   kind: fc.constant("commit" as const),
@@ -39,16 +41,18 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
 );
 
-const probe: fc.Arbitrary<{ stream: string } & Probe> = fc.constantFrom("curated/timed", "curated/fixed").chain((stream) =>
-  fc.record({
-    stream: fc.constant(stream),
-    entity:
-      stream === "curated/timed"
-        ? fc.tuple(fc.constantFrom("JFK", "LGA", "", "Ü", "none", null), fc.constantFrom(1, 2, -3, null))
-        : fc.tuple(fc.constantFrom("A", "B", "C", "D")),
-    at: fc.integer({ min: -1, max: 31 }),
-  }),
-);
+const probe: fc.Arbitrary<{ stream: string } & Probe> = fc
+  .constantFrom("curated/timed", "curated/fixed")
+  .chain((stream) =>
+    fc.record({
+      stream: fc.constant(stream),
+      entity:
+        stream === "curated/timed"
+          ? fc.tuple(fc.constantFrom("JFK", "LGA", "", "Ü", "none", null), fc.constantFrom(1, 2, -3, null))
+          : fc.tuple(fc.constantFrom("A", "B", "C", "D")),
+      at: fc.integer({ min: -1, max: 31 }),
+    }),
+  );
 
 const reads = fc.record({
   after: fc.nat(20),
@@ -77,7 +81,8 @@ function requestOf(item: Extract<Step, { kind: "commit" }>): CommitRequest {
   };
 }
 
-const outcome = async <T>(promise: Promise<T>) => promise.catch((cause) => ({ refused: (cause as { code: string }).code }));
+const outcome = async <T>(promise: Promise<T>) =>
+  promise.catch((cause) => ({ refused: (cause as { code: string }).code }));
 
 async function collect(store: Store, stream: string, options: ScanOptions) {
   const parts = [];
@@ -137,36 +142,40 @@ async function compareTail(real: Store, model: Store, read: Reads): Promise<void
 
 test("the sealed log answers as the plain model does", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 24 }), fc.array(reads, { minLength: 1, maxLength: 4 }), async (steps, list) => {
-      const home = mkdtempSync(join(tmpdir(), "mlpe-random-"));
-      let now = 1_000_000;
-      const clock = { now: () => now };
-      const options = {
-        directory: join(home, "data"),
-        keys: { provider: "file", path: join(home, "key") },
-        clock,
-        random: systemRandom,
-      };
-      const model = new MemoryStore(clock);
-      let real = await openStore(options);
-      try {
-        for (const item of steps) {
-          if (item.kind === "commit") {
-            now += item.clock;
-            const request = requestOf(item);
-            expect(await outcome(real.commit(request))).toEqual(await outcome(model.commit(request)));
-          } else if (item.kind === "compact") await real.compact();
-          else {
-            await real.close();
-            real = await openStore(options);
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 24 }),
+      fc.array(reads, { minLength: 1, maxLength: 4 }),
+      async (steps, list) => {
+        const home = mkdtempSync(join(tmpdir(), "mlpe-random-"));
+        let now = 1_000_000;
+        const clock = { now: () => now };
+        const options = {
+          directory: join(home, "data"),
+          keys: { provider: "file", path: join(home, "key") },
+          clock,
+          random: systemRandom,
+        };
+        const model = new MemoryStore(clock);
+        let real = await openStore(options);
+        try {
+          for (const item of steps) {
+            if (item.kind === "commit") {
+              now += item.clock;
+              const request = requestOf(item);
+              expect(await outcome(real.commit(request))).toEqual(await outcome(model.commit(request)));
+            } else if (item.kind === "compact") await real.compact();
+            else {
+              await real.close();
+              real = await openStore(options);
+            }
           }
+          for (const read of list) await compare(real, model, read);
+        } finally {
+          await real.close();
+          rmSync(home, { recursive: true });
         }
-        for (const read of list) await compare(real, model, read);
-      } finally {
-        await real.close();
-        rmSync(home, { recursive: true });
-      }
-    }),
+      },
+    ),
     { numRuns: Number(Bun.env.MLPE_RUNS ?? 60) },
   );
 }, 60_000);

@@ -3,6 +3,7 @@ import type { World } from "../../base/world.ts";
 import { type DemoReport, runDemo } from "../../runtime/demo.ts";
 import { absolute } from "../../runtime/project.ts";
 import type { Command } from "../command.ts";
+import { serve } from "./run.ts";
 import { grouped } from "../project.ts";
 
 export const demo: Command = {
@@ -34,7 +35,9 @@ export const demo: Command = {
       world.warn(`${formatInstant(world.clock.now()).slice(11, 19)}  ${line}`);
     };
     const report = await runDemo(here, place, say);
-    return { json: report, text: summary(report) };
+    if (!input.on("serve")) return { json: report, text: summary(report) };
+    world.print(input.on("json") ? JSON.stringify(report) : summary(report));
+    return serve(here, { config: place.config, data: place.data });
   },
 };
 

@@ -1,21 +1,22 @@
 import { withEngine } from "../../runtime/engine.ts";
-import { runUntilIdle } from "../../runtime/loop.ts";
+import { type Failure, failureOf, runUntilIdle, settingAside } from "../../runtime/loop.ts";
 import { pipelineOf } from "../../runtime/steps.ts";
 import { type Command, PROJECT_FLAGS } from "../command.ts";
 import { grouped, locationOf, progressLine, table } from "../project.ts";
 
 export const ingest: Command = {
   name: "ingest",
-  summary: "read every source to its end, fuse what arrived, join labels, and stop",
+  summary: "read every source to its end, fuse what arrived, join labels, and stop; a broken source stops no other",
   flags: PROJECT_FLAGS,
   run: (world, input) =>
     withEngine(world, locationOf(input), "write", async (engine) => {
       const startedAt = world.clock.now();
       const pipeline = pipelineOf(engine);
       const show = progressLine(world);
+      const failures: Failure[] = [];
       let commits = 0;
       try {
-        await runUntilIdle(pipeline.steps, new Set(), (step) => show(`${step.name}: ${++commits} turns`));
+        await runUntilIdle(settingAside(pipeline.steps, failures), new Set(), (step) => show(`${step.name}: ${++commits} turns`));
       } finally {
         await pipeline.close();
       }
@@ -24,8 +25,11 @@ export const ingest: Command = {
         seconds: (world.clock.now() - startedAt) / 1_000_000,
         rows: Object.fromEntries(infos.map(({ stream, rows }) => [stream, rows])),
         data_dir: engine.project.dataDirectory,
+        failed: failures.map(({ step, error: { code, message, place, fix } }) => ({ step, code, message, place: place ?? step, fix })),
       };
       const lines = infos.map(({ stream, rows }) => [stream, grouped(rows)]);
-      return { json, text: `${table(["stream", "rows"], lines)}\n${json.seconds.toFixed(1)} s, in ${json.data_dir}` };
+      const aside = failures.length === 0 ? "" : `\nset aside: ${failures.map(({ step }) => step).join(", ")}`;
+      const text = `${table(["stream", "rows"], lines)}\n${json.seconds.toFixed(1)} s, in ${json.data_dir}${aside}`;
+      return { json, text, failure: failureOf(failures) };
     }),
 };

@@ -1,0 +1,56 @@
+import pino from "pino";
+import type { World } from "../../base/world.ts";
+import { engineOver } from "../../runtime/engine.ts";
+import { openProject, type ProjectLocation } from "../../runtime/project.ts";
+import { startPipeline } from "../../runtime/pipeline.ts";
+import { addressFile } from "../../runtime/running.ts";
+import { servicesOf } from "../../runtime/services.ts";
+import { createServing } from "../../runtime/serving.ts";
+import { listen } from "../../server/listen.ts";
+import { openStore } from "../../store/store.ts";
+import { type Command, type Outcome, PROJECT_FLAGS } from "../command.ts";
+import { locationOf } from "../project.ts";
+
+export const run: Command = {
+  name: "run",
+  summary: "serve: ingest, fuse, score on schedule and on request, until stopped",
+  flags: {
+    ...PROJECT_FLAGS,
+    host: { kind: "text", describe: "the address to listen on; default is the config's `listen.host`" },
+    port: { kind: "number", describe: "the port to listen on; 0 picks a free one; default is the config's `listen.port`" },
+  },
+  run: (world, input) => serve(world, locationOf(input), input.text("host"), input.number("port")),
+};
+
+/** Runs a project until SIGINT or SIGTERM: three threads, one log. Log lines are JSON on standard error. */
+export async function serve(world: World, location: ProjectLocation, host?: string, port?: number): Promise<Outcome> {
+  const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write: (line: string) => world.warn(line.trimEnd()) });
+  const log = (message: string, facts: object) => logger.info(facts, message);
+  const hostFlag = host === undefined ? [] : [`listen.host=${host}`];
+  const place = { ...location, set: [...(location.set ?? []), ...hostFlag] };
+  const project = await openProject(world, place);
+  const { keys, listen: address } = project.config;
+  const store = await openStore({
+    directory: project.dataDirectory,
+    keys,
+    clock: world.clock,
+    random: world.random,
+    thread: true,
+    workerUrl: world.workers.log,
+  });
+  const engine = engineOver(world, project, store);
+  const serving = createServing(engine, log);
+  const pipeline = await startPipeline(world, place, store.port(), serving.metrics, (message, facts) => logger.warn(facts, message));
+  const server = listen(servicesOf(serving, pipeline.push), { host: address.host, port: port ?? address.port, maxBody: address.max_body });
+  await world.files.write(addressFile(project.dataDirectory), server.url, 0o600);
+  log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
+  await serving.start();
+  log("ready", { models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`) });
+  await world.stopRequested();
+  log("stopping", {});
+  await server.stop();
+  await pipeline.stop();
+  await serving.close();
+  await store.close();
+  return { json: { stopped: true }, text: "stopped" };
+}

@@ -1,0 +1,52 @@
+import type { Row } from "../base/row.ts";
+import { rowsOf } from "../contract/batch.ts";
+import { LEDGER, VERDICTS } from "../contract/streams.ts";
+import { createMetrics, type Metrics } from "../monitoring/metrics.ts";
+import type { StoredRows } from "../store/port.ts";
+
+/** Every metric of the server. Those of rows and verdicts are folds of the log, so a restart loses none. */
+export const METRICS = {
+  mlpe_ready: { kind: "gauge", help: "1 once the history is folded and live models are loaded" },
+  mlpe_log_commits: { kind: "gauge", help: "number of the last commit" },
+  mlpe_resident_memory_bytes: { kind: "gauge", help: "resident memory of the process" },
+  mlpe_ingested_rows_total: {
+    kind: "counter",
+    help: "rows offered to a dataset, by what became of them",
+    labels: ["source", "dataset", "outcome"],
+  },
+  mlpe_scores_total: { kind: "counter", help: "score rows", labels: ["model"] },
+  mlpe_labels_total: { kind: "counter", help: "label rows", labels: ["model"] },
+  mlpe_verdicts_total: { kind: "counter", help: "verdicts by kind and outcome", labels: ["kind", "outcome"] },
+  mlpe_score_seconds: {
+    kind: "histogram",
+    help: "seconds from a score request to its durable answer",
+    labels: ["model"],
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
+  },
+  mlpe_request_errors_total: { kind: "counter", help: "requests answered with an error", labels: ["code"] },
+  mlpe_step_failures_total: { kind: "counter", help: "turns of a pipeline step that failed", labels: ["step"] },
+} as const;
+
+export type ServerMetrics = Metrics<keyof typeof METRICS & string>;
+export const serverMetrics = (): ServerMetrics => createMetrics(METRICS);
+
+const OUTCOMES = ["curated", "corrected", "duplicate", "quarantined", "dropped"] as const;
+
+/** Counts the rows of a stored batch, whichever stream it is of. */
+export function countStored(metrics: ServerMetrics, stored: StoredRows): void {
+  const [kind, name] = stored.stream.split("/") as [string, string | undefined];
+  if (stored.stream === LEDGER) for (const row of rowsOf(stored.batch)) countLedger(metrics, row);
+  else if (stored.stream === VERDICTS) {
+    for (const row of rowsOf(stored.batch)) {
+      metrics.add("mlpe_verdicts_total", 1, { kind: row.kind as string, outcome: row.outcome as string });
+    }
+  } else if (kind === "scores") metrics.add("mlpe_scores_total", stored.batch.length, { model: name ?? "" });
+  else if (kind === "labels") metrics.add("mlpe_labels_total", stored.batch.length, { model: name ?? "" });
+}
+
+function countLedger(metrics: ServerMetrics, row: Row): void {
+  for (const outcome of OUTCOMES) {
+    const labels = { source: row.source as string, dataset: row.dataset as string, outcome };
+    metrics.add("mlpe_ingested_rows_total", Number(row[outcome]), labels);
+  }
+}

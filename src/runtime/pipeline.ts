@@ -1,0 +1,80 @@
+import type { World } from "../base/world.ts";
+import { runtimeErrors } from "./errors.ts";
+import type { ServerMetrics } from "./metrics.ts";
+import { errorFrom, type FromPipeline, type ToPipeline } from "./pipeline_thread.ts";
+import type { ProjectLocation } from "./project.ts";
+import type { Push } from "./services.ts";
+
+/** The pipeline thread as the serving thread sees it. */
+export interface PipelineHandle {
+  readonly push: Push;
+  /** Lets the running turn finish, then ends the thread. */
+  stop(): Promise<void>;
+}
+
+interface Waiting {
+  resolve(outcome: object): void;
+  reject(error: unknown): void;
+}
+
+/** Most pushes that wait for the pipeline; one more is refused as overloaded. */
+const PUSHES_MAX = 256;
+
+/** Starts the pipeline thread and waits until it has its project and store open. */
+export function startPipeline(
+  world: World,
+  location: ProjectLocation,
+  store: MessagePort,
+  metrics: ServerMetrics,
+  log: (message: string, facts: object) => void,
+): Promise<PipelineHandle> {
+  const worker = new Worker(world.workers.pipeline);
+  const waiting = new Map<number, Waiting>();
+  let next = 0;
+  const send = (message: ToPipeline, transfer: MessagePort[] = []) => worker.postMessage(message, transfer);
+  const push: Push = (source, body, key) => {
+    if (waiting.size >= PUSHES_MAX) {
+      return Promise.reject(runtimeErrors.error("busy", `${waiting.size} pushes wait to be ingested`, { place: source }));
+    }
+    const id = next++;
+    const outcome = new Promise<object>((resolve, reject) => waiting.set(id, { resolve, reject }));
+    send({ kind: "push", id, source, body, key });
+    return outcome;
+  };
+  return new Promise((opened, failed) => {
+    const stopped = new Promise<void>((resolve) => {
+      worker.onmessage = ({ data }: { data: FromPipeline }) => {
+        if (data.kind === "opened") opened({ push, stop });
+        else if (data.kind === "stopped") resolve();
+        else if (data.kind === "log") log(data.message, data.facts);
+        else if (data.kind === "step_failed") {
+          metrics.add("mlpe_step_failures_total", 1, { step: data.step });
+          const { code, message, place, fix } = data.error;
+          log("step failed", { step: data.step, code, message, place, fix, retry_in_ms: data.retryInMs });
+          if (data.step === "pipeline") failed(errorFrom(data.error));
+        } else settle(waiting, data);
+      };
+      worker.onerror = (event) => {
+        const error = runtimeErrors.error("worker_failed", `the pipeline thread stopped: ${event.message}`);
+        for (const one of waiting.values()) one.reject(error);
+        waiting.clear();
+        log("pipeline thread failed", { message: event.message });
+        failed(error);
+        resolve();
+      };
+    });
+    const stop = async () => {
+      send({ kind: "stop" });
+      await stopped;
+      worker.terminate();
+    };
+    send({ kind: "open", location, store }, [store]);
+  });
+}
+
+function settle(waiting: Map<number, Waiting>, message: Extract<FromPipeline, { kind: "pushed" | "push_failed" }>): void {
+  const one = waiting.get(message.id);
+  waiting.delete(message.id);
+  if (message.kind === "pushed") one?.resolve(message.outcome);
+  else one?.reject(errorFrom(message.error));
+}

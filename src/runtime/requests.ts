@@ -1,0 +1,109 @@
+import { errorTable, MlpeError } from "../base/errors.ts";
+import type { Row, Value } from "../base/row.ts";
+import { formatInstant, type Micros, parseInstant } from "../base/time.ts";
+import { coercer, isReject } from "../contract/coerce.ts";
+import type { Field } from "../contract/contract.ts";
+import { parseExactJson } from "../contract/json.ts";
+import type { ViewPlan } from "../fusion/types.ts";
+
+export const requestErrors = errorTable("request", {
+  not_json: { kind: "invalid", meaning: "The request body is not JSON.", fix: "Send a JSON object as the README shows." },
+  bad_request: { kind: "invalid", meaning: "The request body lacks something or has something unknown.", fix: "Send `entities` or `rows`, and nothing but `id` and `at` beside them." },
+  bad_value: { kind: "invalid", meaning: "A value does not have the type of its field.", fix: "Send the value in the field's type; timestamps as ISO 8601 with an offset." },
+  unknown_field: { kind: "invalid", meaning: "A field is not one of the view's spine.", fix: "Leave it out, or correct its name." },
+  unknown_entity: { kind: "missing", meaning: "No stored row has this entity.", fix: "Check the keys, or send the row itself under `rows`." },
+  too_many: { kind: "too_large", meaning: "There are more items in one request than are taken.", fix: "Send them in several requests." },
+});
+
+/** Most entities or rows in one request. */
+export const ITEMS_MAX = 10_000;
+
+export type ScoreItems =
+  | { readonly kind: "entities"; readonly items: readonly (readonly Value[])[] }
+  | { readonly kind: "rows"; readonly items: readonly Row[] };
+
+export interface ScoreBody {
+  readonly id: string | undefined;
+  /** Undefined means now. */
+  readonly at: Micros | undefined;
+  readonly asked: ScoreItems;
+}
+
+export function parseObject(body: string): Readonly<Record<string, unknown>> {
+  let parsed: unknown;
+  try {
+    parsed = parseExactJson(body);
+  } catch (cause) {
+    if (cause instanceof MlpeError) throw cause;
+    throw requestErrors.error("not_json", `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`, { place: "body" });
+  }
+  if (parsed !== null && typeof parsed === "object" && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
+  throw requestErrors.error("bad_request", "the body is no JSON object", { place: "body" });
+}
+
+/** `{ id?, at?, entities: [{...keys}] }` or `{ id?, at?, rows: [{...spine fields}] }`, typed by the view's spine. */
+export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
+  const { id, at, entities, rows, ...rest } = parseObject(body);
+  const unknown = Object.keys(rest)[0];
+  if (unknown !== undefined) throw requestErrors.error("bad_request", `"${unknown}" is not known here`, { place: unknown });
+  if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 200)) {
+    throw requestErrors.error("bad_request", "id is no text of 1 to 200 characters", { place: "id" });
+  }
+  if ((entities === undefined) === (rows === undefined)) {
+    throw requestErrors.error("bad_request", "the body needs either entities or rows", { place: "body" });
+  }
+  const kind = entities === undefined ? "rows" : "entities";
+  const list = entities ?? rows;
+  if (!Array.isArray(list) || list.length === 0) throw requestErrors.error("bad_request", `${kind} is no list with items`, { place: kind });
+  if (list.length > ITEMS_MAX) throw requestErrors.error("too_many", `${list.length} ${kind}; at most ${ITEMS_MAX}`, { place: kind });
+  const asked: ScoreItems =
+    kind === "rows"
+      ? { kind, items: list.map((item, i) => readFields(plan.spineContract.fields, item, `rows[${i}]`, true)) }
+      : { kind, items: list.map((item, i) => readEntity(plan, item, `entities[${i}]`)) };
+  return { id, at: readAt(at), asked };
+}
+
+function readAt(at: unknown): Micros | undefined {
+  if (at === undefined || at === null) return undefined;
+  const instant = typeof at === "string" ? parseInstant(at) : Number.isSafeInteger(at) ? (at as number) : undefined;
+  if (instant !== undefined) return instant;
+  throw requestErrors.error("bad_value", `at is ${JSON.stringify(at)}, which is no instant`, { place: "at" });
+}
+
+function readEntity(plan: ViewPlan, item: unknown, place: string): readonly Value[] {
+  const fields = plan.shape.entity.map((name) => plan.spineContract.fields.find((field) => field.name === name)!);
+  const row = readFields(fields, item, place, false);
+  return fields.map((field) => {
+    const value = row[field.name] ?? null;
+    if (value !== null) return value;
+    throw requestErrors.error("bad_value", `the key "${field.name}" is missing`, { place: `${place}.${field.name}` });
+  });
+}
+
+function readFields(fields: readonly Field[], item: unknown, place: string, nullable: boolean): Row {
+  if (item === null || typeof item !== "object" || Array.isArray(item)) {
+    throw requestErrors.error("bad_request", `${place} is no object`, { place });
+  }
+  const row: Record<string, Value> = {};
+  for (const [name, raw] of Object.entries(item)) {
+    const field = fields.find((candidate) => candidate.name === name);
+    const at = `${place}.${name}`;
+    if (!field) {
+      const known = fields.map((candidate) => candidate.name).join(", ");
+      throw requestErrors.error("unknown_field", `"${name}" is no field here; known are ${known}`, { place: at });
+    }
+    if (raw === null) {
+      if (nullable) continue;
+      throw requestErrors.error("bad_value", `the key "${name}" is null`, { place: at });
+    }
+    const value = coercer(field)(raw);
+    if (isReject(value)) throw requestErrors.error("bad_value", `${name}: ${value.message}`, { place: at });
+    row[name] = value;
+  }
+  return row;
+}
+
+/** Times of an answer as ISO 8601; the rest as it is. */
+export function shownTimes(times: Row): Readonly<Record<string, string | null>> {
+  return Object.fromEntries(Object.entries(times).map(([name, at]) => [name, at === null ? null : formatInstant(at as Micros)]));
+}

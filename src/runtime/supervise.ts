@@ -1,0 +1,57 @@
+import type { Micros } from "../base/time.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Step } from "./loop.ts";
+
+export interface Supervision {
+  readonly steps: readonly Step[];
+  readonly clock: Clock;
+  /** Resolves when there may be work: a commit, a pushed request, or the time given. */
+  readonly wait: (milliseconds: number) => Promise<void>;
+  readonly failed: (step: Step, error: unknown, retryInMs: number) => void;
+  readonly stopped: () => boolean;
+}
+
+interface Health {
+  failures: number;
+  notBefore: Micros;
+  ended: boolean;
+}
+
+/** Turns of one step before the next has its own. */
+const TURNS_MAX = 16;
+const IDLE_MS = 250;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
+
+/**
+ * Runs the step table until stopped. A step that fails is set aside and tried again after 1 s, doubling to 1 min; the
+ * others go on. A turn is one commit, so a stop or a crash between turns loses nothing.
+ */
+export async function supervise({ steps, clock, wait, failed, stopped }: Supervision): Promise<void> {
+  const healths = new Map(steps.map((step) => [step, { failures: 0, notBefore: 0, ended: false } as Health]));
+  while (!stopped()) {
+    let moved = false;
+    for (const [step, health] of healths) {
+      if (health.ended || health.notBefore > clock.now() || stopped()) continue;
+      try {
+        moved = (await runTurns(step, health, stopped)) || moved;
+        health.failures = 0;
+      } catch (error) {
+        const retryInMs = Math.min(FIRST_RETRY_MS * 2 ** health.failures, LONGEST_RETRY_MS);
+        health.failures++;
+        health.notBefore = clock.now() + retryInMs * 1000;
+        failed(step, error, retryInMs);
+      }
+    }
+    if (!moved && !stopped()) await wait(IDLE_MS);
+  }
+}
+
+async function runTurns(step: Step, health: Health, stopped: () => boolean): Promise<boolean> {
+  for (let turn = 0; turn < TURNS_MAX && !stopped(); turn++) {
+    const result = await step.turn();
+    if (result === "end") health.ended = true;
+    if (result !== "progress") return turn > 0;
+  }
+  return true;
+}
