@@ -12,10 +12,14 @@ const files: Files = {
     try {
       return await Bun.file(path).bytes();
     } catch (cause) {
-      throw cliErrors.error("no_such_file", `${path} can't be read: ${(cause as NodeJS.ErrnoException).code ?? "unknown"}`, {
-        place: path,
-        cause,
-      });
+      throw cliErrors.error(
+        "no_such_file",
+        `${path} can't be read: ${(cause as NodeJS.ErrnoException).code ?? "unknown"}`,
+        {
+          place: path,
+          cause,
+        },
+      );
     }
   },
   async write(path, bytes, mode = 0o644) {
@@ -37,7 +41,10 @@ const files: Files = {
     ),
   async list(directory) {
     const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch((cause) => {
-      throw cliErrors.error("no_such_file", `${directory} is not a directory that can be read`, { place: directory, cause });
+      throw cliErrors.error("no_such_file", `${directory} is not a directory that can be read`, {
+        place: directory,
+        cause,
+      });
     });
     return entries
       .filter((entry) => entry.isFile())
@@ -47,7 +54,9 @@ const files: Files = {
   makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
   removeDirectory: (path) => rm(path, { recursive: true, force: true }),
   async size(directory) {
-    const sizes = await Promise.all((await files.list(directory)).map(async (path) => (await stat(join(directory, path))).size));
+    const sizes = await Promise.all(
+      (await files.list(directory)).map(async (path) => (await stat(join(directory, path))).size),
+    );
     return sizes.reduce((sum, size) => sum + size, 0);
   },
 };

@@ -68,9 +68,13 @@ export function readInput(command: Command, args: readonly string[], environment
     parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true }) as typeof parsed;
   } catch (cause) {
     const message = (cause as Error).message.split(". ")[0]!;
-    throw cliErrors.error("bad_usage", message, { place: `mlpe ${command.name}`, fix: `Run \`mlpe ${command.name} --help\`.` });
+    throw cliErrors.error("bad_usage", message, {
+      place: `mlpe ${command.name}`,
+      fix: `Run \`mlpe ${command.name} --help\`.`,
+    });
   }
-  const given = (name: string): unknown => parsed.values[name] ?? environment[environmentName(name)] ?? flags[name]?.default;
+  const given = (name: string): unknown =>
+    parsed.values[name] ?? environment[environmentName(name)] ?? flags[name]?.default;
   return {
     words: parsed.positionals,
     text: (name) => (given(name) === undefined ? undefined : String(given(name))),
@@ -87,14 +91,18 @@ function numberFlag(command: Command, name: string, value: unknown): number | un
   if (value === undefined) return undefined;
   const number = Number(value);
   if (Number.isFinite(number)) return number;
-  throw cliErrors.error("bad_usage", `--${name} is ${JSON.stringify(value)}, which is no number`, { place: `mlpe ${command.name}` });
+  throw cliErrors.error("bad_usage", `--${name} is ${JSON.stringify(value)}, which is no number`, {
+    place: `mlpe ${command.name}`,
+  });
 }
 
 /** The word at `index`, or `cli.bad_usage` naming what is missing. */
 export function requireWord(command: Command, input: Input, index: number, what: string): string {
   const word = input.words[index];
   if (word !== undefined) return word;
-  throw cliErrors.error("bad_usage", `${what} is missing`, { place: `mlpe ${command.name} ${command.words ?? ""}`.trim() });
+  throw cliErrors.error("bad_usage", `${what} is missing`, {
+    place: `mlpe ${command.name} ${command.words ?? ""}`.trim(),
+  });
 }
 
 /** The flag's text, or `cli.bad_usage`. */

@@ -1,25 +1,38 @@
 import type { Command } from "./command.ts";
+import { auditCheckpoint, auditVerify } from "./commands/audit.ts";
+import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
+import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
-import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model.ts";
-import { run } from "./commands/run.ts";
-import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
-import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
+import { errors } from "./commands/errors.ts";
+import { health } from "./commands/health.ts";
 import { ingest } from "./commands/ingest.ts";
 import { ledgerVerify } from "./commands/ledger.ts";
+import { lineage } from "./commands/lineage.ts";
+import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model.ts";
+import { modelInit } from "./commands/model_init.ts";
+import { queryCommand } from "./commands/query.ts";
+import { run } from "./commands/run.ts";
+import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
 import { streams } from "./commands/streams.ts";
-import { viewsExplain, viewsExport } from "./commands/views.ts";
 import { validate } from "./commands/validate.ts";
+import { viewsExplain, viewsExport } from "./commands/views.ts";
+import { viewsEvaluate, viewsVerify } from "./commands/views_verify.ts";
 
 /** Every command, in the order of the help page: one file each, one line here. */
 export const COMMANDS: readonly Command[] = [
+  contractInfer,
   validate,
   run,
   ingest,
   ledgerVerify,
   viewsExport,
   viewsExplain,
+  viewsVerify,
+  viewsEvaluate,
   streams,
+  queryCommand,
+  modelInit,
   modelList,
   modelKeygen,
   modelSign,
@@ -31,7 +44,12 @@ export const COMMANDS: readonly Command[] = [
   replay,
   performanceCommand,
   driftCommand,
+  lineage,
+  auditVerify,
+  auditCheckpoint,
+  health,
   demo,
   configSchemaCommand,
   configReferenceCommand,
+  errors,
 ];

@@ -32,9 +32,13 @@ function findCommand(args: readonly string[]): { command: Command; rest: readonl
   if (two) return { command: two, rest: args.slice(2) };
   const one = COMMANDS.find((command) => command.name === args[0]);
   if (one) return { command: one, rest: args.slice(1) };
-  const family = COMMANDS.filter((command) => command.name.startsWith(`${args[0]} `)).map((command) => `mlpe ${command.name}`);
+  const family = COMMANDS.filter((command) => command.name.startsWith(`${args[0]} `)).map(
+    (command) => `mlpe ${command.name}`,
+  );
   const fix = family.length > 0 ? `Use one of: ${family.join(", ")}.` : undefined;
-  throw cliErrors.error("unknown_command", `"${args.slice(0, family.length > 0 ? 2 : 1).join(" ")}" is no command`, { fix });
+  throw cliErrors.error("unknown_command", `"${args.slice(0, family.length > 0 ? 2 : 1).join(" ")}" is no command`, {
+    fix,
+  });
 }
 
 function overview(): string {
@@ -46,13 +50,19 @@ function overview(): string {
 function report(world: World, error: unknown, json: boolean): number {
   if (!(error instanceof MlpeError)) {
     const message = error instanceof Error ? error.message : String(error);
-    const body = { code: "internal", message, fix: "This is a defect of MLPE; please report it with the command you ran." };
+    const body = {
+      code: "internal",
+      message,
+      fix: "This is a defect of MLPE; please report it with the command you ran.",
+    };
     world.warn(json ? JSON.stringify({ error: body }) : `error internal: ${message}\n  fix: ${body.fix}`);
     if (world.environment.MLPE_DEBUG && error instanceof Error) world.warn(error.stack ?? "");
     return EXIT_CODES.internal;
   }
   const { code, message, place, fix, problems } = error;
-  world.warn(json ? JSON.stringify({ error: { code, message, place, fix, problems } }) : problems.map(problemText).join("\n"));
+  world.warn(
+    json ? JSON.stringify({ error: { code, message, place, fix, problems } }) : problems.map(problemText).join("\n"),
+  );
   if (code.startsWith("cli.bad_usage") || code.startsWith("cli.unknown")) return EXIT_USAGE;
   return code.startsWith("config.") ? EXIT_CONFIG : EXIT_CODES[error.kind];
 }

@@ -68,7 +68,13 @@ export function errorCodes(): ErrorCode[] {
       retryable: retryable ?? (kind === "unavailable" || kind === "overloaded"),
     })),
   );
-  const rejects = Object.entries(REJECT_CODES).map(([code, { meaning, fix }]) => ({ code, kind: "reject" as const, meaning, fix, retryable: false }));
+  const rejects = Object.entries(REJECT_CODES).map(([code, { meaning, fix }]) => ({
+    code,
+    kind: "reject" as const,
+    meaning,
+    fix,
+    retryable: false,
+  }));
   return [...failures, ...rejects];
 }
 
@@ -76,7 +82,10 @@ export function errorCodes(): ErrorCode[] {
 export function errorsMarkdown(codes: readonly ErrorCode[]): string {
   const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
   const lines = (chosen: readonly ErrorCode[]) =>
-    chosen.map(({ code, kind, meaning, fix, retryable }) => `| \`${code}\` | ${kind}${retryable ? ", retryable" : ""} | ${cell(meaning)} | ${cell(fix)} |`);
+    chosen.map(
+      ({ code, kind, meaning, fix, retryable }) =>
+        `| \`${code}\` | ${kind}${retryable ? ", retryable" : ""} | ${cell(meaning)} | ${cell(fix)} |`,
+    );
   const exits = Object.entries(EXIT_CODES).map(([kind, exit]) => `| ${kind} | ${exit} |`);
   const header = ["| code | kind | meaning | fix |", "|---|---|---|---|"];
   return [

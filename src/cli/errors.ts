@@ -3,9 +3,21 @@ import { type ErrorKind, errorTable } from "../base/errors.ts";
 export const cliErrors = errorTable("cli", {
   unknown_command: { kind: "invalid", meaning: "There is no such command.", fix: "Run `mlpe help` for the list." },
   bad_usage: { kind: "invalid", meaning: "A flag or argument is wrong.", fix: "Run the command with --help." },
-  no_such_file: { kind: "missing", meaning: "A file or directory named in the command or the config can't be read.", fix: "Check the path; it is relative to the file that names it, or to the working directory." },
-  unreadable_csv: { kind: "invalid", meaning: "The file is no CSV that can be read: RFC 4180 in UTF-8, with one header line.", fix: "Check the file, its delimiter and its encoding." },
-  output_exists: { kind: "refused", meaning: "The command would overwrite a file.", fix: "Name another file, or remove it first." },
+  no_such_file: {
+    kind: "missing",
+    meaning: "A file or directory named in the command or the config can't be read.",
+    fix: "Check the path; it is relative to the file that names it, or to the working directory.",
+  },
+  unreadable_csv: {
+    kind: "invalid",
+    meaning: "The file is no CSV that can be read: RFC 4180 in UTF-8, with one header line.",
+    fix: "Check the file, its delimiter and its encoding.",
+  },
+  output_exists: {
+    kind: "refused",
+    meaning: "The command would overwrite a file.",
+    fix: "Name another file, or remove it first.",
+  },
 });
 
 /** Exit codes, after sysexits.h where one fits. 0 is success, 1 is "it ran and the answer is no". */

@@ -90,9 +90,8 @@ export function readTree(text: string, place: string, environment: Environment, 
 
 function syntaxProblem(error: YAMLError, text: string, place: string, lines: LineCounter): Problem {
   if (error.code === "MULTIPLE_DOCS") {
-    const second = spot(place, lines, error.pos[0]);
     return configErrors.problem("not_yaml", "a second YAML document begins here", {
-      place: second,
+      place: spot(place, lines, error.pos[0]),
       fix: "Keep one document: remove the `---`.",
     });
   }

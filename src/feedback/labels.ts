@@ -149,6 +149,8 @@ export interface LabelStep {
 
 /** A position this far behind what was seen is made durable even if no row was read. */
 const LAG_MAX = 1_000;
+/** Who told a label that comes from the view's own dataset. */
+export const DATASET_ORIGIN = "dataset";
 export const labelReader = (model: string) => `labels/${model}`;
 
 /**
@@ -184,5 +186,12 @@ export async function stepLabels(options: LabelStepOptions): Promise<LabelStep> 
 function labelRow(told: DatasetLabel, withdrawn: boolean, shape: ViewShape, now: Micros): Row {
   const keys = shape.keys.map(({ name }) => [`key_${name}`, told.keys[name] ?? null] as const);
   const label = withdrawn || told.label === null ? null : Number(told.label);
-  return { ...Object.fromEntries(keys), score_id: null, label, label_time: told.labelTime, origin: "dataset", at: now };
+  return {
+    ...Object.fromEntries(keys),
+    score_id: null,
+    label,
+    label_time: told.labelTime,
+    origin: DATASET_ORIGIN,
+    at: now,
+  };
 }

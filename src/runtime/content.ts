@@ -37,7 +37,9 @@ export async function streamContent(store: Store, stream: string): Promise<Strea
 
 function recordKey(contract: Contract, row: Row, sequence: number): string {
   if (contract.recordId === "position") return String(sequence);
-  return contract.recordId === "content" ? rowText(contract, row) : contract.recordId.map((name) => textOf(row[name]!)).join("|");
+  return contract.recordId === "content"
+    ? rowText(contract, row)
+    : contract.recordId.map((name) => textOf(row[name]!)).join("|");
 }
 
 function rowText(contract: Contract, row: Row): string {

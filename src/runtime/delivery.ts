@@ -7,8 +7,8 @@ import { type Promotion, promote, readDeployments } from "../delivery/promote.ts
 import { outcomesOf } from "../feedback/performance.ts";
 import { hasPackage, storePackage } from "../scoring/artifacts.ts";
 import { goldenResults, type LoadedModel, loadModel } from "../scoring/loaded.ts";
-import { scoreRows } from "../scoring/tensors.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
+import { scoreRows } from "../scoring/tensors.ts";
 import type { Engine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { type ModelContext, readModelPackage } from "./models.ts";
@@ -47,7 +47,13 @@ export async function promotePackage(
     const promotion = await promote({
       store,
       clock: world.clock,
-      candidate: { model: context.name, digest, version: manifest.version, signature: pack.signature, gate: manifest.gate },
+      candidate: {
+        model: context.name,
+        digest,
+        version: manifest.version,
+        signature: pack.signature,
+        gate: manifest.gate,
+      },
       trusted: project.trust,
       acceptInconclusive: choices.acceptInconclusive ?? false,
       async runGolden() {
@@ -80,7 +86,12 @@ async function scoreInSlices(model: LoadedModel, rows: readonly Row[]): Promise<
 }
 
 /** The newest stored scores of the live package whose outcome is known, with the feature values they were made from. */
-async function labelledScores({ store }: Engine, context: ModelContext, live: Deployed, limit: number): Promise<LabelledScore[]> {
+async function labelledScores(
+  { store }: Engine,
+  context: ModelContext,
+  live: Deployed,
+  limit: number,
+): Promise<LabelledScore[]> {
   const outcomes = await outcomesOf(store, context.name, { digest: live.digest });
   const wanted = new Map<number, { liveScore: number; label: number }>();
   for (let i = outcomes.scores.length - 1; i >= 0 && wanted.size < limit; i--) {
@@ -99,7 +110,8 @@ async function labelledScores({ store }: Engine, context: ModelContext, live: De
   return found.sort((a, b) => a.sequence - b.sequence);
 }
 
-const pick = (row: Row, names: ReadonlySet<string>): Row => Object.fromEntries([...names].map((name) => [name, row[name] ?? null]));
+const pick = (row: Row, names: ReadonlySet<string>): Row =>
+  Object.fromEntries([...names].map((name) => [name, row[name] ?? null]));
 
 /** What is live for a model; `runtime.nothing_live` where nothing was promoted. */
 export async function liveOf({ store }: Engine, model: string): Promise<Deployed> {
@@ -109,7 +121,10 @@ export async function liveOf({ store }: Engine, model: string): Promise<Deployed
 }
 
 /** The files of a package directory, by path. */
-export async function packageFiles({ world }: Pick<Engine, "world">, directory: string): Promise<Map<string, Uint8Array>> {
+export async function packageFiles(
+  { world }: Pick<Engine, "world">,
+  directory: string,
+): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   for (const path of await world.files.list(directory)) files.set(path, await world.files.read(`${directory}/${path}`));
   return files;

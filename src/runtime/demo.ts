@@ -1,9 +1,9 @@
+import { verifyAudit } from "../audit/verify.ts";
 import { parseInstant } from "../base/time.ts";
 import type { World } from "../base/world.ts";
-import { verifyAudit } from "../audit/verify.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { LINEAGE, scoresStream } from "../contract/streams.ts";
-import { type Deployed } from "../delivery/deployments.ts";
+import type { Deployed } from "../delivery/deployments.ts";
 import { flip } from "../delivery/promote.ts";
 import { performanceOf } from "../feedback/performance.ts";
 import { verifyLedger } from "../ingestion/ledger.ts";
@@ -129,7 +129,9 @@ async function deliver(engine: Engine, context: ModelContext, place: DemoPlace, 
     baseline_brier: linear.brier,
     worse_auc: candidateFigure(worse),
     promoted: all.filter((one) => one.promoted).map((one) => one.version),
-    refused: all.flatMap((one) => (one.refused ? [{ version: one.version, code: one.refused.code, reason: one.refused.reason }] : [])),
+    refused: all.flatMap((one) =>
+      one.refused ? [{ version: one.version, code: one.refused.code, reason: one.refused.reason }] : [],
+    ),
     rolled_back: back.to.digest === baseline.digest && forth.to.digest === trees.digest,
   };
 }
@@ -141,7 +143,8 @@ async function arriveLabels(engine: Engine): Promise<void> {
   await pipeline.close();
 }
 
-const figures = async ({ store }: Engine, digest: string) => (await performanceOf(store, MODEL, { digest, from: FROM, to: TO })).overall;
+const figures = async ({ store }: Engine, digest: string) =>
+  (await performanceOf(store, MODEL, { digest, from: FROM, to: TO })).overall;
 
 function candidateFigure(promotion: PackagePromotion): number | null {
   const value = promotion.verdicts.find(({ gate }) => gate === "regression")?.figures.candidate;
@@ -190,7 +193,8 @@ async function someScores({ store }: Engine): Promise<string[]> {
     rowsOf(batch).forEach((row, i) => found.push({ sequence: sequences[i]!, id: row.score_id as string }));
   }
   found.sort((a, b) => a.sequence - b.sequence);
-  for (let i = 0; i < REPLAYS && found.length > 0; i++) ids.push(found[Math.floor(((i + 0.5) * found.length) / REPLAYS)]!.id);
+  for (let i = 0; i < REPLAYS && found.length > 0; i++)
+    ids.push(found[Math.floor(((i + 0.5) * found.length) / REPLAYS)]!.id);
   return ids;
 }
 

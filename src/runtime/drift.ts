@@ -1,14 +1,13 @@
-import type { Value } from "../base/row.ts";
+import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { batchOf, columnNamed, valueAt } from "../contract/batch.ts";
 import { scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
-import type { Row } from "../base/row.ts";
 import { judgeDrift } from "../quality/drift.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
 import { liveOf } from "./delivery.ts";
 import type { Engine } from "./engine.ts";
-import { featuresOf, modelContext, readModelPackage } from "./models.ts";
 import { runtimeErrors } from "./errors.ts";
+import { featuresOf, modelContext, readModelPackage } from "./models.ts";
 
 /** Most rows of one judgement: the newest count. */
 const ROWS_MAX = 500_000;
@@ -17,24 +16,45 @@ const ROWS_MAX = 500_000;
  * Judges the live scores with T in the period, and the features they were made from, against the frozen profile of the
  * live package, and commits the verdicts. Hindsight and blocked scores are left out.
  */
-export async function judgeModelDrift(engine: Engine, model: string, from: Micros, to: Micros): Promise<readonly Row[]> {
+export async function judgeModelDrift(
+  engine: Engine,
+  model: string,
+  from: Micros,
+  to: Micros,
+): Promise<readonly Row[]> {
   const { store, world, project } = engine;
   const context = modelContext(engine, model);
   const { digest } = await liveOf(engine, model);
   const pack = readModelPackage(await loadPackageFiles(store, digest), context);
   if (!pack.reference) {
-    throw runtimeErrors.error("no_profile", `the live package of "${model}" has no frozen profile`, { place: "model.json: reference" });
+    throw runtimeErrors.error("no_profile", `the live package of "${model}" has no frozen profile`, {
+      place: "model.json: reference",
+    });
   }
   const config = project.config.drift[model] ?? DEFAULT_DRIFT;
   const names = featuresOf(pack.manifest);
   const values = await collect(engine, model, digest, names, from, to);
   const features = Object.fromEntries(names.map((name) => [name, values.get(name)!]));
-  const rows = judgeDrift({ model, config, reference: pack.reference, features, scores: values.get("score")!, at: world.clock.now() });
+  const rows = judgeDrift({
+    model,
+    config,
+    reference: pack.reference,
+    features,
+    scores: values.get("score")!,
+    at: world.clock.now(),
+  });
   await store.commit({ appends: [{ stream: VERDICTS, batch: batchOf(verdictContract, rows) }] });
   return rows;
 }
 
-const DEFAULT_DRIFT = { every: 86_400_000_000, min_rows: 500, metrics: ["psi", "ks"], psi: 0.2, p_value: 0.001, effect: 0.1 } as {
+const DEFAULT_DRIFT = {
+  every: 86_400_000_000,
+  min_rows: 500,
+  metrics: ["psi", "ks"],
+  psi: 0.2,
+  p_value: 0.001,
+  effect: 0.1,
+} as {
   every: number;
   min_rows: number;
   metrics: ("psi" | "ks")[];

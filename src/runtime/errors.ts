@@ -1,19 +1,70 @@
 import { errorTable } from "../base/errors.ts";
 
 export const runtimeErrors = errorTable("runtime", {
-  unknown_model: { kind: "missing", meaning: "There is no model of that name in the config.", fix: "Name one of the config's `models`." },
-  unknown_view: { kind: "missing", meaning: "There is no view of that name in the config.", fix: "Name one of the config's `views`." },
+  unknown_model: {
+    kind: "missing",
+    meaning: "There is no model of that name in the config.",
+    fix: "Name one of the config's `models`.",
+  },
+  unknown_view: {
+    kind: "missing",
+    meaning: "There is no view of that name in the config.",
+    fix: "Name one of the config's `views`.",
+  },
   view_mismatch: {
     kind: "refused",
     meaning: "The package was trained on another view than the one the config declares now.",
     fix: "Export a training set from this view and train again, or go back to the view the package names.",
   },
-  unknown_source: { kind: "missing", meaning: "There is no source of that name that takes pushed rows.", fix: "Name a source of the config with `connector: http_push`." },
-  nothing_live: { kind: "unavailable", meaning: "No package of this model has been promoted, so nothing can score.", fix: "Promote one: `mlpe promote <model> <package directory>`." },
-  unknown_score: { kind: "missing", meaning: "There is no score with that id.", fix: "Use the score_id of an answer, or find one with `mlpe query`." },
-  no_profile: { kind: "missing", meaning: "The live package carries no frozen profile to compare with.", fix: "Make the package with a reference.json; `mlpe model init` writes one from a training set." },
-  busy: { kind: "overloaded", meaning: "More requests wait than the bound allows.", fix: "Send again after the time in Retry-After." },
-  step_failed: { kind: "internal", meaning: "A step of the pipeline met a defect.", fix: "It is tried again; what was committed is kept. Please report it." },
+  unknown_source: {
+    kind: "missing",
+    meaning: "There is no source of that name that takes pushed rows.",
+    fix: "Name a source of the config with `connector: http_push`.",
+  },
+  nothing_live: {
+    kind: "unavailable",
+    meaning: "No package of this model has been promoted, so nothing can score.",
+    fix: "Promote one: `mlpe promote <model> <package directory>`.",
+  },
+  unknown_score: {
+    kind: "missing",
+    meaning: "There is no score with that id.",
+    fix: "Use the score_id of an answer, or find one with `mlpe query`.",
+  },
+  no_profile: {
+    kind: "missing",
+    meaning: "The live package carries no frozen profile to compare with.",
+    fix: "Make the package with a reference.json; `mlpe model init` writes one from a training set.",
+  },
+  busy: {
+    kind: "overloaded",
+    meaning: "More requests wait than the bound allows.",
+    fix: "Send again after the time in Retry-After.",
+  },
+  step_failed: {
+    kind: "internal",
+    meaning: "A step of the pipeline met a defect.",
+    fix: "It is tried again; what was committed is kept. Please report it.",
+  },
   not_text: { kind: "invalid", meaning: "A file of the project is not UTF-8 text.", fix: "Save the file as UTF-8." },
-  worker_failed: { kind: "internal", meaning: "A thread of the process stopped.", fix: "Start MLPE again; what was committed is kept. Please report it." },
+  bad_training_set: {
+    kind: "invalid",
+    meaning: "The file is not the training set that its manifest describes.",
+    fix: "Export it again with `mlpe views export`, which writes the Parquet file and its manifest beside it.",
+  },
+  bad_requests: {
+    kind: "invalid",
+    meaning: "Standard input holds no list of requests.",
+    fix: "Give a JSON list of { spine, asOf, position }; times are microseconds.",
+  },
+  process_failed: {
+    kind: "unavailable",
+    meaning: "A new process of this program did not do its work.",
+    fix: "Read its message; run the command again.",
+  },
+  worker_failed: {
+    kind: "internal",
+    meaning: "A thread of the process stopped.",
+    fix: "Start MLPE again; what was committed is kept. Please report it.",
+  },
 });

@@ -4,8 +4,8 @@ import { curatedStream, VERDICTS, verdictContract } from "../contract/streams.ts
 import type { IngestResult } from "../ingestion/ingest.ts";
 import type { SourcePlan } from "../ingestion/plan.ts";
 import { type Extra, stepSource } from "../ingestion/step.ts";
-import { runChecks } from "../quality/checks.ts";
 import type { Assertion } from "../lineage/facets.ts";
+import { runChecks } from "../quality/checks.ts";
 import type { Engine } from "./engine.ts";
 import { curatedLineage, lineageOf, sourceDataset } from "./lineage.ts";
 import type { Step } from "./loop.ts";

@@ -1,6 +1,6 @@
 import { Cron } from "croner";
-import { readDeployments } from "../delivery/promote.ts";
 import { LINEAGE } from "../contract/streams.ts";
+import { readDeployments } from "../delivery/promote.ts";
 import { type PostState, stepPost } from "../lineage/post.ts";
 import { httpPost } from "../lineage/post_http.ts";
 import type { LoadedModel } from "../scoring/loaded.ts";
@@ -111,7 +111,8 @@ export function postStep(engine: Engine, log: (message: string, facts: object) =
     async turn(): Promise<Turn> {
       const step = await stepPost({ store: engine.store, post, now: engine.world.clock.now(), state });
       state = step.state;
-      if (step.failure !== undefined) log("lineage not delivered", { failure: step.failure, retry_at: state.notBefore });
+      if (step.failure !== undefined)
+        log("lineage not delivered", { failure: step.failure, retry_at: state.notBefore });
       for (const { status } of step.rejected) log("lineage event rejected", { status });
       return step.posted > 0 && !step.atEnd && step.failure === undefined ? "progress" : "idle";
     },

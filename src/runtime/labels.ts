@@ -38,7 +38,15 @@ export function labelStep(engine: Engine, context: ModelContext): Step | undefin
     reads: [curatedStream(from)],
     writes: [labelsStream(name)],
     async turn() {
-      const step = await stepLabels({ store, model: name, shape: plan.shape, dataset: from, labelOf, now: world.clock.now(), seen });
+      const step = await stepLabels({
+        store,
+        model: name,
+        shape: plan.shape,
+        dataset: from,
+        labelOf,
+        now: world.clock.now(),
+        seen,
+      });
       seen = step.seen;
       return step.labels > 0 || !step.atEnd ? "progress" : "idle";
     },

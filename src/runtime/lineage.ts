@@ -4,7 +4,14 @@ import type { World } from "../base/world.ts";
 import { curatedStream, featuresStream } from "../contract/streams.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import type { DatasetPlan, RoutePlan } from "../ingestion/plan.ts";
-import { type ColumnLineage, completeEvent, type InputDataset, lineageAppend, type OutputDataset, startEvent } from "../lineage/events.ts";
+import {
+  type ColumnLineage,
+  completeEvent,
+  type InputDataset,
+  lineageAppend,
+  type OutputDataset,
+  startEvent,
+} from "../lineage/events.ts";
 import type { Append } from "../store/port.ts";
 import type { Project } from "./project.ts";
 import { VERSION } from "./version.ts";
@@ -51,18 +58,32 @@ export function curatedLineage(project: Project, source: string, route: RoutePla
   return dataset.contract.fields.map(({ name }) => {
     const output = computed.get(name);
     if (!output) return { field: name, from: [from(name, "identity")] };
-    return { field: name, from: output.columns.map((column) => from(column, "transformation")), expression: output.canonical };
+    return {
+      field: name,
+      from: output.columns.map((column) => from(column, "transformation")),
+      expression: output.canonical,
+    };
   });
 }
 
 /** Where each feature comes from: derived by the view's plan from the syntax trees. */
 export function featureLineage(project: Project, plan: ViewPlan): ColumnLineage[] {
   const namespace = namespaceOf(project);
-  const indirect = plan.indirect.map(({ dataset, field, kind }) => ({ namespace, name: curatedStream(dataset), field, kind }));
+  const indirect = plan.indirect.map(({ dataset, field, kind }) => ({
+    namespace,
+    name: curatedStream(dataset),
+    field,
+    kind,
+  }));
   return plan.program.outputs.map((output) => ({
     field: output.name,
     from: [
-      ...(plan.lineage.get(output.name) ?? []).map(({ dataset, field, kind }) => ({ namespace, name: curatedStream(dataset), field, kind })),
+      ...(plan.lineage.get(output.name) ?? []).map(({ dataset, field, kind }) => ({
+        namespace,
+        name: curatedStream(dataset),
+        field,
+        kind,
+      })),
       ...indirect,
     ],
     expression: output.canonical,
@@ -74,8 +95,14 @@ export function scoreLineage(project: Project, plan: ViewPlan, modelFeatures: re
   const namespace = namespaceOf(project);
   const name = featuresStream(plan.name);
   return [
-    { field: "score", from: modelFeatures.map((field) => ({ namespace, name, field, kind: "transformation" as const })) },
-    ...plan.shape.features.map((feature) => ({ field: feature.name, from: [{ namespace, name, field: feature.name, kind: "identity" as const }] })),
+    {
+      field: "score",
+      from: modelFeatures.map((field) => ({ namespace, name, field, kind: "transformation" as const })),
+    },
+    ...plan.shape.features.map((feature) => ({
+      field: feature.name,
+      from: [{ namespace, name, field: feature.name, kind: "identity" as const }],
+    })),
   ];
 }
 

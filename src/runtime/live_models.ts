@@ -1,7 +1,7 @@
+import { readDeployments } from "../delivery/promote.ts";
 import type { LoadedModel } from "../scoring/loaded.ts";
 import { createModelTable, type ModelTable } from "../scoring/model_table.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
-import { readDeployments } from "../delivery/promote.ts";
 import { packageFiles, promotePackage } from "./delivery.ts";
 import type { Engine } from "./engine.ts";
 import { loadStored, type ModelContext, modelContext } from "./models.ts";

@@ -76,5 +76,8 @@ export function failureOf(failures: readonly Failure[]): MlpeError | undefined {
     error.problems.map((problem) => ({ ...problem, place: problem.place ?? step })),
   );
   const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
-  return new MlpeError(code, { kind, meaning: message, fix }, `${message}${more}`, { place: place ?? first.step, problems });
+  return new MlpeError(code, { kind, meaning: message, fix }, `${message}${more}`, {
+    place: place ?? first.step,
+    problems,
+  });
 }

@@ -5,10 +5,10 @@ import { featuresStream, scoresContract, scoresStream } from "../contract/stream
 import type { ViewPlan } from "../fusion/types.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
 import { planGuardrails } from "../scoring/guardrails.ts";
-import { type LoadedModel, loadModel } from "../scoring/loaded.ts";
-import { checkView, type ModelPackage, readPackage } from "../scoring/package.ts";
 import type { ScoreAct } from "../scoring/job.ts";
 import { scoreReader, stepScore } from "../scoring/job.ts";
+import { type LoadedModel, loadModel } from "../scoring/loaded.ts";
+import { checkView, type ModelPackage, readPackage } from "../scoring/package.ts";
 import type { ScoreRole } from "../scoring/score_rows.ts";
 import { openEngine as openOrt } from "../scoring/session.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
@@ -41,17 +41,24 @@ export function readModelPackage(files: ReadonlyMap<string, Uint8Array>, { plan 
   const pack = readPackage(files);
   const problems = checkView(pack.manifest, plan.name, plan.digest, plan.shape.features);
   const [first] = problems;
-  if (first) throw runtimeErrors.error("view_mismatch", first.message, { place: first.place, fix: first.fix, problems });
+  if (first)
+    throw runtimeErrors.error("view_mismatch", first.message, { place: first.place, fix: first.fix, problems });
   return pack;
 }
 
 /** The package of that digest from the log, loaded and its golden rows checked. */
-export async function loadStored(engine: Engine, context: ModelContext, ort: Ort, digest: string): Promise<LoadedModel> {
+export async function loadStored(
+  engine: Engine,
+  context: ModelContext,
+  ort: Ort,
+  digest: string,
+): Promise<LoadedModel> {
   const pack = readModelPackage(await loadPackageFiles(engine.store, digest), context);
   return loadModel(context.name, pack, ort, engine.world.clock);
 }
 
-export const featuresOf = (manifest: Manifest): string[] => manifest.inputs.flatMap((input) => input.features.map(({ name }) => name));
+export const featuresOf = (manifest: Manifest): string[] =>
+  manifest.inputs.flatMap((input) => input.features.map(({ name }) => name));
 
 export interface ScoreJob {
   readonly model: LoadedModel;
@@ -74,8 +81,18 @@ export function scoreStep(engine: Engine, context: ModelContext, job: () => Scor
       const current = job();
       if (!current) return "idle";
       const { plan, contract, guardrails } = context;
-      const extra = ({ rows }: ScoreAct) => (rows.length === 0 ? [] : [scoresLineage(engine, context, current.model, rows, startedAt)]);
-      return stepScore({ store, clock: world.clock, random: world.random, shape: plan.shape, contract, guardrails, ...current, extra });
+      const extra = ({ rows }: ScoreAct) =>
+        rows.length === 0 ? [] : [scoresLineage(engine, context, current.model, rows, startedAt)];
+      return stepScore({
+        store,
+        clock: world.clock,
+        random: world.random,
+        shape: plan.shape,
+        contract,
+        guardrails,
+        ...current,
+        extra,
+      });
     },
   };
 }
@@ -87,7 +104,13 @@ export function periodReader(job: ScoreJob): string {
 }
 
 /** In OpenLineage a model is an input dataset whose version is its digest. */
-export function scoresLineage(engine: Engine, context: ModelContext, model: LoadedModel, rows: readonly Row[], startedAt: Micros): Append {
+export function scoresLineage(
+  engine: Engine,
+  context: ModelContext,
+  model: LoadedModel,
+  rows: readonly Row[],
+  startedAt: Micros,
+): Append {
   const { plan, contract, name } = context;
   return lineageOf(engine.world, engine.project, {
     job: `score.${name}`,

@@ -34,7 +34,9 @@ export function startPipeline(
   const send = (message: ToPipeline, transfer: MessagePort[] = []) => worker.postMessage(message, transfer);
   const push: Push = (source, body, key) => {
     if (waiting.size >= PUSHES_MAX) {
-      return Promise.reject(runtimeErrors.error("busy", `${waiting.size} pushes wait to be ingested`, { place: source }));
+      return Promise.reject(
+        runtimeErrors.error("busy", `${waiting.size} pushes wait to be ingested`, { place: source }),
+      );
     }
     const id = next++;
     const outcome = new Promise<object>((resolve, reject) => waiting.set(id, { resolve, reject }));
@@ -72,7 +74,10 @@ export function startPipeline(
   });
 }
 
-function settle(waiting: Map<number, Waiting>, message: Extract<FromPipeline, { kind: "pushed" | "push_failed" }>): void {
+function settle(
+  waiting: Map<number, Waiting>,
+  message: Extract<FromPipeline, { kind: "pushed" | "push_failed" }>,
+): void {
   const one = waiting.get(message.id);
   waiting.delete(message.id);
   if (message.kind === "pushed") one?.resolve(message.outcome);

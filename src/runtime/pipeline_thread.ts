@@ -6,13 +6,19 @@ import { type Engine, engineOver } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
-import { pipelineOf, type Pipeline } from "./steps.ts";
+import { type Pipeline, pipelineOf } from "./steps.ts";
 import { supervise } from "./supervise.ts";
 
 /** What the serving thread tells the pipeline thread. */
 export type ToPipeline =
   | { readonly kind: "open"; readonly location: ProjectLocation; readonly store: MessagePort }
-  | { readonly kind: "push"; readonly id: number; readonly source: string; readonly body: string; readonly key: string | undefined }
+  | {
+      readonly kind: "push";
+      readonly id: number;
+      readonly source: string;
+      readonly body: string;
+      readonly key: string | undefined;
+    }
   | { readonly kind: "stop" };
 
 /** What it hears back. */
@@ -53,7 +59,10 @@ export function pipelineThread(world: World, post: (message: FromPipeline) => vo
   const open = async (location: ProjectLocation, port: MessagePort) => {
     const project = await openProject(world, location);
     const keys = project.config.keys;
-    const store = await connectStore({ directory: project.dataDirectory, keys, clock: world.clock, random: world.random }, port);
+    const store = await connectStore(
+      { directory: project.dataDirectory, keys, clock: world.clock, random: world.random },
+      port,
+    );
     const engine = engineOver(world, project, store);
     pipeline = pipelineOf(engine);
     post({ kind: "opened" });
@@ -71,7 +80,8 @@ export function pipelineThread(world: World, post: (message: FromPipeline) => vo
       steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
       clock: world.clock,
       stopped: () => stopped,
-      failed: (step, error, retryInMs) => post({ kind: "step_failed", step: step.name, error: plainError(error), retryInMs }),
+      failed: (step, error, retryInMs) =>
+        post({ kind: "step_failed", step: step.name, error: plainError(error), retryInMs }),
       wait: (milliseconds) =>
         new Promise((resolve) => {
           const timer = setTimeout(resolve, milliseconds);
@@ -88,7 +98,11 @@ export function pipelineThread(world: World, post: (message: FromPipeline) => vo
     try {
       const connector = pipeline?.connectors.get(source);
       if (!connector || !isPushConnector(connector)) {
-        throw runtimeErrors.error("unknown_source", `there is no source "${source.slice(0, 80)}" that takes pushed rows`, { place: "source" });
+        throw runtimeErrors.error(
+          "unknown_source",
+          `there is no source "${source.slice(0, 80)}" that takes pushed rows`,
+          { place: "source" },
+        );
       }
       const bytes = new TextEncoder().encode(body);
       const pushed = connector.push({ body: bytes, ...(key === undefined ? {} : { key }) });

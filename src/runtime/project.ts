@@ -6,11 +6,11 @@ import { type Contract, parseContract } from "../contract/contract.ts";
 import { planView } from "../fusion/plan.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { type DatasetPlan, planDataset, planSource, type SourcePlan } from "../ingestion/plan.ts";
-import { planAlerts } from "../monitoring/alerts.ts";
+import { planAlerts, planAlerts } from "../monitoring/alerts.ts";
 import { type CheckPlan, planChecks } from "../quality/checks.ts";
-import { planGuardrails } from "../scoring/guardrails.ts";
+import { planGuardrails, planGuardrails } from "../scoring/guardrails.ts";
 import { runtimeErrors } from "./errors.ts";
-import { METRICS } from "./metrics.ts";
+import { METRICS, METRICS } from "./metrics.ts";
 
 /** Everything a config means: every contract read, every expression compiled and typed, before any row is touched. */
 export interface Project {
@@ -47,7 +47,8 @@ export async function openProject(world: World, location: ProjectLocation): Prom
   const datasets = new Map<string, DatasetPlan>();
   for (const [name, dataset] of Object.entries(config.datasets)) {
     const contractText = await readText(world, dataset.contract, `datasets.${name}.contract`, problems);
-    const contract = contractText === undefined ? undefined : collect(() => parseContract(contractText, dataset.contract));
+    const contract =
+      contractText === undefined ? undefined : collect(() => parseContract(contractText, dataset.contract));
     if (!contract) continue;
     const plan = collect(() => planDataset(name, dataset, contract));
     if (!plan) continue;
@@ -58,6 +59,11 @@ export async function openProject(world: World, location: ProjectLocation): Prom
   const sources = planAll(config.sources, (name, source) => planSource(name, source, datasets), collect);
   const views = planAll(config.views, (name, view) => planView(name, view, datasets), collect);
   const checks = planAll(config.checks, (name, list) => planChecks(name, list, contracts.get(name)!), collect);
+  for (const [name, model] of Object.entries(config.models)) {
+    const view = views.get(model.view ?? name);
+    if (view) collect(() => planGuardrails(name, model.guardrails, view.shape.features));
+  }
+  collect(() => planAlerts(config, METRICS));
   const trust: string[] = [];
   for (const path of config.trust) {
     const pem = await readText(world, path, "trust", problems);
@@ -82,16 +88,22 @@ export function viewOfModel(project: Pick<Project, "config" | "views">, model: s
   if (plan && project.config.models[model]) return plan;
   const known = Object.keys(project.config.models).join(", ");
   if (!project.config.models[model]) {
-    throw runtimeErrors.error("unknown_model", `there is no model "${model}"; the config has: ${known || "none"}`, { place: `models.${model}` });
+    throw runtimeErrors.error("unknown_model", `there is no model "${model}"; the config has: ${known || "none"}`, {
+      place: `models.${model}`,
+    });
   }
-  throw runtimeErrors.error("unknown_view", `model "${model}" reads the view "${name}", which the config lacks`, { place: `models.${model}` });
+  throw runtimeErrors.error("unknown_view", `model "${model}" reads the view "${name}", which the config lacks`, {
+    place: `models.${model}`,
+  });
 }
 
 export function viewNamed(project: Project, name: string): ViewPlan {
   const plan = project.views.get(name);
   if (plan) return plan;
   const known = [...project.views.keys()].join(", ");
-  throw runtimeErrors.error("unknown_view", `there is no view "${name}"; the config has: ${known || "none"}`, { place: `views.${name}` });
+  throw runtimeErrors.error("unknown_view", `there is no view "${name}"; the config has: ${known || "none"}`, {
+    place: `views.${name}`,
+  });
 }
 
 export const absolute = (world: World, path: string): string => {

@@ -7,12 +7,36 @@ import { parseExactJson } from "../contract/json.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 
 export const requestErrors = errorTable("request", {
-  not_json: { kind: "invalid", meaning: "The request body is not JSON.", fix: "Send a JSON object as the README shows." },
-  bad_request: { kind: "invalid", meaning: "The request body lacks something or has something unknown.", fix: "Send `entities` or `rows`, and nothing but `id` and `at` beside them." },
-  bad_value: { kind: "invalid", meaning: "A value does not have the type of its field.", fix: "Send the value in the field's type; timestamps as ISO 8601 with an offset." },
-  unknown_field: { kind: "invalid", meaning: "A field is not one of the view's spine.", fix: "Leave it out, or correct its name." },
-  unknown_entity: { kind: "missing", meaning: "No stored row has this entity.", fix: "Check the keys, or send the row itself under `rows`." },
-  too_many: { kind: "too_large", meaning: "There are more items in one request than are taken.", fix: "Send them in several requests." },
+  not_json: {
+    kind: "invalid",
+    meaning: "The request body is not JSON.",
+    fix: "Send a JSON object as the README shows.",
+  },
+  bad_request: {
+    kind: "invalid",
+    meaning: "The request body lacks something or has something unknown.",
+    fix: "Send `entities` or `rows`, and nothing but `id` and `at` beside them.",
+  },
+  bad_value: {
+    kind: "invalid",
+    meaning: "A value does not have the type of its field.",
+    fix: "Send the value in the field's type; timestamps as ISO 8601 with an offset.",
+  },
+  unknown_field: {
+    kind: "invalid",
+    meaning: "A field is not one of the view's spine.",
+    fix: "Leave it out, or correct its name.",
+  },
+  unknown_entity: {
+    kind: "missing",
+    meaning: "No stored row has this entity.",
+    fix: "Check the keys, or send the row itself under `rows`.",
+  },
+  too_many: {
+    kind: "too_large",
+    meaning: "There are more items in one request than are taken.",
+    fix: "Send them in several requests.",
+  },
 });
 
 /** Most entities or rows in one request. */
@@ -35,7 +59,9 @@ export function parseObject(body: string): Readonly<Record<string, unknown>> {
     parsed = parseExactJson(body);
   } catch (cause) {
     if (cause instanceof MlpeError) throw cause;
-    throw requestErrors.error("not_json", `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`, { place: "body" });
+    throw requestErrors.error("not_json", `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`, {
+      place: "body",
+    });
   }
   if (parsed !== null && typeof parsed === "object" && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
   throw requestErrors.error("bad_request", "the body is no JSON object", { place: "body" });
@@ -45,7 +71,8 @@ export function parseObject(body: string): Readonly<Record<string, unknown>> {
 export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
   const { id, at, entities, rows, ...rest } = parseObject(body);
   const unknown = Object.keys(rest)[0];
-  if (unknown !== undefined) throw requestErrors.error("bad_request", `"${unknown}" is not known here`, { place: unknown });
+  if (unknown !== undefined)
+    throw requestErrors.error("bad_request", `"${unknown}" is not known here`, { place: unknown });
   if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 200)) {
     throw requestErrors.error("bad_request", "id is no text of 1 to 200 characters", { place: "id" });
   }
@@ -54,8 +81,10 @@ export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
   }
   const kind = entities === undefined ? "rows" : "entities";
   const list = entities ?? rows;
-  if (!Array.isArray(list) || list.length === 0) throw requestErrors.error("bad_request", `${kind} is no list with items`, { place: kind });
-  if (list.length > ITEMS_MAX) throw requestErrors.error("too_many", `${list.length} ${kind}; at most ${ITEMS_MAX}`, { place: kind });
+  if (!Array.isArray(list) || list.length === 0)
+    throw requestErrors.error("bad_request", `${kind} is no list with items`, { place: kind });
+  if (list.length > ITEMS_MAX)
+    throw requestErrors.error("too_many", `${list.length} ${kind}; at most ${ITEMS_MAX}`, { place: kind });
   const asked: ScoreItems =
     kind === "rows"
       ? { kind, items: list.map((item, i) => readFields(plan.spineContract.fields, item, `rows[${i}]`, true)) }
@@ -105,5 +134,7 @@ function readFields(fields: readonly Field[], item: unknown, place: string, null
 
 /** Times of an answer as ISO 8601; the rest as it is. */
 export function shownTimes(times: Row): Readonly<Record<string, string | null>> {
-  return Object.fromEntries(Object.entries(times).map(([name, at]) => [name, at === null ? null : formatInstant(at as Micros)]));
+  return Object.fromEntries(
+    Object.entries(times).map(([name, at]) => [name, at === null ? null : formatInstant(at as Micros)]),
+  );
 }

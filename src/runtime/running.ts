@@ -1,5 +1,5 @@
-import type { World } from "../base/world.ts";
 import { MlpeError } from "../base/errors.ts";
+import type { World } from "../base/world.ts";
 import type { Project } from "./project.ts";
 
 /** Where a running server says how to reach it. Not a secret: it listens on loopback. */

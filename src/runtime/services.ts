@@ -1,5 +1,5 @@
 import { sha256Hex } from "../base/digest.ts";
-import { MlpeError } from "../base/errors.ts";
+import type { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import { formatInstant, type Micros } from "../base/time.ts";
 import { batchOf } from "../contract/batch.ts";
@@ -33,7 +33,9 @@ export function servicesOf(serving: Serving, push: Push): Services {
     const context = models.contexts.get(model);
     if (context) return context;
     const known = [...models.contexts.keys()].join(", ") || "none";
-    throw runtimeErrors.error("unknown_model", `there is no model "${model.slice(0, 80)}"; there are: ${known}`, { place: "model" });
+    throw runtimeErrors.error("unknown_model", `there is no model "${model.slice(0, 80)}"; there are: ${known}`, {
+      place: "model",
+    });
   };
   const flipped = async (model: string, direction: "rollback" | "rollforward") => {
     contextOf(model);
@@ -77,7 +79,10 @@ export function servicesOf(serving: Serving, push: Push): Services {
     score: (model, body) => score(serving, contextOf(model), body),
     async findScore(scoreId) {
       const found = await findScore(store, scoreId);
-      if (!found) throw runtimeErrors.error("unknown_score", `there is no score "${scoreId.slice(0, 64)}"`, { place: "score id" });
+      if (!found)
+        throw runtimeErrors.error("unknown_score", `there is no score "${scoreId.slice(0, 64)}"`, {
+          place: "score id",
+        });
       return shownScore(resultOf(contextOf(found.model).plan.shape, found.row));
     },
     async label(model, body) {
@@ -86,7 +91,9 @@ export function servicesOf(serving: Serving, push: Push): Services {
       const parsed = trimmed.startsWith("[") ? JSON.parse(body) : parseObject(body);
       const { rows, problems } = labelRowsFromApi(parsed, plan.shape, world.clock.now());
       if (rows.length > 0) {
-        await store.commit({ appends: [{ stream: labelsStream(model), batch: batchOf(labelsContract(model, plan.shape), rows) }] });
+        await store.commit({
+          appends: [{ stream: labelsStream(model), batch: batchOf(labelsContract(model, plan.shape), rows) }],
+        });
       }
       return { accepted: rows.length, problems };
     },
@@ -95,11 +102,22 @@ export function servicesOf(serving: Serving, push: Push): Services {
       const deployments = await readDeployments(store);
       return [...models.contexts.keys()].map((name) => {
         const state = deployments.get(name);
-        return { name, live: state?.live ?? null, rollback: state?.canRollBackTo ?? null, rollforward: state?.canRollForwardTo ?? null };
+        return {
+          name,
+          live: state?.live ?? null,
+          rollback: state?.canRollBackTo ?? null,
+          rollforward: state?.canRollForwardTo ?? null,
+        };
       });
     },
     performance: (model) => performanceOf(store, contextOf(model).name),
-    verdicts: () => [...serving.verdicts.entries()].map(([key, { subject, name, outcome }]) => ({ kind: JSON.parse(key)[0], subject, name, outcome })),
+    verdicts: () =>
+      [...serving.verdicts.entries()].map(([key, { subject, name, outcome }]) => ({
+        kind: JSON.parse(key)[0],
+        subject,
+        name,
+        outcome,
+      })),
     async promote(model, body) {
       const context = contextOf(model);
       const { directory, accept_inconclusive } = parseObject(body);
@@ -107,7 +125,9 @@ export function servicesOf(serving: Serving, push: Push): Services {
         throw requestErrors.error("bad_request", "directory is no absolute path of a package", { place: "directory" });
       }
       const files = await packageFiles(engine, directory);
-      const promotion = await promotePackage(engine, context, serving.ort, files, { acceptInconclusive: accept_inconclusive === true });
+      const promotion = await promotePackage(engine, context, serving.ort, files, {
+        acceptInconclusive: accept_inconclusive === true,
+      });
       await models.follow();
       return promotion;
     },
@@ -156,12 +176,19 @@ interface Missing {
 }
 
 function fuseAsked(serving: Serving, { plan }: ModelContext, asked: ScoreItems, at: Micros) {
-  if (asked.kind === "rows") return { found: fuseRequest(plan, serving.index(), asked.items, at), missing: [] as Missing[] };
+  if (asked.kind === "rows")
+    return { found: fuseRequest(plan, serving.index(), asked.items, at), missing: [] as Missing[] };
   const found: RequestRow[] = [];
   const missing: Missing[] = [];
   fuseEntities(plan, serving.index(), asked.items, at).forEach((row, index) => {
     if (row) found.push(row);
-    else missing.push({ index, error: requestErrors.error("unknown_entity", `no stored row has the entity of item ${index}`, { place: `entities[${index}]` }) });
+    else
+      missing.push({
+        index,
+        error: requestErrors.error("unknown_entity", `no stored row has the entity of item ${index}`, {
+          place: `entities[${index}]`,
+        }),
+      });
   });
   return { found, missing };
 }
@@ -185,4 +212,3 @@ function shownScore(result: ScoreResult): object {
     times: shownTimes(result.times),
   };
 }
-

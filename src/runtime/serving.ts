@@ -1,12 +1,17 @@
-import { batchOf } from "../contract/batch.ts";
-import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
+import type { Row } from "../base/row.ts";
+import { batchOf, rowsOf } from "../contract/batch.ts";
+import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
 import { applyRows, buildIndex, type LiveIndex } from "../fusion/index.ts";
-import { alertStateOf, foldAlerts, type LatestVerdicts, planAlerts, rememberVerdicts, verdictColumns } from "../monitoring/alerts.ts";
+import {
+  alertStateOf,
+  foldAlerts,
+  type LatestVerdicts,
+  planAlerts,
+  rememberVerdicts,
+  verdictColumns,
+} from "../monitoring/alerts.ts";
 import { deliverAlert } from "../monitoring/webhook.ts";
 import { httpSend } from "../monitoring/webhook_http.ts";
-import { verdictContract } from "../contract/streams.ts";
-import { rowsOf } from "../contract/batch.ts";
-import type { Row } from "../base/row.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import type { StoredRows } from "../store/port.ts";
@@ -47,7 +52,11 @@ export function createServing(engine: Engine, log: Log): Serving {
   const verdicts: LatestVerdicts = new Map();
   const memories = new Map<string, RequestMemory>();
   const plans = [...project.views.values()];
-  const counted = [LEDGER, VERDICTS, ...[...models.contexts.keys()].flatMap((name) => [scoresStream(name), labelsStream(name)])];
+  const counted = [
+    LEDGER,
+    VERDICTS,
+    ...[...models.contexts.keys()].flatMap((name) => [scoresStream(name), labelsStream(name)]),
+  ];
   let index: LiveIndex;
   let position = 0;
   let ready = false;

@@ -1,5 +1,5 @@
-import type { Connector } from "../contract/page.ts";
 import { createConnector } from "../connectors/registry.ts";
+import type { Connector } from "../contract/page.ts";
 import type { Engine } from "./engine.ts";
 import { fuseStep } from "./fuse.ts";
 import { ingestStep } from "./ingest.ts";
@@ -25,11 +25,16 @@ export function pipelineOf(engine: Engine): Pipeline {
       rename: dataset.config.rename ?? {},
       computed: dataset.contract.fields.filter((_, i) => dataset.computed[i]).map((field) => field.name),
     }));
-    connectors.set(name, createConnector(name, plan.config, { clock: world.clock, resolve: (path) => path, expectations }));
+    connectors.set(
+      name,
+      createConnector(name, plan.config, { clock: world.clock, resolve: (path) => path, expectations }),
+    );
   }
   const ingest = [...project.sources].map(([name, plan]) => ingestStep(engine, plan, connectors.get(name)!));
   const fuse = [...project.views.values()].map((plan) => fuseStep(engine, plan));
-  const labels = Object.keys(project.config.models).flatMap((name) => labelStep(engine, modelContext(engine, name)) ?? []);
+  const labels = Object.keys(project.config.models).flatMap(
+    (name) => labelStep(engine, modelContext(engine, name)) ?? [],
+  );
   return {
     steps: [...ingest, ...fuse, ...labels],
     connectors,

@@ -1,5 +1,5 @@
-import type { Micros } from "../base/time.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Micros } from "../base/time.ts";
 import type { Step } from "./loop.ts";
 
 export interface Supervision {

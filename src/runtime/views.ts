@@ -3,18 +3,24 @@ import type { ViewPlan } from "../fusion/types.ts";
 import { type ExportOptions, exportTrainingSet, type TrainingSet } from "../views/export.ts";
 import type { Engine } from "./engine.ts";
 import { featureLineage, lineageOf } from "./lineage.ts";
+import { toldLabels } from "./told_labels.ts";
 
 /** Exports a training set and records that it was: the lineage names the set by the digest of its file. */
 export async function exportView(engine: Engine, plan: ViewPlan, options: ExportOptions): Promise<TrainingSet> {
   const { world, project, store } = engine;
   const startedAt = world.clock.now();
-  const set = await exportTrainingSet(store, plan, options);
+  const told = (upTo: number) => toldLabels(engine, plan.name, plan.shape, upTo);
+  const set = await exportTrainingSet(store, plan, { ...options, told });
   const version = String(set.manifest.cutoff.commit_no);
   const act = lineageOf(world, project, {
     job: `export.${plan.name}`,
     jobType: "EXPORT",
     startedAt,
-    inputs: [...plan.needs.keys()].map((dataset) => ({ name: curatedStream(dataset), contract: project.contracts.get(dataset)!, version })),
+    inputs: [...plan.needs.keys()].map((dataset) => ({
+      name: curatedStream(dataset),
+      contract: project.contracts.get(dataset)!,
+      version,
+    })),
     outputs: [
       {
         name: `training/${plan.name}`,

@@ -16,27 +16,32 @@ export function createApp(services: Services): Hono {
   app.route("/v2", inferenceProtocol(services));
   app.route("/v1", api(services));
   const fail = failure(services);
-  app.notFound((context) => fail(context, serverErrors.error("not_found", `there is nothing at ${context.req.method} ${context.req.path}`)));
+  app.notFound((context) =>
+    fail(context, serverErrors.error("not_found", `there is nothing at ${context.req.method} ${context.req.path}`)),
+  );
   app.onError((error, context) => fail(context, error));
   return app;
 }
 
 /** JSON text as the answer. */
-const json = (context: Context, text: string): Response => context.body(text, 200, { "content-type": "application/json" });
+const json = (context: Context, text: string): Response =>
+  context.body(text, 200, { "content-type": "application/json" });
 /** An object as the answer: whole numbers beyond 2^53 keep their digits. */
 const exact = (context: Context, answer: object): Response => json(context, exactJsonText(answer));
 
 /** Failures under /v2 carry the error as text, as the protocol says; elsewhere as an object with code and fix. */
-const failure = (services: Services) => (context: Context, error: unknown): Response => {
-  const { status, error: body } = answerFor(error);
-  services.failed(body.code);
-  if (status === 429 || status === 503) context.header("retry-after", "1");
-  if (context.req.path.startsWith("/v2")) {
-    const place = body.place === undefined ? "" : `${body.place}: `;
-    return context.json({ error: `${body.code}: ${place}${body.message}. ${body.fix}` }, status);
-  }
-  return context.json({ error: body }, status);
-};
+const failure =
+  (services: Services) =>
+  (context: Context, error: unknown): Response => {
+    const { status, error: body } = answerFor(error);
+    services.failed(body.code);
+    if (status === 429 || status === 503) context.header("retry-after", "1");
+    if (context.req.path.startsWith("/v2")) {
+      const place = body.place === undefined ? "" : `${body.place}: `;
+      return context.json({ error: `${body.code}: ${place}${body.message}. ${body.fix}` }, status);
+    }
+    return context.json({ error: body }, status);
+  };
 
 function inferenceProtocol(services: Services): Hono {
   const v2 = new Hono({ strict: false });
@@ -64,15 +69,21 @@ const model = (context: Context): string => context.req.param("model") ?? "";
 const version = (context: Context): string | undefined => context.req.param("version");
 
 function binaryTensors(): Error {
-  return serverErrors.error("bad_body", "binary tensor data is not supported", { fix: "Send the tensors as JSON: leave out the Inference-Header-Content-Length header." });
+  return serverErrors.error("bad_body", "binary tensor data is not supported", {
+    fix: "Send the tensors as JSON: leave out the Inference-Header-Content-Length header.",
+  });
 }
 
 function api(services: Services): Hono {
   const v1 = new Hono({ strict: false });
   const body = (context: Context) => context.req.text();
-  v1.post("/score/:model", async (context) => exact(context, await services.score(model(context), await body(context))));
+  v1.post("/score/:model", async (context) =>
+    exact(context, await services.score(model(context), await body(context))),
+  );
   v1.get("/scores/:id", async (context) => exact(context, await services.findScore(context.req.param("id"))));
-  v1.post("/labels/:model", async (context) => exact(context, await services.label(model(context), await body(context))));
+  v1.post("/labels/:model", async (context) =>
+    exact(context, await services.label(model(context), await body(context))),
+  );
   v1.post("/sources/:source/rows", async (context) => {
     const key = context.req.header("idempotency-key");
     return exact(context, await services.push(context.req.param("source"), await body(context), key));
@@ -80,7 +91,9 @@ function api(services: Services): Hono {
   v1.get("/models", async (context) => exact(context, await services.models()));
   v1.get("/models/:model/performance", async (context) => exact(context, await services.performance(model(context))));
   v1.get("/verdicts", (context) => exact(context, services.verdicts()));
-  v1.post("/models/:model/promote", async (context) => exact(context, await services.promote(model(context), await body(context))));
+  v1.post("/models/:model/promote", async (context) =>
+    exact(context, await services.promote(model(context), await body(context))),
+  );
   v1.post("/models/:model/rollback", async (context) => exact(context, await services.rollback(model(context))));
   v1.post("/models/:model/rollforward", async (context) => exact(context, await services.rollforward(model(context))));
   return v1;

@@ -1,11 +1,31 @@
 import { type ErrorKind, errorTable, MlpeError } from "../base/errors.ts";
 
 export const serverErrors = errorTable("server", {
-  not_found: { kind: "missing", meaning: "There is nothing at this address.", fix: "See the README for the addresses that exist." },
-  not_ready: { kind: "unavailable", meaning: "The server is still loading models or folding history.", fix: "Wait until /readyz answers 200." },
-  bad_body: { kind: "invalid", meaning: "The request body can't be read as what this address takes.", fix: "Send JSON as the README shows." },
-  body_too_large: { kind: "too_large", meaning: "The request body is over `listen.max_body`.", fix: "Send less at once, or raise the limit in the config." },
-  port_in_use: { kind: "unavailable", meaning: "The port to listen on is taken.", fix: "Stop the other program or choose another `listen.port` (0 picks a free one)." },
+  not_found: {
+    kind: "missing",
+    meaning: "There is nothing at this address.",
+    fix: "See the README for the addresses that exist.",
+  },
+  not_ready: {
+    kind: "unavailable",
+    meaning: "The server is still loading models or folding history.",
+    fix: "Wait until /readyz answers 200.",
+  },
+  bad_body: {
+    kind: "invalid",
+    meaning: "The request body can't be read as what this address takes.",
+    fix: "Send JSON as the README shows.",
+  },
+  body_too_large: {
+    kind: "too_large",
+    meaning: "The request body is over `listen.max_body`.",
+    fix: "Send less at once, or raise the limit in the config.",
+  },
+  port_in_use: {
+    kind: "unavailable",
+    meaning: "The port to listen on is taken.",
+    fix: "Stop the other program or choose another `listen.port` (0 picks a free one).",
+  },
 });
 
 /** HTTP statuses, for every kind of failure. */
@@ -24,14 +44,26 @@ const STATUSES = {
 
 export interface Answer {
   readonly status: (typeof STATUSES)[ErrorKind];
-  readonly error: { readonly code: string; readonly message: string; readonly place?: string | undefined; readonly fix: string; readonly problems?: unknown };
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly place?: string | undefined;
+    readonly fix: string;
+    readonly problems?: unknown;
+  };
 }
 
 /** What to answer for a thrown error. Defects are named as such and say nothing of the inside. */
 export function answerFor(error: unknown): Answer {
   if (!(error instanceof MlpeError)) {
-    return { status: 500, error: { code: "internal", message: "an internal error", fix: "This is a defect of MLPE; please report it." } };
+    return {
+      status: 500,
+      error: { code: "internal", message: "an internal error", fix: "This is a defect of MLPE; please report it." },
+    };
   }
   const { code, message, place, fix, problems } = error;
-  return { status: STATUSES[error.kind], error: { code, message, place, fix, ...(problems.length > 1 ? { problems } : {}) } };
+  return {
+    status: STATUSES[error.kind],
+    error: { code, message, place, fix, ...(problems.length > 1 ? { problems } : {}) },
+  };
 }

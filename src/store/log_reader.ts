@@ -8,7 +8,7 @@ import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, Tai
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import { segmentCursor } from "./segment_versions.ts";
 import { columnsNeeded, entityKey, selectRows } from "./select.ts";
-import { foldRow, type LogState, stateOf } from "./sqlite_log.ts";
+import { type LogState, stateOf } from "./sqlite_log.ts";
 import { bodyOf, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
 import { type TailVersions, tailVersions } from "./tail_versions.ts";
 

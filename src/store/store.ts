@@ -22,7 +22,10 @@ export interface OpenOptions {
   readonly mode?: "write" | "read";
   /** Write in a thread of its own (with the system's clock and randomness). Needs key settings. Default in this one. */
   readonly thread?: boolean;
-  /** The thread's entry file, where it is not beside this one. */
+  /**
+   * The thread's entry file. The composition root gives `new URL("./store/log_worker.ts", import.meta.url)`: in a compiled
+   * binary this file's own place is lost. Default the file beside this one.
+   */
   readonly workerUrl?: string | URL;
 }
 

@@ -6,7 +6,7 @@ import { cutoffOf, historyPlaces, historyView, type Period } from "../fusion/his
 import type { ViewPlan } from "../fusion/types.ts";
 import type { Store } from "../store/port.ts";
 import { viewErrors } from "./errors.ts";
-import { trainingRows } from "./training_batch.ts";
+import { type ToldLabels, trainingRows } from "./training_batch.ts";
 
 export interface ExportOptions extends Period {
   /** The cutoff as a time; default everything known now. */
@@ -15,6 +15,8 @@ export interface ExportOptions extends Period {
   readonly cutoff?: number;
   /** Double features as 32-bit floats: the bits that FP32 models see when they serve. Default true. */
   readonly float32?: boolean;
+  /** Outcomes told beside the label's own dataset, as known by that commit. */
+  readonly told?: (upTo: number) => Promise<ToldLabels>;
 }
 
 /** What a training set is, so that it can be made again and shown to be the same. */
@@ -62,7 +64,7 @@ export async function exportTrainingSet(
   const view = await historyView(store, plan, upTo);
   const places = historyPlaces(view, options);
   if (places.length === 0) throw viewErrors.error("empty_set", `the view ${plan.name} has no row in that period`);
-  const { batch, labelled, undefinedValues } = trainingRows(view, places, float32);
+  const { batch, labelled, undefinedValues } = trainingRows(view, places, float32, await options.told?.(upTo));
   const metadata = { "mlpe.view": plan.name, "mlpe.view_digest": plan.digest, "mlpe.cutoff": String(upTo) };
   const parquet = writeParquet([batch], metadata);
   const time = (at: Micros | undefined) => (at === undefined ? null : formatInstant(at));

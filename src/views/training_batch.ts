@@ -1,3 +1,4 @@
+import type { Value } from "../base/row.ts";
 import type { Batch } from "../contract/batch.ts";
 import { type Contract, type FieldType, type StreamShape, streamContract } from "../contract/contract.ts";
 import type { BoundView } from "../fusion/bind.ts";
@@ -27,6 +28,9 @@ export function trainingContract({ name, shape, label }: ViewPlan, float32: bool
   return streamContract(stream);
 }
 
+/** The outcome told for a record id beside the label's own dataset; undefined where nothing was told. */
+export type ToldLabels = (keys: readonly Value[]) => number | null | undefined;
+
 export interface TrainingRows {
   readonly batch: Batch;
   readonly labelled: number;
@@ -35,7 +39,12 @@ export interface TrainingRows {
 }
 
 /** Evaluates the spine rows at those places, in that order, each at its own T. */
-export function trainingRows(view: BoundView, places: Int32Array, float32: boolean): TrainingRows {
+export function trainingRows(
+  view: BoundView,
+  places: Int32Array,
+  float32: boolean,
+  told: ToldLabels = () => undefined,
+): TrainingRows {
   const { plan } = view;
   const contract = trainingContract(plan, float32);
   const columns = contract.fields.map(({ type }) => builderOf(type, places.length));
@@ -47,15 +56,17 @@ export function trainingRows(view: BoundView, places: Int32Array, float32: boole
     const spine = spineAt(view, place);
     const { values, failures } = evaluate(view, spine, at);
     undefinedValues += failures.length;
-    keysAt(view, place).forEach((value, k) => void columns[k]!.set(row, value));
+    const ids = keysAt(view, place);
+    ids.forEach((value, k) => void columns[k]!.set(row, value));
     columns[keys]!.set(row, at);
     values.forEach((value, f) => {
       if (!columns[keys + 1 + f]!.set(row, value)) undefinedValues++;
     });
     if (!plan.label) return;
-    const label = labelOf(view, spine);
-    if (label) labelled++;
-    columns.at(-1)!.set(row, label?.value ?? null);
+    const outcome = told(ids);
+    const label = outcome === undefined ? (labelOf(view, spine)?.value ?? null) : outcome;
+    if (label !== null) labelled++;
+    columns.at(-1)!.set(row, label);
   });
   const batch = { contract, length: places.length, columns: columns.map((column) => column.finish()) };
   return { batch, labelled, undefinedValues };

@@ -18,7 +18,8 @@ export const auditVerify: Command = {
   },
   async run(world, input) {
     const path = input.text("checkpoint");
-    const kept = path === undefined ? undefined : new TextDecoder().decode(await world.files.read(absolute(world, path)));
+    const kept =
+      path === undefined ? undefined : new TextDecoder().decode(await world.files.read(absolute(world, path)));
     return withEngine(world, locationOf(input), "read", async ({ store }) => {
       const report = verifyAudit(store, kept === undefined ? {} : { checkpoint: kept });
       const checked = `${grouped(report.size)} commits, ${grouped(report.rows)} rows hashed again`;

@@ -1,5 +1,5 @@
 import type { World } from "../../base/world.ts";
-import { parseContract } from "../../contract/contract.ts";
+import { type AvroRecord, parseContract } from "../../contract/contract.ts";
 import { recordEnd, splitFields, trimBreak } from "../../contract/csv.ts";
 import { inferContract } from "../../contract/infer.ts";
 import { absolute } from "../../runtime/project.ts";
@@ -27,7 +27,7 @@ export const contractInfer: Command = {
     const nulls = input.list("nulls");
     const inferred = inferContract(name, sample.header, sample.rows, nulls.length === 0 ? {} : { nulls });
     const notes = [...inferred.notes, ...sample.notes];
-    const text = `${JSON.stringify(inferred.schema, null, 2)}\n`;
+    const text = schemaText(inferred.schema);
     parseContract(text, "the proposed contract"); // what is proposed must be accepted
     const out = input.text("out") === undefined ? undefined : absolute(world, input.text("out")!);
     const said = notes.map((note) => `- ${note}`).join("\n");
@@ -42,6 +42,13 @@ export const contractInfer: Command = {
   },
 };
 
+/** A field a line: it is read and edited by people. */
+function schemaText({ fields, ...head }: AvroRecord): string {
+  const facts = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)},\n`);
+  const lines = fields.map((field) => `    ${JSON.stringify(field)}`);
+  return `{\n${facts.join("")}  "fields": [\n${lines.join(",\n")}\n  ]\n}\n`;
+}
+
 function baseName(path: string): string {
   const file = path.slice(path.lastIndexOf("/") + 1);
   return file.replace(/\.(gz|zst)$/, "").replace(/\.(csv|tsv|txt)$/, "");
@@ -51,7 +58,9 @@ function delimiterOf(input: Input, path: string): string {
   const given = input.text("delimiter") ?? (/\.tsv(\.|$)/.test(path) ? "\t" : ",");
   const delimiter = given === "\\t" || given === "tab" ? "\t" : given;
   if (delimiter.length === 1 && delimiter.charCodeAt(0) < 128 && !'"\r\n'.includes(delimiter)) return delimiter;
-  throw cliErrors.error("bad_usage", `--delimiter is ${JSON.stringify(given)}; it is one character, or tab`, { place: `mlpe ${contractInfer.name}` });
+  throw cliErrors.error("bad_usage", `--delimiter is ${JSON.stringify(given)}; it is one character, or tab`, {
+    place: `mlpe ${contractInfer.name}`,
+  });
 }
 
 /** The file's bytes, decompressed. */
@@ -61,7 +70,10 @@ async function readPlain(world: World, path: string): Promise<Uint8Array> {
     if (path.endsWith(".gz")) return Bun.gunzipSync(new Uint8Array(bytes));
     if (path.endsWith(".zst")) return new Uint8Array(Bun.zstdDecompressSync(new Uint8Array(bytes)));
   } catch (cause) {
-    throw cliErrors.error("unreadable_csv", `${path} can't be decompressed: ${(cause as Error).message}`, { place: path, cause });
+    throw cliErrors.error("unreadable_csv", `${path} can't be decompressed: ${(cause as Error).message}`, {
+      place: path,
+      cause,
+    });
   }
   return bytes;
 }
@@ -92,11 +104,18 @@ function readSample(bytes: Uint8Array, delimiter: string, rowsMax: number, path:
   }
   if (!header) throw cliErrors.error("unreadable_csv", `${path} is empty`, { place: path });
   if (rows.length === 0) {
-    const message = misfits === 0 ? `${path} has a header and no rows` : `no row of ${path} has the header's ${header.length} fields`;
+    const message =
+      misfits === 0 ? `${path} has a header and no rows` : `no row of ${path} has the header's ${header.length} fields`;
     throw cliErrors.error("unreadable_csv", message, { place: path });
   }
-  const notes = misfits === 0 ? [] : [`${grouped(misfits)} records were left out: a quote is not closed, or they have not ${header.length} fields. They would be quarantined.`];
-  if (at < bytes.length) notes.push(`Only the first ${grouped(rows.length)} rows were looked at; --rows looks at more.`);
+  const notes =
+    misfits === 0
+      ? []
+      : [
+          `${grouped(misfits)} records were left out: a quote is not closed, or they have not ${header.length} fields. They would be quarantined.`,
+        ];
+  if (at < bytes.length)
+    notes.push(`Only the first ${grouped(rows.length)} rows were looked at; --rows looks at more.`);
   return { header, rows, notes };
 }
 
@@ -110,7 +129,8 @@ function decoded(decoder: TextDecoder, bytes: Uint8Array, delimiter: string): st
 
 function headerOf(fields: string[] | undefined, delimiter: string, path: string): string[] {
   const place = `${path}:1`;
-  if (!fields) throw cliErrors.error("unreadable_csv", "the header has a quote that is not closed, or is not UTF-8", { place });
+  if (!fields)
+    throw cliErrors.error("unreadable_csv", "the header has a quote that is not closed, or is not UTF-8", { place });
   const other = [";", "\t", "|", ","].find((candidate) => candidate !== delimiter && fields[0]!.includes(candidate));
   if (fields.length === 1 && other !== undefined) {
     const fix = `Say --delimiter ${other === "\t" ? "tab" : `'${other}'`}.`;
@@ -118,5 +138,8 @@ function headerOf(fields: string[] | undefined, delimiter: string, path: string)
   }
   const twin = fields.find((name, i) => fields.indexOf(name) !== i);
   if (twin === undefined) return fields;
-  throw cliErrors.error("unreadable_csv", `the header has two columns "${twin}"`, { place, fix: "Rename one of them in the file." });
+  throw cliErrors.error("unreadable_csv", `the header has two columns "${twin}"`, {
+    place,
+    fix: "Rename one of them in the file.",
+  });
 }

@@ -3,8 +3,8 @@ import type { World } from "../../base/world.ts";
 import { type DemoReport, runDemo } from "../../runtime/demo.ts";
 import { absolute } from "../../runtime/project.ts";
 import type { Command } from "../command.ts";
-import { serve } from "./run.ts";
 import { grouped } from "../project.ts";
+import { serve } from "./run.ts";
 
 export const demo: Command = {
   name: "demo",
@@ -12,7 +12,11 @@ export const demo: Command = {
   flags: {
     project: { kind: "text", describe: "the folder of the example", default: "examples/nycflights" },
     packages: { kind: "text", describe: "the folder of its model packages", default: "models" },
-    directory: { kind: "text", describe: "where data and key go; what an earlier demo left there is removed", default: ".mlpe/demo" },
+    directory: {
+      kind: "text",
+      describe: "where data and key go; what an earlier demo left there is removed",
+      default: ".mlpe/demo",
+    },
     serve: { kind: "switch", describe: "go on serving on that data afterwards" },
   },
   async run(world, input) {

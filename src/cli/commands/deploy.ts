@@ -1,10 +1,10 @@
 import type { World } from "../../base/world.ts";
 import { flip } from "../../delivery/promote.ts";
-import { packageFiles, type PackagePromotion, promotePackage } from "../../runtime/delivery.ts";
+import { type PackagePromotion, packageFiles, promotePackage } from "../../runtime/delivery.ts";
 import { type Engine, withEngine } from "../../runtime/engine.ts";
+import { runtimeErrors } from "../../runtime/errors.ts";
 import { modelContext, openOnnx } from "../../runtime/models.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
-import { runtimeErrors } from "../../runtime/errors.ts";
 import { askServer, runningServer } from "../../runtime/running.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { EXIT_NO } from "../errors.ts";
@@ -29,17 +29,26 @@ export const promoteCommand: Command = {
   summary: "take a signed package through smoke and regression to the live role",
   flags: {
     ...PROJECT_FLAGS,
-    "accept-inconclusive": { kind: "switch", describe: "promote although there are too few labelled requests to compare on" },
+    "accept-inconclusive": {
+      kind: "switch",
+      describe: "promote although there are too few labelled requests to compare on",
+    },
   },
   async run(world, input) {
     const model = requireWord(promoteCommand, input, 0, "the model");
     const directory = absolute(world, requireWord(promoteCommand, input, 1, "the package directory"));
     const acceptInconclusive = input.on("accept-inconclusive");
     const body = { directory, accept_inconclusive: acceptInconclusive };
-    const promotion = await throughServer<PackagePromotion>(world, input, `/v1/models/${model}/promote`, body, async (engine) => {
-      const files = await packageFiles(engine, directory);
-      return promotePackage(engine, modelContext(engine, model), openOnnx(engine), files, { acceptInconclusive });
-    });
+    const promotion = await throughServer<PackagePromotion>(
+      world,
+      input,
+      `/v1/models/${model}/promote`,
+      body,
+      async (engine) => {
+        const files = await packageFiles(engine, directory);
+        return promotePackage(engine, modelContext(engine, model), openOnnx(engine), files, { acceptInconclusive });
+      },
+    );
     return { json: promotion, text: promotionText(promotion), exit: promotion.promoted ? 0 : EXIT_NO };
   },
 };
@@ -48,7 +57,10 @@ export function promotionText(promotion: PackagePromotion): string {
   const gates = promotion.verdicts.map((verdict) => `  ${verdict.gate}: ${verdict.outcome}: ${verdict.reason}`);
   const name = `${promotion.model} ${promotion.version} (${promotion.digest.slice(7, 19)})`;
   const { refused } = promotion;
-  const head = refused === undefined ? `${name} is live` : `${name} is refused: ${refused.code}: ${refused.reason}\n  fix: ${refused.fix}`;
+  const head =
+    refused === undefined
+      ? `${name} is live`
+      : `${name} is refused: ${refused.code}: ${refused.reason}\n  fix: ${refused.fix}`;
   return [head, ...gates].join("\n");
 }
 
@@ -60,10 +72,16 @@ function flipCommand(direction: "rollback" | "rollforward", summary: string): Co
     flags: PROJECT_FLAGS,
     async run(world, input): Promise<Outcome> {
       const model = requireWord(command, input, 0, "the model");
-      const flipped = await throughServer(world, input, `/v1/models/${model}/${direction}`, {}, ({ store, project }) => {
-        modelKnown(project.config.models, model);
-        return flip({ store, clock: world.clock, model, direction });
-      });
+      const flipped = await throughServer(
+        world,
+        input,
+        `/v1/models/${model}/${direction}`,
+        {},
+        ({ store, project }) => {
+          modelKnown(project.config.models, model);
+          return flip({ store, clock: world.clock, model, direction });
+        },
+      );
       return { json: flipped, text: `${model}: ${flipped.from.version} -> ${flipped.to.version}` };
     },
   };

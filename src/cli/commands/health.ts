@@ -14,7 +14,11 @@ export const health: Command = {
     const url = `${requireText(health, input, "url").replace(/\/+$/, "")}/readyz`;
     const answer = await ask(url, input.number("timeout")!);
     const ready = answer.status === 200;
-    return { json: { url, ready, ...answer }, text: ready ? "ready" : `not ready: ${url}: ${answer.reason}`, exit: ready ? 0 : EXIT_NO };
+    return {
+      json: { url, ready, ...answer },
+      text: ready ? "ready" : `not ready: ${url}: ${answer.reason}`,
+      exit: ready ? 0 : EXIT_NO,
+    };
   },
 };
 

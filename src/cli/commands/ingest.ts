@@ -16,7 +16,9 @@ export const ingest: Command = {
       const failures: Failure[] = [];
       let commits = 0;
       try {
-        await runUntilIdle(settingAside(pipeline.steps, failures), new Set(), (step) => show(`${step.name}: ${++commits} turns`));
+        await runUntilIdle(settingAside(pipeline.steps, failures), new Set(), (step) =>
+          show(`${step.name}: ${++commits} turns`),
+        );
       } finally {
         await pipeline.close();
       }
@@ -25,7 +27,13 @@ export const ingest: Command = {
         seconds: (world.clock.now() - startedAt) / 1_000_000,
         rows: Object.fromEntries(infos.map(({ stream, rows }) => [stream, rows])),
         data_dir: engine.project.dataDirectory,
-        failed: failures.map(({ step, error: { code, message, place, fix } }) => ({ step, code, message, place: place ?? step, fix })),
+        failed: failures.map(({ step, error: { code, message, place, fix } }) => ({
+          step,
+          code,
+          message,
+          place: place ?? step,
+          fix,
+        })),
       };
       const lines = infos.map(({ stream, rows }) => [stream, grouped(rows)]);
       const aside = failures.length === 0 ? "" : `\nset aside: ${failures.map(({ step }) => step).join(", ")}`;

@@ -46,7 +46,11 @@ export const lineage: Command = {
 
 /** The newest events in order of sequence; at most twice as many are held at a time. */
 async function newest(store: Store, job: string | undefined, limit: number): Promise<Entry[]> {
-  const wanted = (name: string) => job === undefined || name === job || (job.endsWith(".") && name.startsWith(job));
+  // A job is stored with its namespace before it, which is the site's.
+  const wanted = (stored: string) => {
+    const name = stored.slice(stored.indexOf("/") + 1);
+    return job === undefined || job === name || job === stored || (job.endsWith(".") && name.startsWith(job));
+  };
   let entries: Entry[] = [];
   const trim = () => {
     entries = entries.sort((a, b) => a.sequence - b.sequence).slice(-limit);

@@ -1,5 +1,5 @@
-import { generateSigningKey, SIGNATURE_FILE, signPackage, verifyPackage } from "../../delivery/sign.ts";
 import { readDeployments } from "../../delivery/promote.ts";
+import { generateSigningKey, SIGNATURE_FILE, signPackage, verifyPackage } from "../../delivery/sign.ts";
 import { packageFiles } from "../../runtime/delivery.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
@@ -51,7 +51,10 @@ export const modelVerify: Command = {
     const { trust } = await openProject(world, locationOf(input));
     const { digest, manifest, signature } = readPackage(await packageFiles({ world }, directory));
     const { signer } = verifyPackage(digest, signature, trust);
-    return { json: { digest, version: manifest.version, signer }, text: `${manifest.name} ${manifest.version}\n${digest}\nsigned by ${signer}` };
+    return {
+      json: { digest, version: manifest.version, signer },
+      text: `${manifest.name} ${manifest.version}\n${digest}\nsigned by ${signer}`,
+    };
   },
 };
 
@@ -64,7 +67,12 @@ export const modelList: Command = {
       const deployments = await readDeployments(store);
       const models = Object.keys(project.config.models).map((name) => {
         const state = deployments.get(name);
-        return { name, live: state?.live ?? null, rollback: state?.canRollBackTo ?? null, rollforward: state?.canRollForwardTo ?? null };
+        return {
+          name,
+          live: state?.live ?? null,
+          rollback: state?.canRollBackTo ?? null,
+          rollforward: state?.canRollForwardTo ?? null,
+        };
       });
       const show = (deployed: { version: string; digest: string } | null) =>
         deployed === null ? "-" : `${deployed.version} ${deployed.digest.slice(7, 19)}`;

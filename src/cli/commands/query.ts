@@ -10,7 +10,11 @@ import { grouped, locationOf, table } from "../project.ts";
 /** Characters of one cell that a person is shown. */
 const CELL_MAX = 60;
 
-const FORMATS: Readonly<Record<string, (result: QueryResult) => string>> = { table: tableText, csv: csvText, json: jsonText };
+const FORMATS: Readonly<Record<string, (result: QueryResult) => string>> = {
+  table: tableText,
+  csv: csvText,
+  json: jsonText,
+};
 
 export const queryCommand: Command = {
   name: "query",
@@ -25,14 +29,18 @@ export const queryCommand: Command = {
     const sql = requireWord(queryCommand, input, 0, "the query, as one word in quotes,");
     const format = FORMATS[input.text("format") ?? "table"];
     const place = `mlpe ${queryCommand.name}`;
-    if (!format) throw cliErrors.error("bad_usage", `--format is "${input.text("format")}"; it is table, csv or json`, { place });
+    if (!format)
+      throw cliErrors.error("bad_usage", `--format is "${input.text("format")}"; it is table, csv or json`, { place });
     if (input.words.length > 1) {
       const fix = `Put quotes around it: mlpe query "${input.words.join(" ").slice(0, 200)}"`;
       throw cliErrors.error("bad_usage", "the query is several words", { place, fix });
     }
     const rows = input.number("rows")!;
     const result = await withEngine(world, locationOf(input), "read", ({ store }) => query(store, sql, { rows }));
-    return { json: { columns: result.columns, rows: result.rows.map((row) => row.map(jsonValue)) }, text: format(result) };
+    return {
+      json: { columns: result.columns, rows: result.rows.map((row) => row.map(jsonValue)) },
+      text: format(result),
+    };
   },
 };
 
@@ -44,7 +52,9 @@ function jsonValue(value: Value): unknown {
 
 /** One object a line; of two columns with one name the later counts, as in any object. */
 function jsonText({ columns, rows }: QueryResult): string {
-  return rows.map((row) => exactJsonText(Object.fromEntries(columns.map((name, i) => [name, row[i] ?? null])))).join("\n");
+  return rows
+    .map((row) => exactJsonText(Object.fromEntries(columns.map((name, i) => [name, row[i] ?? null]))))
+    .join("\n");
 }
 
 const plain = (value: Value): string => (value instanceof Uint8Array ? toBase64(value) : String(value));
@@ -65,4 +75,5 @@ function csvText({ columns, rows }: QueryResult): string {
   return [columns.map(csvField), ...rows.map((row) => row.map(field))].map((cells) => cells.join(",")).join("\r\n");
 }
 
-const csvField = (text: string): string => (text === "" || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const csvField = (text: string): string =>
+  text === "" || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -1,8 +1,8 @@
 import pino from "pino";
 import type { World } from "../../base/world.ts";
 import { engineOver } from "../../runtime/engine.ts";
-import { openProject, type ProjectLocation } from "../../runtime/project.ts";
 import { startPipeline } from "../../runtime/pipeline.ts";
+import { openProject, type ProjectLocation } from "../../runtime/project.ts";
 import { addressFile } from "../../runtime/running.ts";
 import { servicesOf } from "../../runtime/services.ts";
 import { createServing } from "../../runtime/serving.ts";
@@ -17,14 +17,20 @@ export const run: Command = {
   flags: {
     ...PROJECT_FLAGS,
     host: { kind: "text", describe: "the address to listen on; default is the config's `listen.host`" },
-    port: { kind: "number", describe: "the port to listen on; 0 picks a free one; default is the config's `listen.port`" },
+    port: {
+      kind: "number",
+      describe: "the port to listen on; 0 picks a free one; default is the config's `listen.port`",
+    },
   },
   run: (world, input) => serve(world, locationOf(input), input.text("host"), input.number("port")),
 };
 
 /** Runs a project until SIGINT or SIGTERM: three threads, one log. Log lines are JSON on standard error. */
 export async function serve(world: World, location: ProjectLocation, host?: string, port?: number): Promise<Outcome> {
-  const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write: (line: string) => world.warn(line.trimEnd()) });
+  const logger = pino(
+    { base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    { write: (line: string) => world.warn(line.trimEnd()) },
+  );
   const log = (message: string, facts: object) => logger.info(facts, message);
   const hostFlag = host === undefined ? [] : [`listen.host=${host}`];
   const place = { ...location, set: [...(location.set ?? []), ...hostFlag] };
@@ -40,8 +46,14 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   });
   const engine = engineOver(world, project, store);
   const serving = createServing(engine, log);
-  const pipeline = await startPipeline(world, place, store.port(), serving.metrics, (message, facts) => logger.warn(facts, message));
-  const server = listen(servicesOf(serving, pipeline.push), { host: address.host, port: port ?? address.port, maxBody: address.max_body });
+  const pipeline = await startPipeline(world, place, store.port(), serving.metrics, (message, facts) =>
+    logger.warn(facts, message),
+  );
+  const server = listen(servicesOf(serving, pipeline.push), {
+    host: address.host,
+    port: port ?? address.port,
+    maxBody: address.max_body,
+  });
   await world.files.write(addressFile(project.dataDirectory), server.url, 0o600);
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
   await serving.start();

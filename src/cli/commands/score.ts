@@ -1,7 +1,7 @@
-import { performanceOf } from "../../feedback/performance.ts";
 import { scoresStream } from "../../contract/streams.ts";
-import { judgeModelDrift } from "../../runtime/drift.ts";
+import { performanceOf } from "../../feedback/performance.ts";
 import { liveOf } from "../../runtime/delivery.ts";
+import { judgeModelDrift } from "../../runtime/drift.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { runUntilIdle } from "../../runtime/loop.ts";
 import { loadStored, modelContext, openOnnx, periodReader, scoreStep } from "../../runtime/models.ts";
@@ -29,7 +29,12 @@ export const score: Command = {
       const context = modelContext(engine, name);
       const live = await liveOf(engine, name);
       const model = await loadStored(engine, context, openOnnx(engine), live.digest);
-      const job = { model, role: "live" as const, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+      const job = {
+        model,
+        role: "live" as const,
+        ...(from === undefined ? {} : { from }),
+        ...(to === undefined ? {} : { to }),
+      };
       const show = progressLine(world);
       const before = await rowsIn(engine, name);
       let turns = 0;
@@ -37,12 +42,18 @@ export const score: Command = {
       await runUntilIdle([step], new Set(), () => show(`score.${name}: ${++turns} turns`));
       model.session.dispose();
       const scores = (await rowsIn(engine, name)) - before;
-      return { json: { model: name, digest: live.digest, scores }, text: `${grouped(scores)} scores by ${name} ${live.version}` };
+      return {
+        json: { model: name, digest: live.digest, scores },
+        text: `${grouped(scores)} scores by ${name} ${live.version}`,
+      };
     });
   },
 };
 
-async function rowsIn({ store }: { store: { streams(): Promise<readonly { stream: string; rows: number }[]> } }, model: string) {
+async function rowsIn(
+  { store }: { store: { streams(): Promise<readonly { stream: string; rows: number }[]> } },
+  model: string,
+) {
   return (await store.streams()).find(({ stream }) => stream === scoresStream(model))?.rows ?? 0;
 }
 
@@ -68,7 +79,9 @@ export const replay: Command = {
       }
       const equal = replays.every((one) => one.equal);
       const lines = replays.map((one) => {
-        const differs = one.differs.map(({ factor, name, stored, replayed }) => `${factor} ${name}: ${String(stored)} -> ${String(replayed)}`);
+        const differs = one.differs.map(
+          ({ factor, name, stored, replayed }) => `${factor} ${name}: ${String(stored)} -> ${String(replayed)}`,
+        );
         return `${one.score_id}  ${one.equal ? "equal" : "differs"}  ${one.stored}  ${differs.join("; ")}`.trimEnd();
       });
       return { json: { equal, replays }, text: lines.join("\n"), exit: equal ? 0 : EXIT_NO };
@@ -79,7 +92,12 @@ export const performanceCommand: Command = {
   name: "performance",
   words: "<model>",
   summary: "show realised performance: scores joined with the outcomes that have arrived, by day",
-  flags: { ...PROJECT_FLAGS, ...PERIOD_FLAGS, digest: { kind: "text", describe: "only this package; default what is live" }, all: { kind: "switch", describe: "every package together" } },
+  flags: {
+    ...PROJECT_FLAGS,
+    ...PERIOD_FLAGS,
+    digest: { kind: "text", describe: "only this package; default what is live" },
+    all: { kind: "switch", describe: "every package together" },
+  },
   run: (world, input) =>
     withEngine(world, locationOf(input), "read", async (engine) => {
       const name = requireWord(performanceCommand, input, 0, "the model");
@@ -91,9 +109,18 @@ export const performanceCommand: Command = {
         ...(to === undefined ? {} : { to }),
       });
       const figure = (value: number | null) => (value === null ? "-" : value.toFixed(4));
-      const line = (day: string, one: typeof performance.overall) => [day, grouped(one.n), grouped(one.labelled), figure(one.auc), figure(one.brier)];
+      const line = (day: string, one: typeof performance.overall) => [
+        day,
+        grouped(one.n),
+        grouped(one.labelled),
+        figure(one.auc),
+        figure(one.brier),
+      ];
       const rows = [...performance.days.map((day) => line(day.day, day)), line("all", performance.overall)];
-      return { json: { model: name, digest: digest ?? null, ...performance }, text: table(["day", "scores", "labelled", "auc", "brier"], rows) };
+      return {
+        json: { model: name, digest: digest ?? null, ...performance },
+        text: table(["day", "scores", "labelled", "auc", "brier"], rows),
+      };
     }),
 };
 
@@ -108,7 +135,11 @@ export const driftCommand: Command = {
       const from = instantFlag(driftCommand, input, "from") ?? 0;
       const to = instantFlag(driftCommand, input, "to") ?? world.clock.now();
       const verdicts = await judgeModelDrift(engine, name, from, to);
-      const rows = verdicts.map((row) => [String(row.name), String(row.outcome), row.value === null ? "-" : Number(row.value).toFixed(4)]);
+      const rows = verdicts.map((row) => [
+        String(row.name),
+        String(row.outcome),
+        row.value === null ? "-" : Number(row.value).toFixed(4),
+      ]);
       return { json: verdicts, text: table(["column", "verdict", "value"], rows) };
     }),
 };

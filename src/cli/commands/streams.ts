@@ -14,7 +14,10 @@ export const streams: Command = {
       if (input.on("digest")) {
         for (const { stream } of infos) contents.set(stream, await streamContent(store, stream));
       }
-      const json = infos.map((info) => ({ ...info, ...(contents.has(info.stream) ? { content: contents.get(info.stream) } : {}) }));
+      const json = infos.map((info) => ({
+        ...info,
+        ...(contents.has(info.stream) ? { content: contents.get(info.stream) } : {}),
+      }));
       const rows = infos.map((info) => [
         info.stream,
         grouped(info.rows),

@@ -17,7 +17,12 @@ export const validate: Command = {
       models: Object.keys(project.config.models),
     };
     const count = (list: readonly unknown[], what: string) => `${list.length} ${what}`;
-    const parts = [count(json.sources, "sources"), count(json.datasets, "datasets"), count(json.views, "views"), count(json.models, "models")];
+    const parts = [
+      count(json.sources, "sources"),
+      count(json.datasets, "datasets"),
+      count(json.views, "views"),
+      count(json.models, "models"),
+    ];
     return { json, text: `${input.text("config")} is valid: ${parts.join(", ")}` };
   },
 };

@@ -87,7 +87,11 @@ function entityFlag(plan: ViewPlan, given: readonly string[]): Value[] {
     const value = text === undefined ? undefined : coercer(field)(text);
     if (value === undefined || (value !== null && typeof value === "object" && "rule" in value)) {
       const fix = `Give --entity ${plan.shape.entity.map((key) => `${key}=...`).join(" --entity ")}.`;
-      throw cliErrors.error("bad_usage", `the entity field "${name}" is ${text === undefined ? "missing" : `no ${field.type}`}`, { place: "--entity", fix });
+      throw cliErrors.error(
+        "bad_usage",
+        `the entity field "${name}" is ${text === undefined ? "missing" : `no ${field.type}`}`,
+        { place: "--entity", fix },
+      );
     }
     return value as Value;
   });
@@ -111,7 +115,9 @@ function explanationText(explained: Explanation): string {
     lines.push(`join ${alias}: ${found}`);
   }
   for (const window of explained.windows) {
-    lines.push(`window ${window.alias}: ${window.count} rows of ${window.dataset} in (${formatInstant(window.from)}, ${formatInstant(window.to)}]`);
+    lines.push(
+      `window ${window.alias}: ${window.count} rows of ${window.dataset} in (${formatInstant(window.from)}, ${formatInstant(window.to)}]`,
+    );
     for (const row of window.rows.slice(-5)) lines.push(`  ${usedText(row)}`);
   }
   for (const { name, value, failure, expression } of explained.features) {
