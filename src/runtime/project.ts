@@ -6,11 +6,11 @@ import { type Contract, parseContract } from "../contract/contract.ts";
 import { planView } from "../fusion/plan.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { type DatasetPlan, planDataset, planSource, type SourcePlan } from "../ingestion/plan.ts";
-import { planAlerts, planAlerts } from "../monitoring/alerts.ts";
+import { planAlerts } from "../monitoring/alerts.ts";
 import { type CheckPlan, planChecks } from "../quality/checks.ts";
-import { planGuardrails, planGuardrails } from "../scoring/guardrails.ts";
+import { planGuardrails } from "../scoring/guardrails.ts";
 import { runtimeErrors } from "./errors.ts";
-import { METRICS, METRICS } from "./metrics.ts";
+import { METRICS } from "./metrics.ts";
 
 /** Everything a config means: every contract read, every expression compiled and typed, before any row is touched. */
 export interface Project {
@@ -59,11 +59,6 @@ export async function openProject(world: World, location: ProjectLocation): Prom
   const sources = planAll(config.sources, (name, source) => planSource(name, source, datasets), collect);
   const views = planAll(config.views, (name, view) => planView(name, view, datasets), collect);
   const checks = planAll(config.checks, (name, list) => planChecks(name, list, contracts.get(name)!), collect);
-  for (const [name, model] of Object.entries(config.models)) {
-    const view = views.get(model.view ?? name);
-    if (view) collect(() => planGuardrails(name, model.guardrails, view.shape.features));
-  }
-  collect(() => planAlerts(config, METRICS));
   const trust: string[] = [];
   for (const path of config.trust) {
     const pem = await readText(world, path, "trust", problems);
