@@ -14,7 +14,7 @@ const files: Files = {
     } catch (cause) {
       throw cliErrors.error(
         "no_such_file",
-        `${path} can't be read: ${(cause as NodeJS.ErrnoException).code ?? "unknown"}`,
+        `${path} can't be read: ${why(cause)}`,
         {
           place: path,
           cause,
@@ -60,6 +60,17 @@ const files: Files = {
     return sizes.reduce((sum, size) => sum + size, 0);
   },
 };
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: "it does not exist",
+  EISDIR: "it is a directory",
+  ENOTDIR: "a part of the path is no directory",
+  EACCES: "this user may not read it",
+};
+function why(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
+  return WHY[code] ?? code;
+}
 
 /** How to start this program again: the compiled executable, or bun with this file. */
 const self = Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];

@@ -12,7 +12,7 @@ import { leafOf } from "../store/record.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
 import { openSegment } from "../store/segment_read.ts";
-import { pickRows } from "../store/select.ts";
+import { sliceStored } from "../store/select.ts";
 import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { rowsOfAppend, type Snapshot } from "../store/tail_index.ts";
@@ -164,8 +164,7 @@ class Audit {
       if (append.firstSequence !== next) break;
       const from = next - info.firstSequence;
       next += append.rows;
-      const indices = Int32Array.from({ length: append.rows }, (_, i) => from + i);
-      const rows = append.rows === info.rows ? whole : pickRows(whole, indices);
+      const rows = append.rows === info.rows ? whole : sliceStored(whole, from, from + append.rows);
       this.#checkAppend(`commit ${commit.commitNo}, ${placeOf(info)}`, rows, append, commit);
     }
     if (next !== end) this.#problem(placeOf(info), `no commit states the rows from sequence ${next} on`);

@@ -73,6 +73,15 @@ export function readInput(command: Command, args: readonly string[], environment
       fix: `Run \`mlpe ${command.name} --help\`.`,
     });
   }
+  const excess = parsed.positionals[wordsMax(command.words ?? "")];
+  if (excess !== undefined) {
+    const takes = command.words === undefined ? "takes no words" : `takes ${command.words}`;
+    const message = `"${excess}" is a word too many: mlpe ${command.name} ${takes}`;
+    throw cliErrors.error("bad_usage", message, {
+      place: `mlpe ${command.name}`,
+      fix: `Run \`mlpe ${command.name} --help\`.`,
+    });
+  }
   const given = (name: string): unknown =>
     parsed.values[name] ?? environment[environmentName(name)] ?? flags[name]?.default;
   return {
@@ -86,6 +95,10 @@ export function readInput(command: Command, args: readonly string[], environment
     },
   };
 }
+
+/** `<a> <b>` and `[a]` are that many; `...` is any number. */
+const wordsMax = (words: string): number =>
+  words.includes("...") ? Number.POSITIVE_INFINITY : (words.match(/[<[]/g)?.length ?? 0);
 
 function numberFlag(command: Command, name: string, value: unknown): number | undefined {
   if (value === undefined) return undefined;

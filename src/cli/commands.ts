@@ -5,6 +5,7 @@ import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
 import { errors } from "./commands/errors.ts";
+import { functions } from "./commands/functions.ts";
 import { health } from "./commands/health.ts";
 import { ingest } from "./commands/ingest.ts";
 import { ledgerVerify } from "./commands/ledger.ts";
@@ -49,6 +50,7 @@ export const COMMANDS: readonly Command[] = [
   auditCheckpoint,
   health,
   demo,
+  functions,
   configSchemaCommand,
   configReferenceCommand,
   errors,

@@ -1,4 +1,5 @@
 import { MlpeError, type Problem } from "../base/errors.ts";
+import { nearest } from "../base/nearest.ts";
 import type { World } from "../base/world.ts";
 import { type Command, helpOf, readInput } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
@@ -35,7 +36,12 @@ function findCommand(args: readonly string[]): { command: Command; rest: readonl
   const family = COMMANDS.filter((command) => command.name.startsWith(`${args[0]} `)).map(
     (command) => `mlpe ${command.name}`,
   );
-  const fix = family.length > 0 ? `Use one of: ${family.join(", ")}.` : undefined;
+  const near = nearest(
+    args[0]!,
+    COMMANDS.map((command) => command.name.split(" ")[0]!),
+  );
+  const guess = near === undefined ? undefined : `Did you mean \`mlpe ${near}\`? \`mlpe help\` lists every command.`;
+  const fix = family.length > 0 ? `Use one of: ${family.join(", ")}.` : guess;
   throw cliErrors.error("unknown_command", `"${args.slice(0, family.length > 0 ? 2 : 1).join(" ")}" is no command`, {
     fix,
   });

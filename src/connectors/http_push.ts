@@ -93,7 +93,7 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
     failed: (error) => desk.settle((waiting) => waiting.reject(error)),
     remember: (cursor, committed) => {
       const { key, digest } = parsePushCursor(cursor, place);
-      if (key !== undefined) desk.keep(key, { digest, committed });
+      if (key !== undefined) desk.recall(key, { digest, committed });
     },
     ready: (timeoutMs) => desk.ready(timeoutMs),
     close: async () => desk.close(),
@@ -127,7 +127,7 @@ function createDesk(place: string) {
     queuedBytes -= waiting.body.length;
     if (waiting.key !== undefined) waitingByKey.delete(waiting.key);
   };
-  return {
+  const desk = {
     /** A request that was handed out, and neither acknowledged nor failed, goes back to the front. */
     open: () => {
       closed = false;
@@ -153,15 +153,25 @@ function createDesk(place: string) {
       used.set(key, remembered);
       if (used.size > KEYS_KEPT) used.delete(used.keys().next().value!);
     },
+    /**
+     * A key of a page that the log holds. A sender that did not hear of it may have sent the request again already, before
+     * the log was asked: it has its answer now, and its rows are not taken twice.
+     */
+    recall: (key: string, remembered: Remembered) => {
+      desk.keep(key, remembered);
+      const again = waitingByKey.get(key);
+      if (!again) return;
+      if (queue.includes(again)) queue.splice(queue.indexOf(again), 1);
+      if (handed === again) handed = undefined;
+      leave(again);
+      if (again.digest === remembered.digest) again.resolve({ ...remembered.committed, repeated: true });
+      else again.reject(keyConflict(place));
+    },
     /** The answer that is known already, or on its way. */
     answered: (key: string, digest: string): Promise<PushOutcome> | undefined => {
       const before = used.get(key) ?? waitingByKey.get(key);
       if (!before) return undefined;
-      if (before.digest !== digest) {
-        throw connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", {
-          place,
-        });
-      }
+      if (before.digest !== digest) throw keyConflict(place);
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
     join: (waiting: Waiting) => {
@@ -192,6 +202,11 @@ function createDesk(place: string) {
       wake();
     },
   };
+  return desk;
+}
+
+function keyConflict(place: string): MlpeError {
+  return connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", { place });
 }
 
 function busy(place: string): MlpeError {

@@ -136,34 +136,52 @@ export function columnNamed(batch: Batch, name: string): Column {
 
 /** The rows at `indices`, in that order. */
 export function takeRows(batch: Batch, indices: ArrayLike<number>): Batch {
-  return {
-    contract: batch.contract,
-    length: indices.length,
-    columns: batch.columns.map((c) => takeColumn(c, indices)),
-  };
+  const at = indices instanceof Int32Array ? indices : Int32Array.from(indices); // one kind of array: one fast loop
+  return { contract: batch.contract, length: at.length, columns: batch.columns.map((c) => takeColumn(c, at)) };
 }
 
-function takeColumn(column: Column, indices: ArrayLike<number>): Column {
-  const count = indices.length;
+/** The rows from `from` up to but without `to`. The columns are views: nothing is copied. */
+export function sliceRows(batch: Batch, from: number, to: number): Batch {
+  const columns = batch.columns.map((column): Column => {
+    if (column.kind === "bytes") return { kind: "bytes", values: column.values.slice(from, to) };
+    if (column.kind === "text") return { ...column, codes: column.codes.subarray(from, to) };
+    const valid = column.valid ? { valid: column.valid.subarray(from, to) } : {};
+    if (column.kind === "bigint") return { kind: "bigint", values: column.values.subarray(from, to), ...valid };
+    return { kind: "number", values: column.values.subarray(from, to), ...valid };
+  });
+  return { contract: batch.contract, length: to - from, columns };
+}
+
+function takeColumn(column: Column, at: Int32Array): Column {
   if (column.kind === "bytes") {
-    return { kind: "bytes", values: Array.from(indices, (index) => column.values[index] ?? null) };
+    return { kind: "bytes", values: Array.from(at, (index) => column.values[index] ?? null) };
   }
-  if (column.kind === "text") {
-    const codes = new Int32Array(count);
-    for (let i = 0; i < count; i++) codes[i] = column.codes[indices[i]!]!;
-    return { kind: "text", codes, dictionary: column.dictionary };
-  }
-  let valid: Uint8Array | undefined;
-  if (column.valid) {
-    valid = new Uint8Array(count);
-    for (let i = 0; i < count; i++) valid[i] = column.valid[indices[i]!]!;
-  }
+  if (column.kind === "text") return { kind: "text", codes: takeWhole(column.codes, at), dictionary: column.dictionary };
+  const valid = column.valid ? { valid: takeFlags(column.valid, at) } : {};
   if (column.kind === "bigint") {
-    const values = new BigInt64Array(count);
-    for (let i = 0; i < count; i++) values[i] = column.values[indices[i]!]!;
-    return valid ? { kind: "bigint", values, valid } : { kind: "bigint", values };
+    const values = new BigInt64Array(at.length);
+    for (let i = 0; i < at.length; i++) values[i] = column.values[at[i]!]!;
+    return { kind: "bigint", values, ...valid };
   }
-  const values = column.values instanceof Int32Array ? new Int32Array(count) : new Float64Array(count);
-  for (let i = 0; i < count; i++) values[i] = column.values[indices[i]!]!;
-  return valid ? { kind: "number", values, valid } : { kind: "number", values };
+  const { values } = column;
+  return { kind: "number", values: values instanceof Int32Array ? takeWhole(values, at) : takeReal(values, at), ...valid };
+}
+
+// One function for each kind of array: a loop that sees two kinds is several times slower.
+function takeWhole(values: Int32Array, at: Int32Array): Int32Array {
+  const taken = new Int32Array(at.length);
+  for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
+  return taken;
+}
+
+function takeReal(values: Float64Array, at: Int32Array): Float64Array {
+  const taken = new Float64Array(at.length);
+  for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
+  return taken;
+}
+
+function takeFlags(values: Uint8Array, at: Int32Array): Uint8Array {
+  const taken = new Uint8Array(at.length);
+  for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
+  return taken;
 }

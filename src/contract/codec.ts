@@ -43,10 +43,11 @@ export function decodeBatch(bytes: Uint8Array, contract: Contract, columns?: rea
   const reader = new ByteReader(bytes);
   const length = reader.varint();
   if (length > MAX_BATCH_ROWS) throw new RangeError("the batch claims too many rows");
+  const nulls = nullColumns(length);
   const decoded = contract.fields.map((field) => {
     const body = reader.bytes();
     const wanted = columns === undefined || columns.includes(field.name);
-    return wanted ? decodeColumn(body, field.type, length) : nullColumn(field.type, length);
+    return wanted ? decodeColumn(body, field.type, length) : nulls(field.type);
   });
   if (reader.remaining > 0) throw new RangeError("bytes are left after the last column");
   return { contract, length, columns: decoded };
@@ -58,6 +59,17 @@ export function nullColumn(type: FieldType, length: number): Column {
   if (type === "bytes") return { kind: "bytes", values: new Array<null>(length).fill(null) };
   const values = INT32_TYPES.has(type) ? new Int32Array(length) : new Float64Array(length);
   return { kind: "number", values, valid: new Uint8Array(length) };
+}
+
+/** Columns of `length` nulls by type; those of one kind share their memory: nobody writes into a column. */
+export function nullColumns(length: number): (type: FieldType) => Column {
+  const made = new Map<string, Column>();
+  return (type) => {
+    const kind = TEXT_TYPES.has(type) ? "text" : type === "bytes" ? "bytes" : INT32_TYPES.has(type) ? "int" : "double";
+    let column = made.get(kind);
+    if (!column) made.set(kind, (column = nullColumn(type, length)));
+    return column;
+  };
 }
 
 /** One column. With `shared`, a text column writes only its codes: the dictionary is kept by the caller. */
@@ -235,6 +247,12 @@ function decodeCodes(reader: ByteReader, length: number, entries: number): Int32
 /** Texts one after another, with their lengths before them. */
 export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): void {
   writer.varint(texts.length);
+  const whole = Buffer.from(texts.join(""), "utf8");
+  if (whole.length === texts.reduce((sum, text) => sum + text.length, 0) && isAscii(whole)) {
+    for (const text of texts) writer.varint(text.length);
+    writer.raw(whole);
+    return;
+  }
   const encoded = texts.map(textBytes);
   for (const bytes of encoded) writer.varint(bytes.length);
   for (const bytes of encoded) writer.raw(bytes);

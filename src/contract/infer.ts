@@ -79,18 +79,20 @@ function shownNulls(nulls: ReadonlySet<string>): string {
 /** Avro names, all different even where case is ignored. */
 function fieldNames(header: readonly string[], notes: string[]): string[] {
   const taken = new Set<string>();
-  return header.map((column, index) => {
+  const renamed: string[] = [];
+  const names = header.map((column, index) => {
     const base = avroName(column, `column_${index + 1}`);
     let name = base;
     for (let next = 2; taken.has(name.toLowerCase()); next++) name = `${base}_${next}`;
     taken.add(name.toLowerCase());
-    if (name !== column) {
-      notes.push(
-        `The column ${JSON.stringify(column)} is the field "${name}": write rename: { ${name}: ${JSON.stringify(column)} } in the dataset.`,
-      );
-    }
+    if (name !== column) renamed.push(`${name}: ${JSON.stringify(column)}`);
     return name;
   });
+  if (renamed.length > 0) {
+    const count = renamed.length === 1 ? "One column has a name" : `${renamed.length} columns have names`;
+    notes.push(`${count} that no field can have: write rename: { ${renamed.join(", ")} } in the dataset.`);
+  }
+  return names;
 }
 
 function avroName(text: string, fallback: string): string {

@@ -93,7 +93,8 @@ async function readLabels(store: Store, model: string, upTo: number): Promise<La
   const byKeys: number[] = [];
   const sequences: number[] = [];
   const keyed = numberKeys();
-  for await (const rows of store.scan(labelsStream(model), { upTo })) {
+  const columns = [...(await keyFields(store, labelsStream(model), upTo)), "score_id", "label"];
+  for await (const rows of store.scan(labelsStream(model), { upTo, columns })) {
     const keys = keyed(rows);
     const scoreId = reader(columnNamed(rows.batch, "score_id"));
     const label = reader(columnNamed(rows.batch, "label"));
@@ -133,10 +134,22 @@ async function readScores(
   const { from, to, upTo } = options;
   const fold = scoreFold(options, labels);
   const bounds = { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
-  const scan = { ...bounds, ...(upTo === undefined ? {} : { upTo }) };
+  const columns = [...(await keyFields(store, scoresStream(model), upTo)), ...SCORE_FIELDS];
+  const scan = { ...bounds, columns, ...(upTo === undefined ? {} : { upTo }) };
   for await (const rows of store.scan(scoresStream(model), scan)) fold.add(rows);
   return fold.finish();
 }
+
+/** The `key_` fields of every contract that the stream was written under. */
+async function keyFields(store: Store, stream: string, upTo: number | undefined): Promise<Set<string>> {
+  const names = new Set<string>();
+  for await (const { batch } of store.scan(stream, { columns: [], ...(upTo === undefined ? {} : { upTo }) })) {
+    for (const { name } of batch.contract.fields) if (name.startsWith("key_")) names.add(name);
+  }
+  return names;
+}
+
+const SCORE_FIELDS = ["score_id", "as_of", "mode", "score", "model", "role", "hindsight", "blocked"] as const;
 
 /** The columns of a batch of scores that the fold reads. */
 function scoreReader({ batch }: StoredRows) {

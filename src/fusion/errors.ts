@@ -36,9 +36,4 @@ export const fusionErrors = errorTable("fusion", {
     meaning: "The cutoff is earlier than the first commit: nothing was known then.",
     fix: "Name a later time; the message says the earliest.",
   },
-  no_spine_row: {
-    kind: "missing",
-    meaning: "No row of the view's spine has that entity.",
-    fix: "Check the key values, or send the row itself.",
-  },
 });

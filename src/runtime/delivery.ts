@@ -1,5 +1,5 @@
-import type { Row } from "../base/row.ts";
-import { rowAt } from "../contract/batch.ts";
+import type { Row, Value } from "../base/row.ts";
+import { type Batch, valueAt } from "../contract/batch.ts";
 import { scoresStream } from "../contract/streams.ts";
 import type { Deployed } from "../delivery/deployments.ts";
 import type { LabelledScore } from "../delivery/gates.ts";
@@ -12,6 +12,7 @@ import { scoreRows } from "../scoring/tensors.ts";
 import type { Engine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { type ModelContext, readModelPackage } from "./models.ts";
+import { viewOfModel } from "./project.ts";
 
 export interface PackagePromotion extends Promotion {
   readonly model: string;
@@ -98,23 +99,35 @@ async function labelledScores(
     const label = outcomes.labels[i]!;
     if (!Number.isNaN(label)) wanted.set(outcomes.sequences[i]!, { liveScore: outcomes.scores[i]!, label });
   }
-  const names = new Set(context.plan.shape.features.map(({ name }) => name));
+  const names = context.plan.shape.features.map(({ name }) => name);
   const found: (LabelledScore & { sequence: number })[] = [];
-  for await (const stored of store.scan(scoresStream(context.name), { columns: [...names] })) {
+  for await (const stored of store.scan(scoresStream(context.name), { columns: names })) {
+    const rowOf = picker(stored.batch, names);
     for (let i = 0; i < stored.batch.length; i++) {
       const sequence = stored.sequences[i]!;
       const outcome = wanted.get(sequence);
-      if (outcome) found.push({ sequence, ...outcome, features: pick(rowAt(stored.batch, i), names) });
+      if (outcome) found.push({ sequence, ...outcome, features: rowOf(i) });
     }
   }
   return found.sort((a, b) => a.sequence - b.sequence);
 }
 
-const pick = (row: Row, names: ReadonlySet<string>): Row =>
-  Object.fromEntries([...names].map((name) => [name, row[name] ?? null]));
+/** Rows of a batch with only these fields; null where the batch's contract lacks one. */
+function picker(batch: Batch, names: readonly string[]): (index: number) => Row {
+  const fields = names.map((name) => {
+    const at = batch.contract.fields.findIndex((field) => field.name === name);
+    return { name, column: batch.columns[at], type: batch.contract.fields[at]?.type ?? "string" };
+  });
+  return (index) => {
+    const row: Record<string, Value> = {};
+    for (const { name, column, type } of fields) row[name] = column ? valueAt(column, type, index) : null;
+    return row;
+  };
+}
 
 /** What is live for a model; `runtime.nothing_live` where nothing was promoted. */
-export async function liveOf({ store }: Engine, model: string): Promise<Deployed> {
+export async function liveOf({ store, project }: Engine, model: string): Promise<Deployed> {
+  viewOfModel(project, model);
   const live = (await readDeployments(store)).get(model)?.live;
   if (live) return live;
   throw runtimeErrors.error("nothing_live", `no package of "${model}" is live`, { place: `models.${model}` });

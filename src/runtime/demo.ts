@@ -1,7 +1,7 @@
 import { verifyAudit } from "../audit/verify.ts";
 import { parseInstant } from "../base/time.ts";
 import type { World } from "../base/world.ts";
-import { rowsOf } from "../contract/batch.ts";
+import { columnNamed, rowsOf, valueAt } from "../contract/batch.ts";
 import { LINEAGE, scoresStream } from "../contract/streams.ts";
 import type { Deployed } from "../delivery/deployments.ts";
 import { flip } from "../delivery/promote.ts";
@@ -159,11 +159,11 @@ async function assure(engine: Engine, place: DemoPlace, tell: (line: string) => 
   tell(`drift of October to December against the training profile: ${overall?.outcome}`);
   const ledger = await verifyLedger(store, [...project.sources.values()]);
   const checks = await countChecks(engine);
-  tell("audit: hash every stored row again");
-  const audit = verifyAudit(store);
   const ids = await someScores(engine);
-  tell(`replay ${ids.length} scores in a new process`);
-  const equal = await replayElsewhere(engine, place, ids);
+  tell(`audit: hash every stored row again; and replay ${ids.length} scores in a new process`);
+  const replaying = replayElsewhere(engine, place, ids); // it runs while the rows are hashed here
+  const audit = verifyAudit(store);
+  const equal = await replaying;
   return {
     ledger_ok: ledger.ok,
     checks,
@@ -190,7 +190,9 @@ async function someScores({ store }: Engine): Promise<string[]> {
   const ids: string[] = [];
   const found: { sequence: number; id: string }[] = [];
   for await (const { batch, sequences } of store.scan(scoresStream(MODEL), { columns: ["score_id"] })) {
-    rowsOf(batch).forEach((row, i) => found.push({ sequence: sequences[i]!, id: row.score_id as string }));
+    const column = columnNamed(batch, "score_id");
+    for (let i = 0; i < batch.length; i++)
+      found.push({ sequence: sequences[i]!, id: valueAt(column, "string", i) as string });
   }
   found.sort((a, b) => a.sequence - b.sequence);
   for (let i = 0; i < REPLAYS && found.length > 0; i++)

@@ -1,7 +1,9 @@
+import { MlpeError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { createIngestState, type IngestState } from "../ingestion/state.ts";
-import type { LogStore } from "../store/store.ts";
+import type { LogStore, OpenOptions } from "../store/store.ts";
 import { openStore } from "../store/store.ts";
+import { runtimeErrors } from "./errors.ts";
 import { openProject, type Project, type ProjectLocation } from "./project.ts";
 
 /** A project with its store open: what every command and thread works on. */
@@ -17,15 +19,55 @@ export interface Engine {
 /** Opens a project and its store. `read` is allowed beside a running server, `write` is not. */
 export async function openEngine(world: World, location: ProjectLocation, mode: "read" | "write"): Promise<Engine> {
   const project = await openProject(world, location);
-  const store = await openStore({
+  const store = await openLog({
     directory: project.dataDirectory,
     keys: project.config.keys,
     clock: world.clock,
     random: world.random,
     mode,
+    // Compaction and the waits for the disk happen beside the work, not in it.
+    ...(mode === "write" ? { thread: true, workerUrl: world.workers.log } : {}),
   });
   return engineOver(world, project, store);
 }
+
+/** Opens the store; what the operating system or SQLite refuses is said of the data directory, in words. */
+export async function openLog(options: OpenOptions): Promise<LogStore> {
+  try {
+    return await openStore(options);
+  } catch (cause) {
+    if (cause instanceof MlpeError) throw cause;
+    const code = systemCode(cause);
+    if (code === undefined) throw cause;
+    const { directory } = options;
+    const refused = UNUSABLE[code] ?? `the operating system answers ${code}`;
+    throw runtimeErrors.error("unusable_data", `${directory} can't be used as a data directory: ${refused}`, {
+      place: directory,
+      cause,
+    });
+  }
+}
+
+/** From the log thread an error comes as its message alone, which begins with the code (`ENOTDIR: ...`). */
+function systemCode(cause: unknown): string | undefined {
+  const { code, message = "" } = cause as { code?: unknown; message?: string };
+  if (typeof code === "string") return code;
+  if (message === "file is not a database") return "SQLITE_NOTADB";
+  return /^(E[A-Z]+):/.exec(message)?.[1];
+}
+
+const UNUSABLE: Readonly<Record<string, string>> = {
+  ENOTDIR: "it is a file, or lies below one",
+  EEXIST: "it is a file",
+  EACCES: "this user may not use it",
+  EPERM: "this user may not use it",
+  EROFS: "its file system is read-only",
+  ENOSPC: "its disk is full",
+  SQLITE_NOTADB: "its log.db is no log of MLPE",
+  SQLITE_CORRUPT: "its log.db is damaged",
+  SQLITE_CANTOPEN: "its log.db can't be opened",
+  SQLITE_READONLY: "its log.db can't be written",
+};
 
 /** The engine over a store that is open already. */
 export function engineOver(world: World, project: Project, store: LogStore): Engine {

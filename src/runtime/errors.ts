@@ -13,13 +13,18 @@ export const runtimeErrors = errorTable("runtime", {
   },
   view_mismatch: {
     kind: "refused",
-    meaning: "The package was trained on another view than the one the config declares now.",
-    fix: "Export a training set from this view and train again, or go back to the view the package names.",
+    meaning: "The training set was made from another view than the one the config declares now.",
+    fix: "Export the training set again from this view and train on it, or go back to the view it names.",
   },
   unknown_source: {
     kind: "missing",
     meaning: "There is no source of that name that takes pushed rows.",
     fix: "Name a source of the config with `connector: http_push`.",
+  },
+  not_ready: {
+    kind: "unavailable",
+    meaning: "The server is still folding the history or loading models.",
+    fix: "Wait until /readyz answers 200.",
   },
   nothing_live: {
     kind: "unavailable",
@@ -45,6 +50,11 @@ export const runtimeErrors = errorTable("runtime", {
     kind: "internal",
     meaning: "A step of the pipeline met a defect.",
     fix: "It is tried again; what was committed is kept. Please report it.",
+  },
+  unusable_data: {
+    kind: "unavailable",
+    meaning: "The data directory can't be opened or made as a store.",
+    fix: "Name another directory as `data`, or mend what the message says.",
   },
   not_text: { kind: "invalid", meaning: "A file of the project is not UTF-8 text.", fix: "Save the file as UTF-8." },
   bad_training_set: {

@@ -1,6 +1,6 @@
 import { curatedStream, featuresStream } from "../contract/streams.ts";
 import type { Fuser } from "../fusion/increment.ts";
-import { type FuseResult, resumeFuser, stepFuse } from "../fusion/step.ts";
+import { type FuseOptions, type FuseResult, resumeFuser, stepFuse } from "../fusion/step.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { feedsOf } from "../fusion/watermark.ts";
 import type { Engine } from "./engine.ts";
@@ -8,7 +8,11 @@ import { featureLineage, lineageOf } from "./lineage.ts";
 import type { Step } from "./loop.ts";
 
 /** curated -> features: joins, windows and expressions of one view over what became known. */
-export function fuseStep(engine: Engine, plan: ViewPlan): Step {
+export function fuseStep(
+  engine: Engine,
+  plan: ViewPlan,
+  limits: Pick<FuseOptions, "rowsPerCommit" | "rowsPerPage"> = {},
+): Step {
   const { world, store, project } = engine;
   const feeds = feedsOf(project.config.sources);
   let fuser: Fuser | undefined;
@@ -21,7 +25,7 @@ export function fuseStep(engine: Engine, plan: ViewPlan): Step {
       fuser ??= await resumeFuser(store, plan, feeds);
       const extra = (result: FuseResult) => [fuseLineage(engine, result, startedAt)];
       try {
-        return await stepFuse({ store, fuser, clock: world.clock, extra });
+        return await stepFuse({ ...limits, store, fuser, clock: world.clock, extra });
       } catch (error) {
         fuser = undefined; // it is ahead of the store now: fold it again
         throw error;

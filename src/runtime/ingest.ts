@@ -11,7 +11,12 @@ import { curatedLineage, lineageOf, sourceDataset } from "./lineage.ts";
 import type { Step } from "./loop.ts";
 
 /** land -> decode -> validate -> normalise -> check -> route: one page of a source, one commit. */
-export function ingestStep(engine: Engine, plan: SourcePlan, connector: Connector): Step {
+export function ingestStep(
+  engine: Engine,
+  plan: SourcePlan,
+  connector: Connector,
+  { pageBytes: maxBytes }: { readonly pageBytes?: number } = {},
+): Step {
   const { world, store, ingestState } = engine;
   return {
     name: `ingest.${plan.name}`,
@@ -25,7 +30,15 @@ export function ingestStep(engine: Engine, plan: SourcePlan, connector: Connecto
         if (phase === "judge") return judge(engine, result, assertions);
         return { appends: [ingestLineage(engine, plan, result, startedAt, assertions)] };
       };
-      return stepSource({ store, plan, connector, state: ingestState, clock: world.clock, extra });
+      return stepSource({
+        store,
+        plan,
+        connector,
+        state: ingestState,
+        clock: world.clock,
+        extra,
+        ...(maxBytes === undefined ? {} : { maxBytes }),
+      });
     },
   };
 }

@@ -73,11 +73,15 @@ export function failureOf(failures: readonly Failure[]): MlpeError | undefined {
   if (!first) return undefined;
   const { code, kind, fix, place, message } = first.error;
   const problems = failures.flatMap(({ step, error }) =>
-    error.problems.map((problem) => ({ ...problem, place: problem.place ?? step })),
+    error.problems.map((problem) => ({ ...problem, place: placed(step, problem.place) })),
   );
   const more = problems.length === 1 ? "" : ` (and ${problems.length - 1} more)`;
   return new MlpeError(code, { kind, meaning: message, fix }, `${message}${more}`, {
-    place: place ?? first.step,
+    place: placed(first.step, place),
     problems,
   });
 }
+
+/** Which step it was: "line 1" alone says little beside other sources. */
+const placed = (step: string, place: string | undefined): string =>
+  place === undefined ? step : place.startsWith("sources.") ? place : `${step}: ${place}`;

@@ -20,7 +20,9 @@ export interface InitRequest extends Pick<InitOptions, "name" | "version" | "fea
   readonly plan: ViewPlan;
   /** The Parquet file the model was trained on, with its manifest beside it. Without it there are no golden rows and no profile. */
   readonly training?: string;
-  /** Rows a second are not many for a big set: hears how many are scored. */
+  /** Labelled requests that a promotion must have to compare on; default that of every gate. */
+  readonly minLabelled?: number;
+  /** Hears how many rows are scored: a big set takes a while. */
   readonly tell?: (scored: number, rows: number) => void;
 }
 
@@ -60,7 +62,14 @@ export async function initModel(world: World, ort: Ort, request: InitRequest): P
   const whole: Manifest = {
     ...manifest,
     // Both metrics of the gate are of a probability.
-    ...(manifest.score.type === "probability" ? { gate: DEFAULT_GATE } : {}),
+    ...(manifest.score.type === "probability"
+      ? {
+          gate: {
+            ...DEFAULT_GATE,
+            ...(request.minLabelled === undefined ? {} : { min_labelled: request.minLabelled }),
+          },
+        }
+      : {}),
     ...(read ? { reference: { file: REFERENCE_FILE, rows: read.reference.rows } } : {}),
     card: CARD_FILE,
     files: Object.fromEntries(

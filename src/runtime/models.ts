@@ -4,6 +4,7 @@ import type { Manifest } from "../contract/model_package.ts";
 import { featuresStream, scoresContract, scoresStream } from "../contract/streams.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
+import { scoringErrors } from "../scoring/errors.ts";
 import { planGuardrails } from "../scoring/guardrails.ts";
 import type { ScoreAct } from "../scoring/job.ts";
 import { scoreReader, stepScore } from "../scoring/job.ts";
@@ -14,7 +15,6 @@ import { openEngine as openOrt } from "../scoring/session.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import type { Append } from "../store/port.ts";
 import type { Engine } from "./engine.ts";
-import { runtimeErrors } from "./errors.ts";
 import { lineageOf, scoreLineage } from "./lineage.ts";
 import type { Step } from "./loop.ts";
 import { viewOfModel } from "./project.ts";
@@ -42,7 +42,7 @@ export function readModelPackage(files: ReadonlyMap<string, Uint8Array>, { plan 
   const problems = checkView(pack.manifest, plan.name, plan.digest, plan.shape.features);
   const [first] = problems;
   if (first)
-    throw runtimeErrors.error("view_mismatch", first.message, { place: first.place, fix: first.fix, problems });
+    throw scoringErrors.error("view_mismatch", first.message, { place: first.place, fix: first.fix, problems });
   return pack;
 }
 

@@ -2,7 +2,9 @@ import { MlpeError, type Problem } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { absolutePaths, loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
+import { createConnector } from "../connectors/registry.ts";
 import { type Contract, parseContract } from "../contract/contract.ts";
+import { keyFingerprint } from "../delivery/sign.ts";
 import { planView } from "../fusion/plan.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { type DatasetPlan, planDataset, planSource, type SourcePlan } from "../ingestion/plan.ts";
@@ -60,11 +62,17 @@ export async function openProject(world: World, location: ProjectLocation): Prom
   const views = planAll(config.views, (name, view) => planView(name, view, datasets), collect);
   const checks = planAll(config.checks, (name, list) => planChecks(name, list, contracts.get(name)!), collect);
   const trust: string[] = [];
-  for (const path of config.trust) {
-    const pem = await readText(world, path, "trust", problems);
-    if (pem !== undefined) trust.push(pem);
+  for (const [index, path] of config.trust.entries()) {
+    const place = `trust[${index}]`;
+    const pem = await readText(world, path, place, problems);
+    if (pem === undefined) continue;
+    collect(() => checkTrusted(pem, path, place));
+    trust.push(pem);
   }
   throwIfAny(problems);
+  for (const [name, { config: source }] of sources) {
+    collect(() => createConnector(name, source, { clock: world.clock, resolve: (path) => path, expectations: [] }));
+  }
   // Planned again where they are used; here to say what is wrong before anything runs.
   collect(() => planAlerts(config, METRICS))?.close();
   const project = { config, views };
@@ -141,6 +149,19 @@ async function readText(world: World, path: string, place: string, problems: Pro
     if (!(error instanceof MlpeError)) throw error;
     problems.push({ ...error.problems[0]!, place, message: error.message });
     return undefined;
+  }
+}
+
+function checkTrusted(pem: string, path: string, place: string): void {
+  try {
+    keyFingerprint(pem);
+  } catch (error) {
+    if (!(error instanceof MlpeError)) throw error;
+    const { code, kind, fix } = error;
+    throw new MlpeError(code, { kind, meaning: error.message, fix }, `${path}: ${error.message}`, {
+      place,
+      cause: error,
+    });
   }
 }
 

@@ -13,9 +13,9 @@ import { findScore } from "../scoring/find_score.ts";
 import { inferJson, modelMetadata, parseInfer } from "../scoring/oip.ts";
 import { scoreAndCommit } from "../scoring/score.ts";
 import { resultOf, type ScoreResult } from "../scoring/score_rows.ts";
-import type { Services } from "../server/services.ts";
 import { packageFiles, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
+import type { Services } from "./faces.ts";
 import type { ModelContext } from "./models.ts";
 import { scoresLineage } from "./models.ts";
 import { parseObject, parseScoreBody, requestErrors, type ScoreItems, shownTimes } from "./requests.ts";
@@ -30,6 +30,7 @@ export function servicesOf(serving: Serving, push: Push): Services {
   const { engine, models, metrics } = serving;
   const { store, project, world } = engine;
   const contextOf = (model: string): ModelContext => {
+    if (!serving.ready()) throw runtimeErrors.error("not_ready", "the server is starting");
     const context = models.contexts.get(model);
     if (context) return context;
     const known = [...models.contexts.keys()].join(", ") || "none";

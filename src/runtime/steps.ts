@@ -15,8 +15,15 @@ export interface Pipeline {
   close(): Promise<void>;
 }
 
+/** Smaller bounds than the steps' own, for simulations: what is written in the end does not depend on them. */
+export interface StepLimits {
+  readonly pageBytes?: number;
+  readonly rowsPerCommit?: number;
+  readonly rowsPerPage?: number;
+}
+
 /** source -> landing + curated (ingest) -> features (fuse) -> labels: every step that needs no live model. */
-export function pipelineOf(engine: Engine): Pipeline {
+export function pipelineOf(engine: Engine, limits: StepLimits = {}): Pipeline {
   const { project, world } = engine;
   const connectors = new Map<string, Connector>();
   for (const [name, plan] of project.sources) {
@@ -30,8 +37,8 @@ export function pipelineOf(engine: Engine): Pipeline {
       createConnector(name, plan.config, { clock: world.clock, resolve: (path) => path, expectations }),
     );
   }
-  const ingest = [...project.sources].map(([name, plan]) => ingestStep(engine, plan, connectors.get(name)!));
-  const fuse = [...project.views.values()].map((plan) => fuseStep(engine, plan));
+  const ingest = [...project.sources].map(([name, plan]) => ingestStep(engine, plan, connectors.get(name)!, limits));
+  const fuse = [...project.views.values()].map((plan) => fuseStep(engine, plan, limits));
   const labels = Object.keys(project.config.models).flatMap(
     (name) => labelStep(engine, modelContext(engine, name)) ?? [],
   );

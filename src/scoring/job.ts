@@ -65,18 +65,20 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
   const atEnd = page.upTo === page.head.commitNo;
   if (page.rows.length === 0 && atEnd && page.upTo - after < COMMITS_SKIPPED) return "idle";
   const features: Row[] = [];
-  const withdrawn: Row[] = [];
+  const acts: FeatureAct[] = [];
   for (const { batch, tombstones } of page.rows) {
     const times = columnNamed(batch, "as_of");
     for (let i = 0; i < batch.length; i++) {
       const at = valueAt(times, "timestamp", i) as number;
-      if (tombstones[i] === 1) withdrawn.push(rowAt(batch, i));
-      if (tombstones[i] === 1 || at < (step.from ?? -Infinity) || at > (step.to ?? Infinity)) continue;
-      features.push(rowAt(batch, i));
+      const withdrawn = tombstones[i] === 1;
+      if (!withdrawn && (at < (step.from ?? -Infinity) || at > (step.to ?? Infinity))) continue;
+      const row = rowAt(batch, i);
+      acts.push(withdrawn ? { withdrawn: row } : { scored: features.length });
+      if (!withdrawn) features.push(row);
     }
   }
   const rows = makeScoreRows({ ...step, mode: "batch", hindsight: false }, features);
-  const stale = await staleScores(step, rows, withdrawn);
+  const stale = await staleScores(step, rows, acts);
   const appends: Append[] = [];
   if (rows.length > 0) appends.push({ stream: scoresStream(model.name), batch: batchOf(step.contract, rows) });
   if (stale.length > 0) appends.push(staleVerdict(step, stale));
@@ -86,23 +88,57 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
   return "progress";
 }
 
+/** What the feature stream said, in its order: a row that is scored now, by its index, or one that was withdrawn. */
+type FeatureAct = { readonly scored: number } | { readonly withdrawn: Row };
+
 interface Stale {
   readonly score_id: string;
   /** Null where the feature row was withdrawn. */
-  readonly replaced_by: string | null;
+  replaced_by: string | null;
 }
 
 /**
  * Batch scores, of the same role and records, that new or withdrawn rows make stale: one scan over the span of T of those
- * rows. (A record that moves to another T leaves a withdrawn row at the old one.)
+ * rows. (A record that moves to another T leaves a withdrawn row at the old one.) A row may be withdrawn in the very step
+ * that scores it, so the acts are followed one by one.
  */
-async function staleScores(step: ScoreStep, rows: readonly Row[], withdrawn: readonly Row[]): Promise<Stale[]> {
-  const touched = [...rows, ...withdrawn];
-  if (touched.length === 0) return [];
+async function staleScores(step: ScoreStep, rows: readonly Row[], acts: readonly FeatureAct[]): Promise<Stale[]> {
+  if (acts.length === 0) return [];
   const keys = step.shape.keys.map(({ name }) => `key_${name}`);
   const idOf = (row: Row) => JSON.stringify(keys.map((name) => plain(row[name] ?? null)));
-  const wanted = new Set(touched.map(idOf));
-  const times = touched.map((row) => row.as_of as number);
+  const rowOf = (act: FeatureAct) => ("scored" in act ? rows[act.scored]! : act.withdrawn);
+  const latest = await latestScores(step, acts.map(rowOf), keys, idOf);
+  const stale: Stale[] = [];
+  /** Withdrawn in this step, until the record has a row again. */
+  const gone = new Map<string, Stale>();
+  for (const act of acts) {
+    const row = rowOf(act);
+    const id = idOf(row);
+    const before = latest.get(id);
+    const scoreId = "scored" in act ? (row.score_id as string) : null;
+    if (before !== undefined) {
+      const entry: Stale = { score_id: before, replaced_by: scoreId };
+      stale.push(entry);
+      if (scoreId === null) gone.set(id, entry);
+    } else if (scoreId !== null && gone.has(id)) gone.get(id)!.replaced_by = scoreId;
+    if (scoreId === null) latest.delete(id);
+    else {
+      latest.set(id, scoreId);
+      gone.delete(id);
+    }
+  }
+  return stale;
+}
+
+/** Record -> the id of its last batch score of this role, where T lies in the span of the given rows. */
+async function latestScores(
+  step: ScoreStep,
+  rows: readonly Row[],
+  keys: readonly string[],
+  idOf: (row: Row) => string,
+): Promise<Map<string, string>> {
+  const wanted = new Set(rows.map(idOf));
+  const times = rows.map((row) => row.as_of as number);
   const from = times.reduce((a, b) => Math.min(a, b));
   const to = times.reduce((a, b) => Math.max(a, b));
   const columns = [...keys, "score_id", "as_of", "mode", "role"];
@@ -116,20 +152,7 @@ async function staleScores(step: ScoreStep, rows: readonly Row[], withdrawn: rea
       if (sequence >= (latest.get(id)?.sequence ?? -1)) latest.set(id, { sequence, scoreId: row.score_id as string });
     }
   }
-  const stale: Stale[] = [];
-  for (const row of rows) {
-    const id = idOf(row);
-    const scoreId = row.score_id as string;
-    const before = latest.get(id);
-    if (before) stale.push({ score_id: before.scoreId, replaced_by: scoreId });
-    latest.set(id, { sequence: Number.POSITIVE_INFINITY, scoreId });
-  }
-  const again = new Set(rows.map(idOf));
-  for (const id of new Set(withdrawn.map(idOf))) {
-    const before = latest.get(id);
-    if (before && !again.has(id)) stale.push({ score_id: before.scoreId, replaced_by: null });
-  }
-  return stale;
+  return new Map([...latest].map(([id, { scoreId }]) => [id, scoreId]));
 }
 
 const plain = (value: Value): unknown => (typeof value === "bigint" ? `${value}n` : value);

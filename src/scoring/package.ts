@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
-import type { Problem } from "../base/errors.ts";
+import { MlpeError, type Problem } from "../base/errors.ts";
 import type { FieldType } from "../contract/contract.ts";
 import {
   type GoldenRow,
@@ -56,7 +56,7 @@ export function readPackage(files: ReadonlyMap<string, Uint8Array>, limits = PAC
     const message = `${manifest.model.file} does not have the digest in model.sha256`;
     throw scoringErrors.error("package_digest", message, { place: `${MANIFEST_FILE}: model.sha256` });
   }
-  const graph = checkOnnx(model);
+  const graph = checkModel(manifest.model.file, model);
   checkGraph(manifest, graph);
   const card = manifest.card === undefined ? null : text(fileNamed(files, manifest.card, "card"));
   const signature = files.get(SIGNATURE_FILE);
@@ -71,6 +71,18 @@ export function readPackage(files: ReadonlyMap<string, Uint8Array>, limits = PAC
     signature: signature === undefined ? null : text(signature),
     files,
   };
+}
+
+/** What is wrong inside the graph, with the file it is in. */
+function checkModel(file: string, model: Uint8Array): OnnxInfo {
+  try {
+    return checkOnnx(model);
+  } catch (error) {
+    if (!(error instanceof MlpeError)) throw error;
+    const { code, kind, message, fix } = error;
+    const place = error.place === undefined ? file : `${file}: ${error.place}`;
+    throw new MlpeError(code, { kind, meaning: message, fix }, message, { place, cause: error });
+  }
 }
 
 /** The digest that names a package, over the exact bytes of its files. */
@@ -180,7 +192,7 @@ function parseWith<T>(schema: Schema<T>, bytes: Uint8Array | string, place: stri
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.slice(0, 20).map((issue) => {
     const path = issue.path.map(String).join(".");
-    return scoringErrors.problem(name, `${path || "the whole"}: ${issue.message}`, { place: `${place}: ${path}` });
+    return scoringErrors.problem(name, `${path || "the whole"}: ${issue.message}`, { place: path === "" ? place : `${place}: ${path}` });
   });
   throw scoringErrors.error(name, problems[0]!.message, { place: problems[0]!.place, problems });
 }

@@ -69,9 +69,17 @@ export function loadRuntime(directory: string): OrtRuntime {
   }
 }
 
-/** Loads the library by its path, so that the addon finds it already loaded, and asks it for its version. */
+/**
+ * Loads the library by its path, so that the addon finds it already loaded, and asks it for its version. Before it
+ * starts it is told to send no telemetry: it would keep a database in the user's cache directory, write a log into the
+ * temporary one, and call its maker. It asks the C library's environment, which `process.env` does not reach.
+ */
 function libraryVersion(path: string): string {
-  const { symbols } = dlopen(path, { OrtGetApiBase: { args: [], returns: FFIType.ptr } });
+  const { symbols } = dlopen(path, {
+    OrtGetApiBase: { args: [], returns: FFIType.ptr },
+    setenv: { args: [FFIType.cstring, FFIType.cstring, FFIType.int], returns: FFIType.int },
+  });
+  symbols.setenv(Buffer.from("ORT_DISABLE_TELEMETRY\0"), Buffer.from("1\0"), 1);
   const base = symbols.OrtGetApiBase() as Pointer;
   // struct OrtApiBase { GetApi, GetVersionString } of onnxruntime_c_api.h
   const getVersion = CFunction({ ptr: read.ptr(base, 8) as Pointer, args: [], returns: FFIType.ptr });

@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { exactJsonText } from "../contract/json.ts";
+import type { Services } from "../runtime/faces.ts";
 import { answerFor, serverErrors } from "./errors.ts";
-import type { Services } from "./services.ts";
 
 const SERVER_NAME = "mlpe";
 

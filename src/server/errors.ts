@@ -6,20 +6,10 @@ export const serverErrors = errorTable("server", {
     meaning: "There is nothing at this address.",
     fix: "See the README for the addresses that exist.",
   },
-  not_ready: {
-    kind: "unavailable",
-    meaning: "The server is still loading models or folding history.",
-    fix: "Wait until /readyz answers 200.",
-  },
   bad_body: {
     kind: "invalid",
     meaning: "The request body can't be read as what this address takes.",
     fix: "Send JSON as the README shows.",
-  },
-  body_too_large: {
-    kind: "too_large",
-    meaning: "The request body is over `listen.max_body`.",
-    fix: "Send less at once, or raise the limit in the config.",
   },
   port_in_use: {
     kind: "unavailable",

@@ -1,6 +1,6 @@
+import type { Services } from "../runtime/faces.ts";
 import { createApp } from "./app.ts";
 import { serverErrors } from "./errors.ts";
-import type { Services } from "./services.ts";
 
 export interface Listening {
   readonly url: string;

@@ -5,7 +5,7 @@ import type { Names, Sealer } from "./catalogue.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openSegment, type SegmentFile } from "./segment_read.ts";
-import { columnsNeeded, entityKey, pickRows, selectRows } from "./select.ts";
+import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored } from "./select.ts";
 import { concatBatches } from "./sort.ts";
 import { STATEMENTS } from "./statements.ts";
 
@@ -209,14 +209,7 @@ function commitsOf(file: SegmentFile, whole: StoredRows, after: number, upTo: nu
     while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
     if (commitNos[from]! > after && commitNos[from]! <= upTo) {
       const all = from === 0 && to === file.info.rows;
-      found.push(
-        all
-          ? whole
-          : pickRows(
-              whole,
-              Int32Array.from({ length: to - from }, (_, i) => from + i),
-            ),
-      );
+      found.push(all ? whole : sliceStored(whole, from, to));
     }
     from = to;
   }

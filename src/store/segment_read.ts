@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { ByteReader, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
-import { decodeColumn, decodeDictionary, nullColumn } from "../contract/codec.ts";
+import { decodeColumn, decodeDictionary, nullColumns } from "../contract/codec.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
@@ -127,11 +127,12 @@ function segmentFile(
     close,
     rows(block, columns) {
       const length = footer.blockRows[block]!;
+      const nulls = nullColumns(length);
       const batch: Batch = {
         contract,
         length,
         columns: contract.fields.map((field, index) =>
-          columns === undefined || columns.includes(field.name) ? column(block, index) : nullColumn(field.type, length),
+          columns === undefined || columns.includes(field.name) ? column(block, index) : nulls(field.type),
         ),
       };
       const numbers = sequences(block);

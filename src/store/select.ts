@@ -1,6 +1,6 @@
 import type { Value } from "../base/row.ts";
-import { type Batch, type Column, columnNamed, takeRows, valueAt } from "../contract/batch.ts";
-import { nullColumn } from "../contract/codec.ts";
+import { type Batch, type Column, columnNamed, sliceRows, takeRows, valueAt } from "../contract/batch.ts";
+import { nullColumns } from "../contract/codec.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 
@@ -18,7 +18,7 @@ export function columnsNeeded(contract: Contract, options: ScanOptions): readonl
 export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows | undefined {
   const { batch } = stored;
   const tests: ((index: number) => boolean)[] = [];
-  if (options.upTo !== undefined && stored.commitNos.some((commitNo) => commitNo > options.upTo!)) {
+  if (options.upTo !== undefined && anyBeyond(stored.commitNos, options.upTo)) {
     tests.push((index) => stored.commitNos[index]! <= options.upTo!);
   }
   const time = eventTimes(batch);
@@ -30,15 +30,44 @@ export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows
     );
   }
   if (options.entity) tests.push(entityTest(batch, options.entity));
-  const kept: number[] = [];
-  for (let i = 0; i < batch.length; i++) if (tests.every((test) => test(i))) kept.push(i);
-  if (kept.length === 0) return undefined;
-  const picked = kept.length === batch.length ? stored : pickRows(stored, kept);
+  const kept = keptRows(batch.length, tests);
+  if (kept?.length === 0) return undefined;
+  const picked = kept === undefined ? stored : pickRows(stored, kept);
   return options.columns === undefined ? picked : { ...picked, batch: onlyColumns(picked.batch, options.columns) };
 }
 
+function anyBeyond(commitNos: Float64Array, upTo: number): boolean {
+  for (let i = 0; i < commitNos.length; i++) if (commitNos[i]! > upTo) return true;
+  return false;
+}
+
+/** The rows that pass every test; undefined where all do. */
+function keptRows(length: number, tests: readonly ((index: number) => boolean)[]): Int32Array | undefined {
+  if (tests.length === 0 && length > 0) return undefined;
+  const kept = new Int32Array(length);
+  let count = 0;
+  for (let i = 0; i < length; i++) {
+    let passed = true;
+    for (let t = 0; t < tests.length && passed; t++) passed = tests[t]!(i);
+    if (passed) kept[count++] = i;
+  }
+  return count === length && length > 0 ? undefined : kept.subarray(0, count);
+}
+
+/** The rows from `from` up to but without `to`, as views of the same memory. */
+export function sliceStored(stored: StoredRows, from: number, to: number): StoredRows {
+  return {
+    stream: stored.stream,
+    batch: sliceRows(stored.batch, from, to),
+    sequences: stored.sequences.subarray(from, to),
+    commitNos: stored.commitNos.subarray(from, to),
+    knownTimes: stored.knownTimes.subarray(from, to),
+    tombstones: stored.tombstones.subarray(from, to),
+  };
+}
+
 /** The rows at `kept`, in that order. */
-export function pickRows(stored: StoredRows, kept: ArrayLike<number>): StoredRows {
+export function pickRows(stored: StoredRows, kept: Int32Array): StoredRows {
   const take = (values: Float64Array) => {
     const taken = new Float64Array(kept.length);
     for (let i = 0; i < kept.length; i++) taken[i] = values[kept[i]!]!;
@@ -57,10 +86,11 @@ export function pickRows(stored: StoredRows, kept: ArrayLike<number>): StoredRow
 }
 
 function onlyColumns(batch: Batch, columns: readonly string[]): Batch {
+  const nulls = nullColumns(batch.length);
   return {
     ...batch,
     columns: batch.contract.fields.map((field, i) =>
-      columns.includes(field.name) ? batch.columns[i]! : nullColumn(field.type, batch.length),
+      columns.includes(field.name) ? batch.columns[i]! : nulls(field.type),
     ),
   };
 }

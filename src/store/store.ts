@@ -166,24 +166,21 @@ const CONNECTED_POLL_MS = 250;
 
 function waitFor(done: () => boolean, waiters: Set<() => void>, pollMs: number, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const deadline = performance.now() + timeoutMs;
-    let timer: ReturnType<typeof setTimeout> | undefined;
     const finish = (settle: () => void) => {
-      clearTimeout(timer);
+      clearTimeout(deadline);
+      clearInterval(poll);
       waiters.delete(look);
       settle();
     };
     const look = () => {
-      clearTimeout(timer);
       try {
-        const left = deadline - performance.now();
-        if (done() || left <= 0) finish(resolve);
-        else timer = setTimeout(look, Math.min(pollMs, left));
+        if (done()) finish(resolve);
       } catch (cause) {
         finish(() => reject(cause));
       }
     };
+    const deadline = setTimeout(() => finish(resolve), timeoutMs);
+    const poll = setInterval(look, pollMs);
     waiters.add(look);
-    timer = setTimeout(look, Math.min(pollMs, timeoutMs));
   });
 }

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemRandom } from "../../src/base/random.ts";
 import { sha256Hex } from "../../src/base/digest.ts";
+import { generateSigningKey } from "../../src/delivery/sign.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 
 /** A value that stands in the environment and must never be printed. */
@@ -95,7 +97,9 @@ export function createProject(): Desk {
   desk.write("events.avsc", JSON.stringify(EVENTS));
   desk.write("readings.csv", READINGS_CSV);
   desk.write("places.csv", "place,height\nnorth,10\nsouth,20\n");
-  desk.write("public.pem", "");
+  const { privatePem, publicPem } = generateSigningKey(systemRandom);
+  desk.write("private.pem", privatePem, 0o600);
+  desk.write("public.pem", publicPem);
   return desk;
 }
 
@@ -154,18 +158,13 @@ export async function must(desk: Desk, ...args: readonly string[]): Promise<void
   if (exit !== 0) throw new Error(`mlpe ${args.join(" ")} gave ${exit}: ${errors}`);
 }
 
-/** A key pair that the project trusts. `model keygen` never overwrites, so the empty file goes first. */
-export async function trustSigner(desk: Desk): Promise<void> {
-  await desk.world.files.removeDirectory(desk.path("public.pem"));
-  await must(desk, "model", "keygen", "--private", "private.pem", "--public", "public.pem");
-}
-
-/** A project that has read its sources, with a signed package in `package`. */
+/** A project that has read its sources, with a live signed package, which is also in `package`, and scores. */
 export async function createDelivered(): Promise<Desk> {
   const desk = createProject();
-  await trustSigner(desk);
   await must(desk, "ingest");
   await writePackage(desk, "package");
   await must(desk, "model", "sign", "package", "--key", "private.pem");
+  await must(desk, "promote", "load", "package");
+  await must(desk, "score", "load");
   return desk;
 }

@@ -3,12 +3,12 @@ import fc from "fast-check";
 import { stringify } from "yaml";
 import { MlpeError } from "../../src/base/errors.ts";
 import { absolutePaths, loadConfig } from "../../src/config/load.ts";
+import { BAD, changed, SMALL } from "./bad_configs.ts";
 import { REFERENCE_CONFIG } from "./reference_config.ts";
 
 // The reference config must load as it stands; every bad case is that config, or a tiny one, changed in one place.
 
-const HOME = { HOME: "/home/ada" };
-const SMALL = "site: s\nkeys: { path: /k }\n";
+const HOME = { HOME: "/users/ada" };
 
 function failureOf(text: string, environment: Record<string, string> = HOME, overrides: string[] = []): MlpeError {
   try {
@@ -20,17 +20,11 @@ function failureOf(text: string, environment: Record<string, string> = HOME, ove
   throw new Error("the config was accepted");
 }
 
-/** The reference config with one text replaced, which must be there. */
-function changed(from: string, to: string): string {
-  if (!REFERENCE_CONFIG.includes(from)) throw new Error(`the reference config has no ${from}`);
-  return REFERENCE_CONFIG.replace(from, () => to);
-}
-
 describe("a good config", () => {
   const config = loadConfig(REFERENCE_CONFIG, "mlpe.yaml", HOME);
 
   test("is read with its defaults, durations in microseconds, ~ and the order of features", () => {
-    expect(config.keys.path).toBe("/home/ada/.mlpe/ewr-01.key");
+    expect(config.keys.path).toBe("/users/ada/.mlpe/ewr-01.key");
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 8080, max_body: 67_108_864 });
     expect(config.views.flight_delay!.joins.weather!.max_age).toBe(3 * 3_600_000_000);
     expect(Object.keys(config.views.flight_delay!.features).slice(0, 3)).toEqual(["hour", "weekday", "month"]);
@@ -81,292 +75,11 @@ describe("a good config", () => {
     expect(absolute.sources.weather).toMatchObject({ path: "/srv/examples/nycflights/data/weather.csv.zst" });
     expect(absolute.datasets.planes!.contract).toBe("/srv/schemas/nycflights/planes.avsc");
     expect(absolute.models.flight_delay!.artifact).toBe("/srv/models/flight_delay");
-    expect(absolute.keys.path).toBe("/home/ada/.mlpe/ewr-01.key");
+    expect(absolute.keys.path).toBe("/users/ada/.mlpe/ewr-01.key");
     expect(absolute.trust).toEqual(["/srv/examples/nycflights/keys/a.pem"]);
     expect(absolute.data).toBe("/srv/examples/nycflights/data.mlpe");
   });
 });
-
-type Bad = readonly [name: string, text: string, code: string, place: string, fix: string];
-
-const BAD: readonly Bad[] = [
-  ["empty", "", "missing", "mlpe.yaml:1:1", "site:"],
-  ["a list", "- a\n", "wrong_type", "mlpe.yaml:1:1", "site:"],
-  ["a scalar", "hello", "wrong_type", "mlpe.yaml:1:1", "site:"],
-  ["broken yaml", "site: [a\n", "not_yaml", "mlpe.yaml:2:1", "YAML"],
-  ["a tab", "keys:\n\tpath: x\n", "not_yaml", "mlpe.yaml:2:1", "YAML"],
-  ["two documents", `${SMALL}---\nsite: b\n`, "not_yaml", "mlpe.yaml:3:1", "YAML"],
-  ["an unknown tag", `${SMALL}data: !!binary aGk=\n`, "not_yaml", "mlpe.yaml:3:7", "YAML"],
-  ["an unquoted variable in braces", `${SMALL}listen: { port: \${PORT} }\n`, "not_yaml", "mlpe.yaml:3:", "Quote"],
-  ["an alias to nothing", `${SMALL}data: *nowhere\n`, "not_yaml", "mlpe.yaml:3:7", "YAML"],
-  ["a merge of a text", `${SMALL}listen: { <<: x }\n`, "wrong_type", "mlpe.yaml:3:11 (listen)", "<<"],
-  ["a duplicate key", `${SMALL}site: t\n`, "duplicate_key", "mlpe.yaml:3:1 (site)", "Keep one"],
-  [
-    "a duplicate deep down",
-    changed("      month: month(", "      hour: month("),
-    "duplicate_key",
-    "mlpe.yaml:45:7 (views.flight_delay.features.hour)",
-    "Keep one",
-  ],
-  ["an unknown key", `${SMALL}datsets: {}\n`, "unknown_key", "mlpe.yaml:3:1 (datsets)", '"datasets"'],
-  [
-    "an unknown key deep down",
-    changed("max_age: 3h", "maxage: 3h"),
-    "unknown_key",
-    "mlpe.yaml:35:48 (views.flight_delay.joins.weather.maxage)",
-    '"max_age"',
-  ],
-  [
-    "a key of another connector",
-    changed("path: data/weather.csv.zst,", "path: a.csv, max_rows: 5,"),
-    "unknown_key",
-    "(sources.weather.max_rows)",
-    "Keys here: connector, path, format",
-  ],
-  [
-    "__proto__ as a name",
-    `${SMALL}datasets: { __proto__: { contract: a } }\n`,
-    "unknown_key",
-    "mlpe.yaml:3:13 (datasets.__proto__)",
-    "another name",
-  ],
-  ["no site", "keys: { path: /k }\n", "missing", "mlpe.yaml:1:1 (site)", "Add site"],
-  ["no keys", "site: a\n", "missing", "mlpe.yaml:1:1 (keys)", "Add keys"],
-  [
-    "no contract",
-    `${SMALL}datasets:\n  a: { static: true }\n`,
-    "missing",
-    "mlpe.yaml:4:3 (datasets.a.contract)",
-    "Avro schema",
-  ],
-  ["no connector", `${SMALL}sources:\n  a: { path: x }\n`, "missing", "(sources.a.connector)", "file, http_push"],
-  [
-    "a wrong connector",
-    changed("connector: file\n", "connector: fille\n"),
-    "bad_value",
-    "mlpe.yaml:8:16 (sources.flights.connector)",
-    '"file"',
-  ],
-  ["an empty section", `${SMALL}views:\n`, "wrong_type", "(views)", "{}"],
-  ["a text for a map", `${SMALL}listen: 8080\n`, "wrong_type", "mlpe.yaml:3:9 (listen)", "map"],
-  [
-    "a text for a number",
-    `${SMALL}listen: { port: web }\n`,
-    "wrong_type",
-    "mlpe.yaml:3:17 (listen.port)",
-    "whole number from 0 to 65535",
-  ],
-  [
-    "a fraction for a whole number",
-    `${SMALL}listen: { port: 80.5 }\n`,
-    "wrong_type",
-    "mlpe.yaml:3:17 (listen.port)",
-    "whole number",
-  ],
-  [
-    "a list for SQL",
-    changed("distance: distance", "distance: [distance]"),
-    "wrong_type",
-    "(views.flight_delay.features.distance)",
-    "SQL scalar expression",
-  ],
-  [
-    "a number for a list",
-    changed("by: [tailnum]", "by: 5"),
-    "wrong_type",
-    "(views.flight_delay.joins.plane.by)",
-    "same name",
-  ],
-  [
-    "a number inside by",
-    changed("by: [tailnum]", "by: [tailnum, 5]"),
-    "wrong_type",
-    "(views.flight_delay.joins.plane.by.1)",
-    "text",
-  ],
-  [
-    "a port out of range",
-    `${SMALL}listen: { port: 70000 }\n`,
-    "bad_value",
-    "mlpe.yaml:3:17 (listen.port)",
-    "from 0 to 65535",
-  ],
-  [
-    "a bad duration",
-    changed("max_age: 3h", "max_age: 3 hours"),
-    "bad_value",
-    "mlpe.yaml:35:57 (views.flight_delay.joins.weather.max_age)",
-    "90s",
-  ],
-  [
-    "a bad enum",
-    changed("then: flag", "then: flagg"),
-    "bad_value",
-    "(models.flight_delay.guardrails.no_weather.then)",
-    '"flag"',
-  ],
-  [
-    "a bad name",
-    `${SMALL}datasets:\n  My-Data: { contract: a }\n`,
-    "bad_value",
-    "mlpe.yaml:4:3 (datasets.My-Data)",
-    "lower case",
-  ],
-  [
-    "two expectations in one check",
-    changed("severity: block }", "sql: origin = 'EWR', severity: block }"),
-    "bad_value",
-    "(checks.schedule.0)",
-    "expect_",
-  ],
-  [
-    "two labels",
-    changed("late: { from", "later: { from: departures, by: [carrier], value: x }\n      late: { from"),
-    "bad_value",
-    "(views.flight_delay.label)",
-    "outcome",
-  ],
-  [
-    "an unset variable",
-    `${SMALL}data: "\${NO_SUCH}"\n`,
-    "missing_variable",
-    "mlpe.yaml:3:7 (data)",
-    "${NO_SUCH:-default}",
-  ],
-  ["half a variable", `${SMALL}data: "\${DIR"\n`, "bad_variable", "mlpe.yaml:3:7 (data)", "$${"],
-  // wiring
-  [
-    "an unknown dataset of a source",
-    changed("dataset: planes }", "dataset: plane }"),
-    "unknown_name",
-    "mlpe.yaml:14:61 (sources.planes.dataset)",
-    '"planes"',
-  ],
-  [
-    "an unknown route",
-    changed("      schedule: {}", "      shedule: {}"),
-    "unknown_name",
-    "mlpe.yaml:11:7 (sources.flights.routes.shedule)",
-    '"schedule"',
-  ],
-  [
-    "dataset and routes",
-    changed("    routes:", "    dataset: planes\n    routes:"),
-    "conflict",
-    "mlpe.yaml:7:3 (sources.flights)",
-    "dataset:",
-  ],
-  [
-    "neither dataset nor routes",
-    changed(",  dataset: weather }", " }"),
-    "missing",
-    "mlpe.yaml:13:3 (sources.weather)",
-    "routes:",
-  ],
-  [
-    "a file of unknown format",
-    changed("data/planes.csv.zst", "data/planes"),
-    "missing",
-    "(sources.planes.path)",
-    "format:",
-  ],
-  [
-    "another otherwise",
-    changed("otherwise: drop }", "otherwise: keep }"),
-    "bad_value",
-    "(sources.flights.routes.departures.otherwise)",
-    "drop",
-  ],
-  [
-    "an unknown spine",
-    changed("spine: schedule", "spine: schedules"),
-    "unknown_name",
-    "mlpe.yaml:32:5 (views.flight_delay.spine)",
-    '"schedule"',
-  ],
-  [
-    "an unknown join",
-    changed("from: airports,", "from: constructor,"),
-    "unknown_name",
-    "(views.flight_delay.joins.dest.from)",
-    "There are",
-  ],
-  [
-    "a window over a static dataset",
-    changed("from: departures, by: [origin],  window: 1h", "from: planes, by: [origin],  window: 1h"),
-    "conflict",
-    "(views.flight_delay.windows.origin_1h.from)",
-    "join",
-  ],
-  [
-    "an alias used twice",
-    changed("origin_1h:  { from", "plane:  { from"),
-    "conflict",
-    "(views.flight_delay.windows.plane)",
-    "Rename",
-  ],
-  ["an empty by", changed("by: [tailnum]", "by: []"), "bad_value", "(views.flight_delay.joins.plane.by)", "column"],
-  [
-    "a reserved feature",
-    changed("seats: plane.seats", "score: plane.seats"),
-    "bad_value",
-    "(views.flight_delay.features.score)",
-    "another name",
-  ],
-  [
-    "a reserved feature prefix",
-    changed("seats: plane.seats", "time_seats: plane.seats"),
-    "bad_value",
-    "(views.flight_delay.features.time_seats)",
-    "another name",
-  ],
-  [
-    "an unknown label dataset",
-    changed("late: { from: departures", "late: { from: arrivals"),
-    "unknown_name",
-    "(views.flight_delay.label.late.from)",
-    "There are",
-  ],
-  [
-    "drift of an unknown model",
-    changed("drift: { flight_delay:", "drift: { flight_delays:"),
-    "unknown_name",
-    "(drift.flight_delays)",
-    '"flight_delay"',
-  ],
-  [
-    "checks of an unknown dataset",
-    changed("checks:\n  schedule:", "checks:\n  scheduled:"),
-    "unknown_name",
-    "(checks.scheduled)",
-    '"schedule"',
-  ],
-  [
-    "a cron of words",
-    changed('"5 * * * *"', '"every hour at five past"'),
-    "bad_value",
-    "mlpe.yaml:75:24 (schedules.hourly.cron)",
-    "five fields",
-  ],
-  [
-    "a cron that never fires",
-    changed('"5 * * * *"', '"0 0 31 2 *"'),
-    "bad_value",
-    "(schedules.hourly.cron)",
-    "five fields",
-  ],
-  ["a schedule of nothing", changed(", score: flight_delay }", " }"), "missing", "(schedules.hourly)", "score:"],
-  ["an alert to no one", changed("to: ops", "to: oops"), "unknown_name", "(alerts.drifted.to)", '"ops"'],
-  ["a webhook that is no URL", changed('"${MLPE_WEBHOOK:-}"', "ftp://x"), "bad_value", "(notify.ops.webhook)", "https"],
-  ["another host", `${SMALL}listen: { host: 0.0.0.0 }\n`, "not_loopback", "mlpe.yaml:3:11 (listen.host)", "127.0.0.1"],
-  [
-    "a key in the data directory",
-    "site: a\nkeys: { path: d/k }\ndata: ./d/\n",
-    "conflict",
-    "mlpe.yaml:2:9 (keys.path)",
-    "outside",
-  ],
-];
 
 describe("a bad config is refused with its code, place and fix", () => {
   for (const [name, text, code, place, fix] of BAD) {

@@ -67,6 +67,26 @@ test("the same key gives the same outcome: at once, later, and after a restart; 
   expect((await streamRows(store, "landing/door")).length).toBe(1);
 });
 
+test("a request sent again before a restarted source has asked the log is answered, not taken twice", async () => {
+  const store = new MemoryStore(clock);
+  const request = { body: body(reading(1)), key: "k-1" };
+  const before = start(store);
+  const first = before.connector.push(request);
+  await before.drain();
+  const after = start(store);
+  const again = after.connector.push(request);
+  const other = failure(after.connector.push({ body: body(reading(3)), key: "k-2" }));
+  await after.drain();
+  expect(await again).toEqual({ ...(await first), repeated: true });
+  expect(await other).toBe("resolved");
+  expect((await streamRows(store, "landing/door")).length).toBe(2);
+  const conflict = start(store);
+  const changed = failure(conflict.connector.push({ body: body(reading(2)), key: "k-1" }));
+  await conflict.drain();
+  expect(await changed).toBe("connectors.key_conflict");
+  expect((await streamRows(store, "landing/door")).length).toBe(2);
+});
+
 test("JSON lines are taken too, and bodies that can't be are refused", async () => {
   const store = new MemoryStore(clock);
   const { connector, drain } = start(store);

@@ -90,7 +90,7 @@ describe("a contract from a sample", () => {
       [["1", "2", "3", "4", "5"]],
     );
     expect(named.fields.map((field) => field.name)).toEqual(["Gro_e_m", "a", "A_2", "column_4", "_2x"]);
-    expect(said.join("\n")).toContain('rename: { _2x: "2x" }');
+    expect(said.join("\n")).toContain('rename: { Gro_e_m: "Größe (m)", A_2: "A", column_4: "", _2x: "2x" }');
     expect(contractOf(named, "x").name).toBe("_1");
   });
 

@@ -169,6 +169,21 @@ describe("the batch job", () => {
     ]);
   });
 
+  test("a row that is withdrawn before it is scored, in the same step, leaves a stale score", async () => {
+    const made = world();
+    await addFeatures(made.store, [feature(1), feature(2)]);
+    await addFeatures(made.store, [feature(1), feature(2)], new Uint8Array([1, 1]));
+    await addFeatures(made.store, [feature(2, { as_of: T + HOUR * 9 })]);
+    await stepScore(step(made));
+    const scores = await stored(made.store, scoresStream("late"));
+    expect(scores).toHaveLength(3);
+    const [verdict] = await stored(made.store, VERDICTS);
+    expect(JSON.parse(verdict!.detail as string).scores).toEqual([
+      { score_id: scores[0]!.score_id, replaced_by: null },
+      { score_id: scores[1]!.score_id, replaced_by: scores[2]!.score_id },
+    ]);
+  });
+
   test("hands the act to what else must be in the commit", async () => {
     const made = world();
     await addFeatures(made.store, [feature(1)]);

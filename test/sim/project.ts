@@ -1,4 +1,4 @@
-import { MICROS_PER_HOUR, MICROS_PER_MINUTE, type Micros } from "../../src/base/time.ts";
+import { MICROS_PER_HOUR, type Micros } from "../../src/base/time.ts";
 import { type Draw, drawFrom } from "./draw.ts";
 import { type Feed, itemsFeed, tradeFeed, visitsFeed, weatherFeed } from "./rows.ts";
 
@@ -165,7 +165,11 @@ function viewsOf(has: Has, draw: Draw): Record<string, unknown> {
   };
   if (!has.weather || draw.chance(0.5)) return { [SIM_MODEL]: risk };
   const trade = { from: "orders", by: ["shop"], window: "6h", values: { n: "count(*)", total: "sum(amount)" } };
-  const shops = { spine: "weather", windows: { trade }, features: { temp: "temp", n: "trade.n", total: "trade.total" } };
+  const shops = {
+    spine: "weather",
+    windows: { trade },
+    features: { temp: "temp", n: "trade.n", total: "trade.total" },
+  };
   return { [SIM_MODEL]: risk, shops };
 }
 
@@ -191,5 +195,3 @@ function sourceOf(
   const lateness = draw.pick(["0s", "30m", "5h"]);
   return { connector: "http_push", lateness, idle_after: draw.pick(["1s", "10m"]) };
 }
-
-export const minutes = (count: number): Micros => count * MICROS_PER_MINUTE;

@@ -31,14 +31,24 @@ export const contractInfer: Command = {
     parseContract(text, "the proposed contract"); // what is proposed must be accepted
     const out = input.text("out") === undefined ? undefined : absolute(world, input.text("out")!);
     const said = notes.map((note) => `- ${note}`).join("\n");
+    const config = starterConfig({
+      path: input.words[0]!,
+      contract: input.text("out") ?? `${name}.avsc`,
+      name,
+      header: sample.header,
+      schema: inferred.schema,
+    });
     if (out === undefined) {
       if (!input.on("json")) world.warn(said); // beside the contract, which may be going into a file
-      return { json: { schema: inferred.schema, notes }, text: text.trimEnd() };
+      return { json: { schema: inferred.schema, notes, config }, text: text.trimEnd() };
     }
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
     await world.files.write(out, text);
-    const lines = inferred.schema.fields.length;
-    return { json: { file: out, schema: inferred.schema, notes }, text: `${out}: ${lines} fields\n${said}` };
+    const told = `${out}: ${inferred.schema.fields.length} fields of ${grouped(sample.rows.length)} rows`;
+    return {
+      json: { file: out, schema: inferred.schema, notes, config },
+      text: `${told}\n${said}\n\nFor mlpe.yaml:\n${config}`,
+    };
   },
 };
 
@@ -47,6 +57,36 @@ function schemaText({ fields, ...head }: AvroRecord): string {
   const facts = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)},\n`);
   const lines = fields.map((field) => `    ${JSON.stringify(field)}`);
   return `{\n${facts.join("")}  "fields": [\n${lines.join(",\n")}\n  ]\n}\n`;
+}
+
+interface Starter {
+  /** As written on the command line; the config's paths are relative to its own file. */
+  readonly path: string;
+  readonly contract: string;
+  readonly name: string;
+  readonly header: readonly string[];
+  readonly schema: AvroRecord;
+}
+
+/** The lines of the config that read such a file. */
+function starterConfig({ path, contract, name, header, schema }: Starter): string {
+  const dataset =
+    name
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "_")
+      .replace(/^[_0-9]+|_+$/g, "") || "rows";
+  const renames = schema.fields.flatMap((field, i) =>
+    field.name === header[i] ? [] : [`      ${field.name}: ${JSON.stringify(header[i])}`],
+  );
+  return [
+    "sources:",
+    `  ${dataset}: { connector: file, path: ${JSON.stringify(path)}, dataset: ${dataset} }`,
+    "datasets:",
+    `  ${dataset}:`,
+    `    contract: ${JSON.stringify(contract)}`,
+    ...(schema.eventTime === undefined ? ["    static: true"] : []),
+    ...(renames.length === 0 ? [] : ["    rename:", ...renames]),
+  ].join("\n");
 }
 
 function baseName(path: string): string {

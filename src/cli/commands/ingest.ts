@@ -31,7 +31,7 @@ export const ingest: Command = {
           step,
           code,
           message,
-          place: place ?? step,
+          place,
           fix,
         })),
       };

@@ -1,5 +1,5 @@
 import type { World } from "../../base/world.ts";
-import { initModel } from "../../runtime/model_init.ts";
+import { type InitialPackage, initModel } from "../../runtime/model_init.ts";
 import { absolute, openProject, type Project, viewNamed } from "../../runtime/project.ts";
 import { openEngine as openOrt } from "../../scoring/session.ts";
 import { type Command, type Input, PROJECT_FLAGS, requireText } from "../command.ts";
@@ -22,6 +22,10 @@ export const modelInit: Command = {
     version: { kind: "text", describe: "its version", default: "1.0.0" },
     features: { kind: "text", describe: "the features in the order it was trained on: a,b,c; default the view's" },
     output: { kind: "text", describe: "the graph's output that holds the score, where it can't be told" },
+    "min-labelled": {
+      kind: "number",
+      describe: "labelled requests that a later promotion needs to compare it on; default 2000",
+    },
     column: { kind: "number", describe: "the score's column of that output, from 0" },
   },
   async run(world, input) {
@@ -47,12 +51,7 @@ export const modelInit: Command = {
     });
     await write(world, out, files);
     const { manifest } = pack;
-    const notes =
-      training === undefined
-        ? [
-            "No --training: it has no golden rows and no frozen profile, so the smoke gate warns and drift can't be judged.",
-          ]
-        : [];
+    const notes = notesOn(pack);
     const json = { directory: out, digest: pack.digest, manifest, notes };
     const inputs = manifest.inputs.map(
       (one) => `  ${one.name} ${one.datatype} [${one.shape}]: ${one.features.map(({ name }) => name).join(", ")}`,
@@ -72,6 +71,18 @@ export const modelInit: Command = {
   },
 };
 
+function notesOn({ golden, reference }: InitialPackage["pack"]): string[] {
+  const notes = [];
+  if (reference === null) {
+    notes.push(
+      "Without --training there are no golden rows and no frozen profile: the smoke gate warns, and drift can't be judged.",
+    );
+  }
+  if (golden.length > 0)
+    notes.push(`golden.jsonl holds ${golden.length} training rows in clear: whoever has the package can read them.`);
+  return notes;
+}
+
 /** `--name`, or the one configured model that reads the view. */
 function nameOf(project: Project, input: Input, view: string): string {
   const given = input.text("name");
@@ -87,12 +98,18 @@ function nameOf(project: Project, input: Input, view: string): string {
 
 function choicesOf(input: Input) {
   const features = input.text("features");
-  const [version, output, column] = [input.text("version"), input.text("output"), input.number("column")];
+  const [version, output, column, minLabelled] = [
+    input.text("version"),
+    input.text("output"),
+    input.number("column"),
+    input.number("min-labelled"),
+  ];
   return {
     ...(features === undefined ? {} : { features: features.split(",").map((name) => name.trim()) }),
     ...(version === undefined ? {} : { version }),
     ...(output === undefined ? {} : { output }),
     ...(column === undefined ? {} : { column }),
+    ...(minLabelled === undefined ? {} : { minLabelled }),
   };
 }
 

@@ -1,13 +1,12 @@
 import pino from "pino";
 import type { World } from "../../base/world.ts";
-import { engineOver } from "../../runtime/engine.ts";
+import { engineOver, openLog } from "../../runtime/engine.ts";
 import { startPipeline } from "../../runtime/pipeline.ts";
 import { openProject, type ProjectLocation } from "../../runtime/project.ts";
 import { addressFile } from "../../runtime/running.ts";
 import { servicesOf } from "../../runtime/services.ts";
 import { createServing } from "../../runtime/serving.ts";
 import { listen } from "../../server/listen.ts";
-import { openStore } from "../../store/store.ts";
 import { type Command, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { locationOf } from "../project.ts";
 
@@ -36,7 +35,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   const place = { ...location, set: [...(location.set ?? []), ...hostFlag] };
   const project = await openProject(world, place);
   const { keys, listen: address } = project.config;
-  const store = await openStore({
+  const store = await openLog({
     directory: project.dataDirectory,
     keys,
     clock: world.clock,

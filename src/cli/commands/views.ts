@@ -41,6 +41,14 @@ export const viewsExport: Command = {
     const [from, to, knownBy] = ["from", "to", "known-by"].map((flag) => instantFlag(viewsExport, input, flag));
     const cutoff = input.number("cutoff");
     return withEngine(world, locationOf(input), "write", async (engine) => {
+      const { commitNo } = await engine.store.head();
+      if (cutoff !== undefined && !(Number.isInteger(cutoff) && cutoff >= 1 && cutoff <= commitNo)) {
+        const message = `--cutoff is ${cutoff}, and the store has the commits 1 to ${commitNo}`;
+        throw cliErrors.error("bad_usage", message, {
+          place: `mlpe ${viewsExport.name}`,
+          fix: "Name a commit that is there: an earlier manifest says its own as cutoff.commit_no.",
+        });
+      }
       const set = await exportView(engine, viewNamed(engine.project, name), {
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),

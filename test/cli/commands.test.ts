@@ -1,0 +1,222 @@
+/** The commands that look and check, on a small store, with their forms for people and for programs. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MlpeError } from "../../src/base/errors.ts";
+import { COMMANDS } from "../../src/cli/commands.ts";
+import { parseContract } from "../../src/contract/contract.ts";
+import { commandsIn } from "./support.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "mlpe-cli-"));
+const mlpe = commandsIn(directory);
+const write = (name: string, content: string | Uint8Array) => writeFileSync(join(directory, name), content);
+const read = (name: string) => Bun.file(join(directory, name)).text();
+
+const CONTRACT = {
+  type: "record",
+  name: "notes",
+  entity: ["id"],
+  eventTime: "at",
+  recordId: ["id"],
+  fields: [
+    { name: "id", type: "long" },
+    { name: "at", type: { type: "long", logicalType: "timestamp-micros" } },
+    { name: "text", type: ["null", "string"], default: null },
+  ],
+};
+
+beforeAll(async () => {
+  mkdirSync(join(directory, "keys"));
+  write("notes.avsc", JSON.stringify(CONTRACT));
+  write(
+    "notes.csv",
+    'id,at,text\n9007199254740993,2024-01-01T00:00:00Z,"say ""hi"", twice"\n2,2024-01-02T00:00:00Z,NA\n',
+  );
+  write(
+    "mlpe.yaml",
+    "site: here\nkeys: { path: keys/store.key }\nsources: { notes: { connector: file, path: notes.csv, dataset: notes } }\ndatasets: { notes: { contract: notes.avsc } }\n",
+  );
+  await mlpe.json(["ingest"]);
+});
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("query", () => {
+  const sql = "select id, text from notes order by at";
+  test("answers as a table, CSV, JSON lines and one JSON object, without rounding a number", async () => {
+    const table = ["id                text", '9007199254740993  say "hi", twice', "2                 -", "(2 rows)"];
+    expect((await mlpe.run(["query", sql])).output).toBe(table.join("\n"));
+    const csv = ["id,text", '9007199254740993,"say ""hi"", twice"', "2,"];
+    expect((await mlpe.run(["query", sql, "--format", "csv"])).output).toBe(csv.join("\r\n"));
+    const lines = ['{"id":9007199254740993,"text":"say \\"hi\\", twice"}', '{"id":2,"text":null}'];
+    expect((await mlpe.run(["query", sql, "--format", "json"])).output).toBe(lines.join("\n"));
+    expect(await mlpe.json(["query", sql])).toEqual({
+      columns: ["id", "text"],
+      rows: [
+        ["9007199254740993", 'say "hi", twice'],
+        [2, null],
+      ],
+    });
+  });
+
+  test("says what is wrong with it", async () => {
+    expect(await mlpe.failure(["query"])).toMatchObject({ code: "cli.bad_usage" });
+    expect((await mlpe.failure(["query", "select", "1"])).fix).toContain('"select 1"');
+    expect((await mlpe.failure(["query", sql, "--format", "xml"])).message).toContain("table, csv or json");
+    expect(await mlpe.failure(["query", "select * from note"])).toMatchObject({ code: "store.unknown_table" });
+    expect(await mlpe.failure(["query", "drop table notes"])).toMatchObject({ code: "store.query_refused" });
+    expect(await mlpe.failure(["query", sql, "--rows", "1"])).toMatchObject({ code: "store.query_too_large" });
+  });
+});
+
+describe("contract infer", () => {
+  test("writes a contract that is accepted, and the lines of the config", async () => {
+    write("my data.csv", '\uFEFFkey,when,"a ""b"""\r\nx,2024-01-01T00:00:00Z,1\r\ny,2024-01-01T00:00:00Z,2\r\n');
+    const answer = await mlpe.json<{ config: string; notes: string[] }>([
+      "contract",
+      "infer",
+      "my data.csv",
+      "--out",
+      "mine.avsc",
+    ]);
+    const contract = parseContract(await read("mine.avsc"), "mine.avsc");
+    expect(contract.fields.map(({ name, type }) => [name, type])).toEqual([
+      ["key", "string"],
+      ["when", "timestamp"],
+      ["a_b", "int"],
+    ]);
+    expect(contract.name).toBe("my_data");
+    const config = Bun.YAML.parse(answer.config);
+    expect(config).toEqual({
+      sources: { my_data: { connector: "file", path: "my data.csv", dataset: "my_data" } },
+      datasets: { my_data: { contract: "mine.avsc", rename: { a_b: 'a "b"' } } },
+    });
+    expect(await mlpe.failure(["contract", "infer", "my data.csv", "--out", "mine.avsc"])).toMatchObject({
+      code: "cli.output_exists",
+    });
+  });
+
+  test("prints the contract alone where a file could be made of it", async () => {
+    const { output, errors } = await mlpe.run(["contract", "infer", "notes.csv", "--name", "other"]);
+    expect(JSON.parse(output)).toMatchObject({ name: "other", recordId: ["id"] });
+    expect(errors).toContain("recordId is [id]");
+  });
+
+  test("reads other delimiters and compressed files, and counts records that don't fit", async () => {
+    write("a.tsv", "id\tv\n1\tx\n2\ty\n");
+    write("b.csv.gz", Bun.gzipSync("id;v\n1;x\n2\n3;y\n"));
+    write("c.csv.zst", Bun.zstdCompressSync("id,v\n1,x\n2,y\n"));
+    const infer = (...args: string[]) =>
+      mlpe.json<{ schema: { fields: unknown[] }; notes: string[] }>(["contract", "infer", ...args]);
+    expect((await infer("a.tsv")).schema.fields).toHaveLength(2);
+    expect((await infer("c.csv.zst")).schema.fields).toHaveLength(2);
+    const { schema, notes } = await infer("b.csv.gz", "--delimiter", ";");
+    expect(schema.fields).toHaveLength(2);
+    expect(notes.join()).toContain("1 records were left out");
+  });
+
+  const broken: [string, string | Uint8Array, string, string][] = [
+    ["another delimiter", "id;v\n1;x\n", "unreadable_csv", "--delimiter ';'"],
+    ["no rows", "id,v\n", "unreadable_csv", ""],
+    ["nothing", "", "unreadable_csv", ""],
+    ["no row fits", "id,v\n1\n", "unreadable_csv", ""],
+    ["two equal columns", "id,id\n1,2\n", "unreadable_csv", "Rename"],
+    ["an open quote in the header", '"id,v\n1,2\n', "unreadable_csv", ""],
+    ["Latin-1 in the header", new Uint8Array([0xe9, 0x2c, 0x61, 0x0a, 0x31, 0x2c, 0x32]), "unreadable_csv", ""],
+  ];
+  for (const [what, content, code, fix] of broken) {
+    test(`refuses ${what}`, async () => {
+      const name = `${what.replaceAll(" ", "_")}.csv`;
+      write(name, content);
+      const failure = await mlpe.failure(["contract", "infer", name]);
+      expect(failure.code).toBe(`cli.${code}`);
+      expect(failure.fix).toContain(fix);
+    });
+  }
+});
+
+describe("audit", () => {
+  test("verifies, gives a checkpoint, and holds the log to it", async () => {
+    const { checkpoint } = await mlpe.json<{ checkpoint: string }>(["audit", "checkpoint", "--out", "kept.txt"]);
+    expect(await read("kept.txt")).toBe(checkpoint);
+    const { output } = await mlpe.run(["audit", "checkpoint"]);
+    expect(`${output}\n`).toBe(checkpoint);
+    expect(await mlpe.json(["audit", "verify", "--checkpoint", "kept.txt"])).toMatchObject({ verified: true });
+    write("wrong.txt", checkpoint.replace(/\n\d+\n/, "\n9999\n"));
+    expect(await mlpe.failure(["audit", "verify", "--checkpoint", "wrong.txt"])).toMatchObject({
+      code: "audit.bad_checkpoint",
+    });
+  });
+});
+
+describe("lineage", () => {
+  test("shows the newest events of a job, whole or as a table", async () => {
+    const { events } = await mlpe.json<{ events: { eventType: string }[] }>([
+      "lineage",
+      "--job",
+      "ingest.notes",
+      "--limit",
+      "2",
+    ]);
+    expect(events.at(-1)!.eventType).toBe("COMPLETE");
+    const { output } = await mlpe.run(["lineage", "--job", "ingest.", "--limit", "1", "--format", "ndjson"]);
+    expect(JSON.parse(output)).toEqual(events.at(-1));
+    expect((await mlpe.run(["lineage"])).output).toContain("curated/notes (2 rows)");
+    expect((await mlpe.json<{ events: unknown[] }>(["lineage", "--job", "none"])).events).toEqual([]);
+    expect(await mlpe.failure(["lineage", "--limit", "0"])).toMatchObject({ code: "cli.bad_usage" });
+  });
+});
+
+describe("errors", () => {
+  test("lists codes once each, with a meaning and a next step", async () => {
+    const codes = await mlpe.json<{ code: string; kind: string; meaning: string; fix: string }[]>(["errors"]);
+    expect(new Set(codes.map(({ code }) => code)).size).toBe(codes.length);
+    expect(codes.filter(({ meaning, fix }) => meaning.length < 10 || fix.length < 5)).toEqual([]);
+    expect(codes.find(({ code }) => code === "ingestion.wrong_type")).toMatchObject({ kind: "reject" });
+    const { output } = await mlpe.run(["errors"]);
+    for (const { code } of codes) expect(output).toContain(`| \`${code}\` |`);
+    expect(await mlpe.json(["errors", "store.locked"])).toMatchObject({ code: "store.locked", kind: "unavailable" });
+    expect((await mlpe.failure(["errors", "store.lockd"])).fix).toContain("store.locked");
+  });
+});
+
+describe("health", () => {
+  test("is what the server says of itself", async () => {
+    let status = 200;
+    const server = Bun.serve({
+      port: 0,
+      fetch: (request) => new Response("", { status: new URL(request.url).pathname === "/readyz" ? status : 404 }),
+    });
+    const url = `http://127.0.0.1:${server.port}/`;
+    expect(await mlpe.run(["health", "--url", url])).toMatchObject({ code: 0, output: "ready" });
+    status = 503;
+    expect(await mlpe.json(["health", "--url", url], 1)).toMatchObject({ ready: false, status: 503 });
+    await server.stop(true);
+    expect(await mlpe.json(["health", "--url", url, "--timeout", "500"], 1)).toMatchObject({
+      ready: false,
+      status: null,
+    });
+    expect((await mlpe.run(["health", "--url", "not a url"])).code).toBe(1);
+  });
+});
+
+describe("views evaluate", () => {
+  for (const input of ["", "{}", "[1]", '[{"spine":{},"asOf":1}]', '[{"spine":{},"asOf":"x","position":1}]']) {
+    test(`refuses ${JSON.stringify(input)}`, async () => {
+      const { code, errors } = await mlpe.run(["views", "evaluate", "v"], input);
+      expect(code).toBe(65);
+      expect(errors).toContain("runtime.bad_requests");
+    });
+  }
+});
+
+test("every command has help, and none fails with anything but a documented error", async () => {
+  const known = new Set((await mlpe.json<{ code: string }[]>(["errors"])).map(({ code }) => code));
+  for (const { name, summary } of COMMANDS) {
+    expect((await mlpe.run([...name.split(" "), "--help"])).output).toContain(summary);
+  }
+  const error = await mlpe.failure(["views", "verify", "nothing"]);
+  expect(known.has(error.code)).toBe(true);
+  expect(new MlpeError(error.code, { kind: "missing", meaning: "", fix: "" }, "").code).toBe("runtime.unknown_view");
+});
