@@ -1,5 +1,5 @@
 import type { Command } from "./command.ts";
-import { auditCheckpoint, auditVerify } from "./commands/audit.ts";
+import { auditCheckpoint, auditProve, auditVerify } from "./commands/audit.ts";
 import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
 import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
@@ -48,6 +48,7 @@ export const COMMANDS: readonly Command[] = [
   lineage,
   auditVerify,
   auditCheckpoint,
+  auditProve,
   health,
   demo,
   functions,

@@ -14,6 +14,7 @@ import { lineageErrors } from "../lineage/errors.ts";
 import { monitoringErrors } from "../monitoring/errors.ts";
 import { qualityErrors } from "../quality/errors.ts";
 import { runtimeErrors } from "../runtime/errors.ts";
+import { requestErrors } from "../runtime/requests.ts";
 import { scoringErrors } from "../scoring/errors.ts";
 import { serverErrors } from "../server/errors.ts";
 import { storeErrors } from "../store/errors.ts";
@@ -45,6 +46,7 @@ const ERROR_TABLES: readonly Table[] = [
   feedbackErrors,
   deliveryErrors,
   runtimeErrors,
+  requestErrors,
   serverErrors,
 ];
 

@@ -113,96 +113,120 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
   };
 }
 
+/** Requests in the order they came; one that is handed out still counts until it leaves. Bounded in number and bytes. */
+function createQueue(place: string) {
+  const queue: Waiting[] = [];
+  const byKey = new Map<string, Waiting>();
+  let bytes = 0;
+  return {
+    join: (waiting: Waiting) => {
+      if (queue.length >= QUEUED_REQUESTS_MAX || bytes + waiting.body.length > QUEUED_BYTES_MAX) throw busy(place);
+      queue.push(waiting);
+      bytes += waiting.body.length;
+      if (waiting.key !== undefined) byKey.set(waiting.key, waiting);
+    },
+    next: () => queue.shift(),
+    putBack: (waiting: Waiting) => void queue.unshift(waiting),
+    leave: (waiting: Waiting) => {
+      const at = queue.indexOf(waiting);
+      if (at >= 0) queue.splice(at, 1);
+      bytes -= waiting.body.length;
+      if (waiting.key !== undefined) byKey.delete(waiting.key);
+    },
+    ofKey: (key: string) => byKey.get(key),
+    all: (): readonly Waiting[] => [...queue],
+  };
+}
+
+/** Wakes the one who waits for it. */
+function createBell() {
+  let ring = () => {};
+  return {
+    ring: () => ring(),
+    heard: (timeoutMs: number): Promise<void> =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, timeoutMs);
+        ring = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }),
+  };
+}
+
+function keepNewest(used: Map<string, Remembered>, key: string, remembered: Remembered): void {
+  used.delete(key);
+  used.set(key, remembered);
+  if (used.size > KEYS_KEPT) used.delete(used.keys().next().value!);
+}
+
 /** The requests that wait, the one that is being committed, and the keys that were used: all bounded. */
 function createDesk(place: string) {
-  const queue: Waiting[] = [];
-  const waitingByKey = new Map<string, Waiting>();
+  const queue = createQueue(place);
+  const bell = createBell();
   const used = new Map<string, Remembered>();
-  let queuedBytes = 0;
   let handed: Waiting | undefined;
   let closed = false;
-  let wake = () => {};
-
-  const leave = (waiting: Waiting) => {
-    queuedBytes -= waiting.body.length;
-    if (waiting.key !== undefined) waitingByKey.delete(waiting.key);
-  };
-  const desk = {
+  const keep = (key: string, remembered: Remembered) => keepNewest(used, key, remembered);
+  return {
+    keep,
     /** A request that was handed out, and neither acknowledged nor failed, goes back to the front. */
     open: () => {
       closed = false;
-      if (handed) queue.unshift(handed);
+      if (handed) queue.putBack(handed);
       handed = undefined;
     },
     requireOpen: () => {
       if (closed) throw connectorErrors.error("closed", "the source is closed", { place });
     },
     hand: () => {
-      handed = queue.shift();
+      handed = queue.next();
       return handed;
     },
     settle: (answer: (waiting: Waiting) => void) => {
       const waiting = handed;
       handed = undefined;
       if (!waiting) return;
-      leave(waiting);
+      queue.leave(waiting);
       answer(waiting);
-    },
-    keep: (key: string, remembered: Remembered) => {
-      used.delete(key);
-      used.set(key, remembered);
-      if (used.size > KEYS_KEPT) used.delete(used.keys().next().value!);
     },
     /**
      * A key of a page that the log holds. A sender that did not hear of it may have sent the request again already, before
      * the log was asked: it has its answer now, and its rows are not taken twice.
      */
     recall: (key: string, remembered: Remembered) => {
-      desk.keep(key, remembered);
-      const again = waitingByKey.get(key);
+      keep(key, remembered);
+      const again = queue.ofKey(key);
       if (!again) return;
-      if (queue.includes(again)) queue.splice(queue.indexOf(again), 1);
       if (handed === again) handed = undefined;
-      leave(again);
+      queue.leave(again);
       if (again.digest === remembered.digest) again.resolve({ ...remembered.committed, repeated: true });
       else again.reject(keyConflict(place));
     },
     /** The answer that is known already, or on its way. */
     answered: (key: string, digest: string): Promise<PushOutcome> | undefined => {
-      const before = used.get(key) ?? waitingByKey.get(key);
+      const before = used.get(key) ?? queue.ofKey(key);
       if (!before) return undefined;
       if (before.digest !== digest) throw keyConflict(place);
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
     join: (waiting: Waiting) => {
-      if (queue.length >= QUEUED_REQUESTS_MAX || queuedBytes + waiting.body.length > QUEUED_BYTES_MAX)
-        throw busy(place);
-      queue.push(waiting);
-      queuedBytes += waiting.body.length;
-      if (waiting.key !== undefined) waitingByKey.set(waiting.key, waiting);
-      wake();
+      queue.join(waiting);
+      bell.ring();
     },
-    ready: (timeoutMs: number): Promise<void> => {
-      if (queue.length > 0 || closed) return Promise.resolve();
-      return new Promise((resolve) => {
-        const timer = setTimeout(resolve, timeoutMs);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+    ready: async (timeoutMs: number): Promise<void> => {
+      if (queue.all().length === 0 && !closed) await bell.heard(timeoutMs);
     },
     close: () => {
       closed = true;
       const error = connectorErrors.error("closed", "the source was closed before the rows were committed", { place });
-      for (const waiting of queue.splice(0)) {
-        leave(waiting);
+      for (const waiting of queue.all()) {
+        queue.leave(waiting);
         waiting.reject(error);
       }
-      wake();
+      bell.ring();
     },
   };
-  return desk;
 }
 
 function keyConflict(place: string): MlpeError {

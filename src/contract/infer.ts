@@ -29,6 +29,8 @@ const WHOLE = /^[+-]?\d+$/;
 const REAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 const LEADING_ZERO = /^[+-]?0\d/;
 const LOCAL = /^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?$/;
+/** Combinations of columns that are tried as the record id. */
+const CANDIDATES_MAX = 1_000;
 /** Fewer rows than this prove no column unique. */
 const UNIQUE_ROWS_MIN = 2;
 
@@ -185,7 +187,7 @@ function chooseEventTime(guesses: readonly Guess[], notes: string[]): Guess | un
   return chosen;
 }
 
-/** The first single column, then the first pair with the event time or of two keys, that tells all sampled rows apart. */
+/** The first single column, pair with the event time or of two keys, or pair with the event time, that tells all sampled rows apart. */
 function chooseRecordId(
   guesses: readonly Guess[],
   sample: readonly (readonly string[])[],
@@ -193,22 +195,35 @@ function chooseRecordId(
   eventTime: Guess | undefined,
   notes: string[],
 ): readonly string[] | "content" {
-  const keys = guesses.filter((column) => column.nulls === 0 && isKeyType(column.type));
+  const possible = guesses.filter((column) => column.nulls === 0 && isKeyType(column.type));
+  // Texts name things; whole numbers are often measured.
+  const keys = [
+    ...possible.filter(({ type }) => type === "string"),
+    ...possible.filter(({ type }) => type !== "string"),
+  ];
   const unique = (columns: readonly Guess[]) => {
     const at = columns.map((column) => guesses.indexOf(column));
-    const seen = new Set(sample.map((row) => JSON.stringify(at.map((index) => row[index] ?? ""))));
-    return seen.size === sample.length && !sample.some((row) => at.some((index) => nulls.has(row[index] ?? "")));
+    const seen = new Set<string>();
+    for (const row of sample) {
+      if (at.some((index) => nulls.has(row[index] ?? ""))) return false;
+      const before = seen.size;
+      // Most candidates end here after a few rows, so that many can be tried.
+      if (seen.add(JSON.stringify(at.map((index) => row[index] ?? ""))).size === before) return false;
+    }
+    return true;
   };
+  const pairs = keys.flatMap((first, index) => keys.slice(index + 1).map((second) => [first, second]));
   const candidates: (readonly Guess[])[] = [
     ...keys.filter((column) => isNamedKey(column)).map((column) => [column]),
     ...keys.map((column) => [column]),
     ...(eventTime ? keys.map((column) => [column, eventTime]) : []),
-    ...keys.flatMap((first, index) => keys.slice(index + 1).map((second) => [first, second])),
+    ...pairs,
+    ...(eventTime ? pairs.map((pair) => [...pair, eventTime]) : []),
   ];
-  const found = sample.length < UNIQUE_ROWS_MIN ? undefined : candidates.slice(0, 200).find(unique);
+  const found = sample.length < UNIQUE_ROWS_MIN ? undefined : candidates.slice(0, CANDIDATES_MAX).find(unique);
   if (!found) {
     notes.push(
-      'recordId is "content", because no column or pair of columns tells the sampled rows apart: two equal rows count as one record.',
+      'recordId is "content", because no one or two columns, with or without the event time, tell the sampled rows apart: two equal rows count as one record.',
     );
     return "content";
   }

@@ -4,6 +4,7 @@ import { type Micros, parseInstant } from "../base/time.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
 import type { Field } from "../contract/contract.ts";
 import { curatedStream, labelsContract, labelsStream, type ViewShape } from "../contract/streams.ts";
+import { exactJsonText } from "../contract/json.ts";
 import type { Store } from "../store/port.ts";
 import { feedbackErrors } from "./errors.ts";
 
@@ -63,7 +64,7 @@ function readEntry(entry: unknown, shape: ViewShape, now: Micros): Row | string 
 }
 
 const nullKeys = (shape: ViewShape): Row => Object.fromEntries(shape.keys.map(({ name }) => [`key_${name}`, null]));
-const show = (value: unknown) => JSON.stringify(value)?.slice(0, 80) ?? "undefined";
+const show = (value: unknown) => exactJsonText(value).slice(0, 80);
 
 /** true is 1, false is 0; undefined where it is no outcome. */
 function outcome(label: unknown): number | null | undefined {

@@ -1,4 +1,4 @@
-import type { Row } from "../base/row.ts";
+import type { Row, Value } from "../base/row.ts";
 import { fieldOf } from "../contract/contract.ts";
 import { curatedStream, labelsStream } from "../contract/streams.ts";
 import { compile } from "../expression/compile.ts";
@@ -24,8 +24,12 @@ export function labelStep(engine: Engine, context: ModelContext): Step | undefin
   const labelOf = (row: Row): DatasetLabel | null => {
     const [outcome] = program.evaluate(program.inputs.map((input) => row[input] ?? null)).values;
     const time = contract.availableTime ?? contract.eventTime;
-    const keys = Object.fromEntries(pairs.map(([spine, theirs]) => [spine, row[theirs] ?? null]));
-    if (Object.values(keys).includes(null)) return null;
+    const keys: Record<string, Value> = {};
+    for (const [spine, theirs] of pairs) {
+      const key = row[theirs] ?? null;
+      if (key === null) return null;
+      keys[spine] = key;
+    }
     return {
       keys,
       label: (outcome ?? null) as number | boolean | null,

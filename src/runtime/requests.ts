@@ -3,7 +3,7 @@ import type { Row, Value } from "../base/row.ts";
 import { formatInstant, type Micros, parseInstant } from "../base/time.ts";
 import { coercer, isReject } from "../contract/coerce.ts";
 import type { Field } from "../contract/contract.ts";
-import { parseExactJson } from "../contract/json.ts";
+import { exactJsonText, parseExactJson } from "../contract/json.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 
 export const requestErrors = errorTable("request", {
@@ -54,17 +54,26 @@ export interface ScoreBody {
 }
 
 export function parseObject(body: string): Readonly<Record<string, unknown>> {
-  let parsed: unknown;
+  const parsed = parseBody(body);
+  if (parsed !== null && typeof parsed === "object" && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
+  throw requestErrors.error("bad_request", "the body is no JSON object", { place: "body" });
+}
+
+export function parseList(body: string): readonly unknown[] {
+  const parsed = parseBody(body);
+  if (Array.isArray(parsed)) return parsed;
+  throw requestErrors.error("bad_request", "the body is no JSON list", { place: "body" });
+}
+
+function parseBody(body: string): unknown {
   try {
-    parsed = parseExactJson(body);
+    return parseExactJson(body);
   } catch (cause) {
     if (cause instanceof MlpeError) throw cause;
     throw requestErrors.error("not_json", `the body is not JSON: ${(cause as Error).message.slice(0, 200)}`, {
       place: "body",
     });
   }
-  if (parsed !== null && typeof parsed === "object" && !Array.isArray(parsed)) return parsed as Record<string, unknown>;
-  throw requestErrors.error("bad_request", "the body is no JSON object", { place: "body" });
 }
 
 /** `{ id?, at?, entities: [{...keys}] }` or `{ id?, at?, rows: [{...spine fields}] }`, typed by the view's spine. */
@@ -87,7 +96,7 @@ export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
     throw requestErrors.error("too_many", `${list.length} ${kind}; at most ${ITEMS_MAX}`, { place: kind });
   const asked: ScoreItems =
     kind === "rows"
-      ? { kind, items: list.map((item, i) => readFields(plan.spineContract.fields, item, `rows[${i}]`, true)) }
+      ? { kind, items: list.map((item, i) => readRow(plan, item, `rows[${i}]`)) }
       : { kind, items: list.map((item, i) => readEntity(plan, item, `entities[${i}]`)) };
   return { id, at: readAt(at), asked };
 }
@@ -96,7 +105,15 @@ function readAt(at: unknown): Micros | undefined {
   if (at === undefined || at === null) return undefined;
   const instant = typeof at === "string" ? parseInstant(at) : Number.isSafeInteger(at) ? (at as number) : undefined;
   if (instant !== undefined) return instant;
-  throw requestErrors.error("bad_value", `at is ${JSON.stringify(at)}, which is no instant`, { place: "at" });
+  throw requestErrors.error("bad_value", `at is ${exactJsonText(at).slice(0, 80)}, which is no instant`, { place: "at" });
+}
+
+/** Any field may be missing but those that say what the row is about: a score of nothing could never be labelled. */
+function readRow(plan: ViewPlan, item: unknown, place: string): Row {
+  const row = readFields(plan.spineContract.fields, item, place, true);
+  const missing = plan.shape.entity.find((name) => row[name] === undefined);
+  if (missing === undefined) return row;
+  throw requestErrors.error("bad_value", `the key "${missing}" is missing`, { place: `${place}.${missing}` });
 }
 
 function readEntity(plan: ViewPlan, item: unknown, place: string): readonly Value[] {
@@ -126,7 +143,7 @@ function readFields(fields: readonly Field[], item: unknown, place: string, null
       throw requestErrors.error("bad_value", `the key "${name}" is null`, { place: at });
     }
     const value = coercer(field)(raw);
-    if (isReject(value)) throw requestErrors.error("bad_value", `${name}: ${value.message}`, { place: at });
+    if (isReject(value)) throw requestErrors.error("bad_value", value.message, { place: at });
     row[name] = value;
   }
   return row;

@@ -29,3 +29,22 @@ export async function askServer(url: string, path: string, body?: unknown): Prom
   const { code, message, place, fix } = answer.error;
   throw new MlpeError(code, { kind: "refused", meaning: message, fix }, message, { place });
 }
+
+/** What a server says of itself at a URL. */
+export interface Readiness {
+  /** Null where nothing answered. */
+  readonly status: number | null;
+  /** Why it is not ready; empty where it is. */
+  readonly reason: string;
+}
+
+/** Asks once. Whatever goes wrong is an answer: the server is not ready. */
+export async function askReady(url: string, timeoutMs: number): Promise<Readiness> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: "manual" });
+    const body = (await response.text()).slice(0, 500).trim();
+    return { status: response.status, reason: response.status === 200 ? "" : `HTTP ${response.status} ${body}`.trim() };
+  } catch (error) {
+    return { status: null, reason: (error as Error).message };
+  }
+}

@@ -18,7 +18,7 @@ import { runtimeErrors } from "./errors.ts";
 import type { Services } from "./faces.ts";
 import type { ModelContext } from "./models.ts";
 import { scoresLineage } from "./models.ts";
-import { parseObject, parseScoreBody, requestErrors, type ScoreItems, shownTimes } from "./requests.ts";
+import { parseList, parseObject, parseScoreBody, requestErrors, type ScoreItems, shownTimes } from "./requests.ts";
 import type { Serving } from "./serving.ts";
 import { VERSION } from "./version.ts";
 
@@ -89,7 +89,7 @@ export function servicesOf(serving: Serving, push: Push): Services {
     async label(model, body) {
       const { plan } = contextOf(model);
       const trimmed = body.trimStart();
-      const parsed = trimmed.startsWith("[") ? JSON.parse(body) : parseObject(body);
+      const parsed = trimmed.startsWith("[") ? parseList(body) : parseObject(body);
       const { rows, problems } = labelRowsFromApi(parsed, plan.shape, world.clock.now());
       if (rows.length > 0) {
         await store.commit({
@@ -123,7 +123,10 @@ export function servicesOf(serving: Serving, push: Push): Services {
       const context = contextOf(model);
       const { directory, accept_inconclusive } = parseObject(body);
       if (typeof directory !== "string" || !directory.startsWith("/")) {
-        throw requestErrors.error("bad_request", "directory is no absolute path of a package", { place: "directory" });
+        throw requestErrors.error("bad_request", "directory is no absolute path of a package", {
+          place: "directory",
+          fix: 'Send { "directory": "/path/of/the/package" }, a directory of the host that serves.',
+        });
       }
       const files = await packageFiles(engine, directory);
       const promotion = await promotePackage(engine, context, serving.ort, files, {

@@ -1,11 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import type { Row } from "../base/row.ts";
 import type { GoldenRow, Manifest } from "../contract/model_package.ts";
-import { BLOCK_ROWS, blockChangesNothing } from "./blocks.ts";
+import { BLOCK_ROWS, blockChangesNothing, PADDED_ROWS } from "./blocks.ts";
 import { scoringErrors } from "./errors.ts";
 import type { ModelPackage } from "./package.ts";
 import type { Engine, Session } from "./tensor.ts";
-import { fillRow, scoreRows } from "./tensors.ts";
+import { fillRow, type Scorable, scoreRows } from "./tensors.ts";
 
 /** A package with its session, ready to score. */
 export interface LoadedModel {
@@ -18,6 +18,8 @@ export interface LoadedModel {
   readonly engine: Engine;
   /** Rows of one run: more than 1 only where that was found not to change a bit. */
   readonly blockRows: number;
+  /** Whether every run has exactly that many rows, filled up with copies. */
+  readonly padded: boolean;
   /** What one row costs when warm, in microseconds: the median of the warm-up runs. */
   readonly rowMicros: number;
 }
@@ -42,9 +44,11 @@ export function loadModel(name: string, pack: ModelPackage, engine: Engine, cloc
   try {
     const scorable = { manifest: pack.manifest, session };
     checkGolden(pack.manifest, goldenResults(scorable, pack.golden), pack.golden);
-    const rowMicros = measure(scorable, pack.golden, clock);
-    const blockRows = verifiedBlock(scorable, pack.golden);
-    return { name, digest: pack.digest, manifest: pack.manifest, session, engine, blockRows, rowMicros };
+    const block = verifiedBlock(scorable, pack.golden);
+    const blocked = { ...scorable, ...block };
+    if (block.padded) checkGolden(pack.manifest, goldenResults(blocked, pack.golden), pack.golden);
+    const rowMicros = measure(blocked, pack.golden, clock);
+    return { name, digest: pack.digest, manifest: pack.manifest, session, engine, ...block, rowMicros };
   } catch (error) {
     session.dispose();
     throw error;
@@ -53,7 +57,7 @@ export function loadModel(name: string, pack: ModelPackage, engine: Engine, cloc
 
 /** What the model gives for the golden rows, in order: the smoke gate compares them too. */
 export function goldenResults(
-  model: { readonly manifest: Manifest; readonly session: Session },
+  model: Scorable,
   golden: readonly GoldenRow[],
 ): readonly GoldenResult[] {
   const { scores, rejects } = scoreRows(
@@ -67,16 +71,15 @@ export function goldenResults(
   });
 }
 
-/** The block size, if the golden rows have the same bits in a block, in any place of it, as alone; else 1. */
-function verifiedBlock(
-  model: { readonly manifest: Manifest; readonly session: Session },
-  golden: readonly GoldenRow[],
-): number {
+/** How rows may run together: as far as the golden rows have the same bits in a block, in any place of it, as alone. */
+function verifiedBlock(model: Scorable, golden: readonly GoldenRow[]): { blockRows: number; padded: boolean } {
   const feeds = golden.flatMap(({ features }) => {
     const filled = fillRow(model.manifest, features as Row);
     return "feeds" in filled ? [filled.feeds] : [];
   });
-  return blockChangesNothing(model.session, feeds) ? BLOCK_ROWS : 1;
+  if (blockChangesNothing(model.session, feeds)) return { blockRows: BLOCK_ROWS, padded: false };
+  if (blockChangesNothing(model.session, feeds, PADDED_ROWS, true)) return { blockRows: PADDED_ROWS, padded: true };
+  return { blockRows: 1, padded: false };
 }
 
 const MAX_SHOWN = 5;
@@ -97,11 +100,7 @@ function checkGolden(manifest: Manifest, results: readonly GoldenResult[], golde
 }
 
 /** Without golden rows nothing is known to be a valid row, so nothing is measured. */
-function measure(
-  model: { readonly manifest: Manifest; readonly session: Session },
-  golden: readonly GoldenRow[],
-  clock: Clock,
-): number {
+function measure(model: Scorable, golden: readonly GoldenRow[], clock: Clock): number {
   if (golden.length === 0) return 0;
   const times = Array.from({ length: WARM_UP_RUNS }, (_, i) => {
     const started = clock.now();

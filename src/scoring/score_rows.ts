@@ -86,8 +86,9 @@ export function makeScoreRows(context: ScoreContext, features: readonly Row[]): 
 }
 
 /** What decides the bits of a score besides model and features: recorded with each score, compared by replay. */
-export function engineText({ engine, blockRows }: Pick<LoadedModel, "engine" | "blockRows">): string {
-  return JSON.stringify({ version: engine.version, cpu: engine.cpu, threads: engine.threads, batch: blockRows });
+export function engineText({ engine, blockRows, padded }: Pick<LoadedModel, "engine" | "blockRows" | "padded">): string {
+  const { version, cpu, threads } = engine;
+  return JSON.stringify({ version, cpu, threads, batch: blockRows, ...(padded ? { padded } : {}) });
 }
 
 /** The fields that a score row takes over from its feature row. */

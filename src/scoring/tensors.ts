@@ -16,6 +16,8 @@ export interface Scorable {
   readonly session: Session;
   /** Rows that may go into one run without changing a bit, as `verifiedBlock` found; default 1. */
   readonly blockRows?: number;
+  /** Whether runs are filled up to that many rows. */
+  readonly padded?: boolean;
 }
 
 interface Reject {

@@ -8,6 +8,7 @@ const SERVER_NAME = "mlpe";
 /** The HTTP faces: Open Inference Protocol at /v2, the rest at /v1, health and metrics beside them. */
 export function createApp(services: Services): Hono {
   const app = new Hono({ strict: false });
+  const fail = failure(services);
   app.get("/healthz", (context) => context.json({ live: true }));
   app.get("/readyz", (context) => context.json({ ready: services.ready() }, services.ready() ? 200 : 503));
   app.get("/metrics", (context) => {
@@ -15,13 +16,23 @@ export function createApp(services: Services): Hono {
   });
   app.route("/v2", inferenceProtocol(services));
   app.route("/v1", api(services));
-  const fail = failure(services);
-  app.notFound((context) =>
-    fail(context, serverErrors.error("not_found", `there is nothing at ${context.req.method} ${context.req.path}`)),
-  );
+  app.notFound((context) => {
+    const { method, path } = context.req;
+    const allowed = METHODS.filter((other) => app.router.match(other, withoutSlash(path))[0].length > 0);
+    if (allowed.length === 0) return fail(context, serverErrors.error("not_found", `there is nothing at ${path}`));
+    context.header("allow", allowed.join(", "));
+    return fail(
+      context,
+      serverErrors.error("wrong_method", `${path} does not take ${method}`, { fix: `Use ${allowed.join(" or ")}.` }),
+    );
+  });
   app.onError((error, context) => fail(context, error));
   return app;
 }
+
+/** Those that any address takes; HEAD goes wherever GET does. */
+const METHODS = ["GET", "POST"] as const;
+const withoutSlash = (path: string): string => (path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path);
 
 /** JSON text as the answer. */
 const json = (context: Context, text: string): Response =>
@@ -30,7 +41,7 @@ const json = (context: Context, text: string): Response =>
 const exact = (context: Context, answer: object): Response => json(context, exactJsonText(answer));
 
 /** Failures under /v2 carry the error as text, as the protocol says; elsewhere as an object with code and fix. */
-const failure =
+export const failure =
   (services: Services) =>
   (context: Context, error: unknown): Response => {
     const { status, error: body } = answerFor(error);

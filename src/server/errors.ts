@@ -6,10 +6,20 @@ export const serverErrors = errorTable("server", {
     meaning: "There is nothing at this address.",
     fix: "See the README for the addresses that exist.",
   },
+  wrong_method: {
+    kind: "invalid",
+    meaning: "The address is there, and takes another method.",
+    fix: "Use one of the methods in the Allow header.",
+  },
   bad_body: {
     kind: "invalid",
     meaning: "The request body can't be read as what this address takes.",
     fix: "Send JSON as the README shows.",
+  },
+  body_too_large: {
+    kind: "too_large",
+    meaning: "The request body is over `listen.max_body`.",
+    fix: "Send less at once, or raise the limit in the config.",
   },
   port_in_use: {
     kind: "unavailable",
@@ -32,8 +42,11 @@ const STATUSES = {
   internal: 500,
 } as const satisfies Record<ErrorKind, number>;
 
+/** A kind of failure that only HTTP knows: methods. */
+const WRONG_METHOD = 405;
+
 export interface Answer {
-  readonly status: (typeof STATUSES)[ErrorKind];
+  readonly status: (typeof STATUSES)[ErrorKind] | typeof WRONG_METHOD;
   readonly error: {
     readonly code: string;
     readonly message: string;
@@ -53,7 +66,7 @@ export function answerFor(error: unknown): Answer {
   }
   const { code, message, place, fix, problems } = error;
   return {
-    status: STATUSES[error.kind],
+    status: code === `${serverErrors.prefix}.wrong_method` ? WRONG_METHOD : STATUSES[error.kind],
     error: { code, message, place, fix, ...(problems.length > 1 ? { problems } : {}) },
   };
 }

@@ -1,5 +1,7 @@
+import { type Context, Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
 import type { Services } from "../runtime/faces.ts";
-import { createApp } from "./app.ts";
+import { createApp, failure } from "./app.ts";
 import { serverErrors } from "./errors.ts";
 
 export interface Listening {
@@ -11,12 +13,12 @@ export interface Listening {
 
 /** Serves the faces on a loopback address. Port 0 picks a free one. */
 export function listen(services: Services, options: { host: string; port: number; maxBody: number }): Listening {
-  const app = createApp(services);
+  const app = limited(createApp(services), services, options.maxBody);
   try {
     const server = Bun.serve({
       hostname: options.host,
       port: options.port,
-      maxRequestBodySize: options.maxBody,
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER, // `limited` has the limit, and answers in its own words
       idleTimeout: 60,
       development: false,
       fetch: (request) => app.fetch(request),
@@ -25,4 +27,17 @@ export function listen(services: Services, options: { host: string; port: number
   } catch (cause) {
     throw serverErrors.error("port_in_use", `${options.host}:${options.port} can't be listened on`, { cause });
   }
+}
+
+/** The app behind a limit on bodies. Around it rather than in it, so that the app's routes are its addresses alone. */
+function limited(app: Hono, services: Services, maxSize: number): Hono {
+  const around = new Hono();
+  const fail = failure(services);
+  const onError = (context: Context) => {
+    const message = `the body has more than ${maxSize} bytes`;
+    return fail(context, serverErrors.error("body_too_large", message, { place: "listen.max_body" }));
+  };
+  around.use(bodyLimit({ maxSize, onError }));
+  around.all("*", (context) => app.fetch(context.req.raw));
+  return around;
 }

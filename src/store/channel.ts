@@ -84,7 +84,8 @@ export function servePort(port: MessagePort, channel: WriteChannel): void {
   const answer = serve(
     channel,
     (message) => port.postMessage(message),
-    async () => port.close(),
+    // After the answer: what is posted to a closed port is lost, and the far end would wait for it for ever.
+    async () => void setImmediate(() => port.close()),
   );
   port.onmessage = (event: { data: unknown }) => answer(event.data as Call);
 }

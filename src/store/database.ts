@@ -16,8 +16,7 @@ export function openWriterDatabase(directory: string): Database {
   chmodSync(directory, 0o700);
   const path = databasePath(directory);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
-  const database = new Database(path, { readwrite: true, create: false });
-  checkVersion(database);
+  const database = patientDatabase(path);
   for (const pragma of [
     "page_size = 4096",
     "journal_mode = WAL",
@@ -26,7 +25,6 @@ export function openWriterDatabase(directory: string): Database {
     "secure_delete = ON",
     "journal_size_limit = 16777216",
     "wal_autocheckpoint = 4000",
-    "busy_timeout = 5000",
     "foreign_keys = ON",
   ]) {
     database.run(`PRAGMA ${pragma}`);
@@ -40,11 +38,17 @@ export function openReaderDatabase(directory: string): Database {
     throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
   }
   // Not SQLite's read-only mode: a reader of a WAL database may have to make the shared-memory file.
-  const database = new Database(databasePath(directory), { readwrite: true, create: false });
-  checkVersion(database);
+  const database = patientDatabase(databasePath(directory));
   database.run("PRAGMA temp_store = memory");
-  database.run("PRAGMA busy_timeout = 5000");
   database.run("PRAGMA query_only = ON");
+  return database;
+}
+
+/** Waits from its first statement on: another process may be recovering the log after a kill, or closing it. */
+function patientDatabase(path: string): Database {
+  const database = new Database(path, { readwrite: true, create: false });
+  database.run("PRAGMA busy_timeout = 5000");
+  checkVersion(database);
   return database;
 }
 

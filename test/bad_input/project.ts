@@ -11,7 +11,7 @@ export const SECRET = "s3cr3t-7f1c9a";
 export const CONFIG = `site: test
 keys: { provider: file, path: key }
 data: data
-listen: { host: 127.0.0.1, port: 0, max_body: 65536 }
+listen: { host: 127.0.0.1, port: 0, max_body: 262144 }
 sources:
   readings: { connector: file, path: readings.csv, dataset: readings }
   places: { connector: file, path: places.csv, dataset: places }

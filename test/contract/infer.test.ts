@@ -81,6 +81,15 @@ describe("a contract from a sample", () => {
     );
     expect(pair.schema).toMatchObject({ recordId: ["city", "at"], entity: ["city"], eventTime: "at" });
     expect(inferContract("t", ["a"], []).schema.recordId).toBe("content");
+    const legs = [
+      ["7", "AA", "2024-01-01T00:00:00Z"],
+      ["7", "BB", "2024-01-01T00:00:00Z"],
+      ["8", "AA", "2024-01-01T00:00:00Z"],
+      ["7", "AA", "2024-01-02T00:00:00Z"],
+    ];
+    // A text and a number, at a time: no two of them are enough.
+    const triple = inferContract("t", ["leg", "line", "at"], legs).schema;
+    expect(triple).toMatchObject({ recordId: ["line", "leg", "at"], entity: ["line", "leg"] });
   });
 
   test("makes names that Avro takes, all different, and says so", () => {

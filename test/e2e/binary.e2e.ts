@@ -6,7 +6,7 @@ import { afterAll, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { killTest } from "./crash.ts";
-import { type DemoReport, openHouse } from "./support/demo.ts";
+import { openHouse } from "./support/demo.ts";
 import { tableOf } from "./support/flights.ts";
 import {
   doubleNeedles,
@@ -17,7 +17,7 @@ import {
   textNeedles,
   weightNeedles,
 } from "./support/plaintext.ts";
-import { keyed, on, type Placed, type Program, ROOT, until } from "./support/program.ts";
+import { keyed, on, type Placed, ROOT, until } from "./support/program.ts";
 import { copyOf, exampleConfig, load, place } from "./support/project.ts";
 import { serveTests } from "./support/serving.ts";
 
@@ -48,7 +48,10 @@ test("the demo runs alone and says what it did", async () => {
   expect(report.auc).toBeGreaterThan(report.baseline_auc);
   expect(report.auc).toBeGreaterThan(0.7);
   const worse = report.refused.find(({ version }) => version === "2.1.0");
-  expect(worse).toMatchObject({ code: "delivery.regression_failed", reason: expect.stringMatching(/0\.\d+ against 0\.\d+/) });
+  expect(worse).toMatchObject({
+    code: "delivery.regression_failed",
+    reason: expect.stringMatching(/0\.\d+ against 0\.\d+/),
+  });
   expect(report.promoted).toEqual(["1.0.0", "2.0.0"]);
   expect(report.rolled_back).toBe(true);
   expect(report.replayed_equal).toBe(REPLAYED);
@@ -106,7 +109,9 @@ const everythingSecret = (demo: Placed): Promise<Needles> => {
 
 async function collectSecrets(demo: Placed): Promise<Needles> {
   const rows = async (sql: string) =>
-    (await program.run(["query", sql, "--rows", "2000", ...on(demo)], keyed(demo))).json<{ rows: number[][] }>().rows.flat();
+    (await program.run(["query", sql, "--rows", "2000", ...on(demo)], keyed(demo)))
+      .json<{ rows: number[][] }>()
+      .rows.flat();
   const features = await rows(
     `select origin_delay_3h from "features/flight_delay" where origin_delay_3h is not null order by as_of desc limit 2000`,
   );
@@ -144,7 +149,9 @@ test("every score that was acknowledged before a kill is there after it, once", 
   }
   expect(await again.stop()).toBe(0);
   const sql = `select request_id, count(*) as n, min(score_id) as id from "scores/flight_delay" where request_id like 'load-%' group by request_id`;
-  const { rows } = (await program.run(["query", sql, ...on(project)], keyed(project))).json<{ rows: [string, number | string, string][] }>();
+  const { rows } = (await program.run(["query", sql, ...on(project)], keyed(project))).json<{
+    rows: [string, number | string, string][];
+  }>();
   expect(rows.filter(([, n]) => Number(n) !== 1)).toEqual([]);
   const stored = new Map(rows.map(([request, , score]) => [request, score]));
   expect(acknowledged.filter(({ requestId, scoreId }) => stored.get(requestId) !== scoreId)).toEqual([]);
@@ -156,14 +163,22 @@ test("a training set has the same bytes each time, and stored, historic and requ
   for (const [i, words] of [[], [], ["--from", "2013-03-01", "--to", "2013-04-01"]].entries()) {
     const cutoff = i === 0 ? [] : ["--cutoff", String(exported[0]!.cutoff)];
     const out = join(project.data, `../set-${i}.parquet`);
-    const ran = await program.run(["views", "export", "flight_delay", "--out", out, ...words, ...cutoff, ...on(project)], keyed(project));
+    const ran = await program.run(
+      ["views", "export", "flight_delay", "--out", out, ...words, ...cutoff, ...on(project)],
+      keyed(project),
+    );
     const { manifest } = ran.json<{ manifest: { sha256: string; cutoff: number; rows: number } }>();
-    expect(new Bun.CryptoHasher("sha256").update(readFileSync(out)).digest("hex")).toBe(manifest.sha256.replace("sha256:", ""));
+    expect(new Bun.CryptoHasher("sha256").update(readFileSync(out)).digest("hex")).toBe(
+      manifest.sha256.replace("sha256:", ""),
+    );
     exported.push(manifest);
   }
   expect(exported[1]!.sha256).toBe(exported[0]!.sha256);
   expect(exported[2]!.sha256).not.toBe(exported[0]!.sha256);
-  const verified = await program.run(["views", "verify", "flight_delay", "--rows", "60", "--seed", "7", ...on(project)], keyed(project));
+  const verified = await program.run(
+    ["views", "verify", "flight_delay", "--rows", "60", "--seed", "7", ...on(project)],
+    keyed(project),
+  );
   expect(verified.json()).toMatchObject({ equal: true, sampled: 60, differences: [] });
   expect(verified.code).toBe(0);
 });
@@ -177,14 +192,29 @@ test("twenty kills during ingestion and fusion change nothing", async () => {
 test("the help lists every command, and each has its own", async () => {
   const { code, output } = await program.run(["help"]);
   expect(code).toBe(0);
-  for (const word of ["validate", "run", "ingest", "views export", "views verify", "promote", "rollback", "replay", "audit verify", "query"]) {
+  for (const word of [
+    "validate",
+    "run",
+    "ingest",
+    "views export",
+    "views verify",
+    "promote",
+    "rollback",
+    "replay",
+    "audit verify",
+    "query",
+  ]) {
     expect(output).toMatch(new RegExp(`^  ${word}\\s+\\S`, "m"));
   }
   const names = [...output.matchAll(/^ {2}([a-z]+(?: [a-z]+)?) {2,}\S/gm)].map((match) => match[1]!);
   expect(names.length).toBeGreaterThan(20);
   for (const name of names) {
     const help = await program.run([...name.split(" "), "--help"]);
-    expect({ name, code: help.code, starts: help.output.startsWith(`mlpe ${name}`) }).toEqual({ name, code: 0, starts: true });
+    expect({ name, code: help.code, starts: help.output.startsWith(`mlpe ${name}`) }).toEqual({
+      name,
+      code: 0,
+      starts: true,
+    });
   }
 });
 
@@ -213,7 +243,10 @@ test("a taken port and a second writer are told so", async () => {
   const port = new URL(server.url).port;
   const other = await copyOf(demo, house.room("two"));
   const taken = await program.run(["run", ...on(other).slice(0, 4), "--port", port], keyed(other));
-  expect(taken).toMatchObject({ code: 69, errors: expect.stringMatching(new RegExp(`server\\.port_in_use.*${port}[\\s\\S]*fix: `)) });
+  expect(taken).toMatchObject({
+    code: 69,
+    errors: expect.stringMatching(new RegExp(`server\\.port_in_use.*${port}[\\s\\S]*fix: `)),
+  });
   const second = await program.run(["run", ...on(project).slice(0, 4), "--port", "0"], keyed(project));
   expect(second.errors).toMatch(/store\.locked[\s\S]*fix: /);
   expect(second.code).toBe(69);

@@ -49,12 +49,12 @@ export async function killTest(
   const started = performance.now();
   const schedule = momentsOf(kills, commits, pace, seed);
   const moments = { starting: 0, ingesting: 0, fusing: 0 };
-  const ingesting = plain.commitsOfIngestion();
+  const ingesting = await plain.commitsOfIngestion();
   for (const { commits: target, ...moment } of schedule) {
     const before = killed.commits();
     // Where the log is past the moment already, the run still gets as far as a commit of its own, if one can be left.
     const next = target === 0 ? 0 : Math.max(target, Math.min(before + 1, commits - 1));
-    if (!(await killed.killAt({ ...moment, commits: next }))) continue;
+    if (!(await killed.killAt({ ...moment, commits: next }, problems))) continue;
     const after = killed.commits();
     if (after === before) moments.starting++;
     else if (after <= ingesting) moments.ingesting++;
@@ -99,7 +99,7 @@ function momentsOf(kills: number, commits: number, pace: number, seed: number): 
   const targets = Array.from({ length: kills }, () => Math.floor(random.next() * commits)).sort((a, b) => a - b);
   return targets.map((target, i) => {
     const atStart = i % 3 === 2;
-    return { commits: atStart ? 0 : target, delayMs: random.next() * (atStart ? 1500 : pace * 1.5) };
+    return { commits: atStart ? 0 : target, delayMs: random.next() * (atStart ? 1500 : pace * 0.6) };
   });
 }
 
@@ -122,7 +122,12 @@ function program(command: string[], config: string, directory: string, name: str
   const commits = () => lastCommit(data);
   return {
     commits,
-    commitsOfIngestion: () => Math.ceil(commits() * 0.6),
+    /** The last commit before the first feature row. */
+    async commitsOfIngestion(): Promise<number> {
+      const { json } = await answer("streams");
+      const infos = json as { stream: string; firstCommit: number }[];
+      return Math.min(...infos.filter(({ stream }) => /^features\//.test(stream)).map((info) => info.firstCommit)) - 1;
+    },
     /** Runs `ingest` to its end; seconds. */
     async complete(problems: string[]): Promise<number> {
       const started = performance.now();
@@ -130,8 +135,8 @@ function program(command: string[], config: string, directory: string, name: str
       if (code !== 0) problems.push(`${name}: ingest ended with ${code}: ${errors}`);
       return (performance.now() - started) / 1000;
     },
-    /** Runs `ingest` until that moment; false where it had ended by then, or failed of itself. */
-    async killAt(moment: Moment): Promise<boolean> {
+    /** Runs `ingest` until that moment; false where it had ended by then. That a run fails of itself is a problem. */
+    async killAt(moment: Moment, problems: string[]): Promise<boolean> {
       const child = run("ingest");
       let ended = false;
       const exited = child.exited.then(() => {
@@ -142,6 +147,8 @@ function program(command: string[], config: string, directory: string, name: str
       const running = !ended;
       child.kill("SIGKILL");
       await exited;
+      const failed = !running && child.exitCode !== 0;
+      if (failed) problems.push(`${name}: a restart ended with ${child.exitCode}: ${await child.stderr.text()}`);
       return running;
     },
     async contents(): Promise<Map<string, { rows: number; digest: string }>> {

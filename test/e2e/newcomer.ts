@@ -17,7 +17,7 @@ export interface NewcomerHome {
 }
 
 const READINGS = 160;
-export const NEWCOMER_START = parseInstant("2024-01-01T06:00:00Z")!;
+const START = parseInstant("2024-01-01T06:00:00Z")!;
 
 /** Makes the directory with the CSV files and the config; `model.onnx` is a graph that takes four numbers as 32-bit floats. */
 export function makeNewcomerHome(onnx: Uint8Array): NewcomerHome {
@@ -26,7 +26,7 @@ export function makeNewcomerHome(onnx: Uint8Array): NewcomerHome {
   const readings = ["Pump No.,site,read at,flow (l/s),heat,noise,wear"];
   const failures = ["pump,found_at,failed"];
   for (let i = 0; i < READINGS; i++) {
-    const at = NEWCOMER_START + i * 6 * MICROS_PER_HOUR;
+    const at = START + i * 6 * MICROS_PER_HOUR;
     const [flow, heat, noise, wear] = [0, 1, 2, 3].map(() => ((random.next() - 0.5) * 3).toFixed(4));
     const site = ['"Harbour, north"', '"The ""old"" mill"', "Quarry"][i % 3];
     const noiseText = i % 10 === 3 ? "NA" : noise;

@@ -4,14 +4,14 @@ import type { LogStore } from "../../src/store/store.ts";
 /** What becomes of a commit: all is well; it never reaches the log; it does, and nobody hears of it. */
 export type Fault = "none" | "before" | "after";
 
-export const FAULT = "SimulatedFault";
+const FAULT = "SimulatedFault";
 
 export function isFault(error: unknown): boolean {
   return error instanceof Error && error.name === FAULT;
 }
 
-function fault(when: string): Error {
-  const error = new Error(`the simulation failed a commit ${when} it was made`);
+function fault(what: string): Error {
+  const error = new Error(`the simulation failed ${what}`);
   error.name = FAULT;
   return error;
 }
@@ -22,21 +22,35 @@ export type Sabotage = (
   commit: (request: CommitRequest) => Promise<Receipt>,
 ) => Promise<Receipt>;
 
-/** The store, with faults in its commits as `next` says. Everything else goes through. */
-export function faultyStore(store: LogStore, next: () => Fault, sabotage?: Sabotage): LogStore {
+export interface Faults {
+  commit(): Fault;
+  /** Whether this read fails. */
+  read(): boolean;
+}
+
+export const NO_FAULTS: Faults = { commit: () => "none", read: () => false };
+
+const READS: ReadonlySet<PropertyKey> = new Set(["tail", "scan", "position", "cursor"]);
+
+/** The store, with faults in its commits and reads. Everything else goes through. */
+export function faultyStore(store: LogStore, faults: Faults, sabotage?: Sabotage): LogStore {
   const apply = (request: CommitRequest) => store.commit(request);
   const commit = async (request: CommitRequest): Promise<Receipt> => {
-    const what = next();
-    if (what === "before") throw fault("before");
+    const what = faults.commit();
+    if (what === "before") throw fault("a commit before it was made");
     const receipt = await (sabotage ? sabotage(request, apply) : apply(request));
-    if (what === "after") throw fault("after");
+    if (what === "after") throw fault("a commit after it was made");
     return receipt;
   };
   return new Proxy(store, {
     get(target, name) {
       if (name === "commit") return commit;
       const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
+      if (typeof value !== "function") return value;
+      return (...parameters: unknown[]) => {
+        if (READS.has(name) && faults.read()) throw fault(`a read (${String(name)})`);
+        return Reflect.apply(value, target, parameters);
+      };
     },
   });
 }

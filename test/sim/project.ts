@@ -23,7 +23,7 @@ export interface Push {
 }
 
 /** All event times lie in the two days from here on. */
-export const DAWN: Micros = Date.UTC(2024, 0, 1) * 1000;
+const DAWN: Micros = Date.UTC(2024, 0, 1) * 1000;
 /** By then every T has passed. */
 export const DUSK: Micros = DAWN + 30 * 24 * MICROS_PER_HOUR;
 export const SIM_MODEL = "risk";
@@ -38,7 +38,7 @@ function contractText(name: string, properties: Record<string, unknown>, fields:
   return JSON.stringify({ type: "record", name, ...properties, fields: list });
 }
 
-/** Makes the project of a seed: two to four sources in random forms, and views over what they feed. */
+/** Makes the project of a seed: two to five sources in random forms, and views over what they feed. */
 export function simProject(seed: number): SimProject {
   const draw = drawFrom(seed);
   const has = { visits: draw.chance(0.85), weather: draw.chance(0.65), items: draw.chance(0.6) };
@@ -47,6 +47,7 @@ export function simProject(seed: number): SimProject {
   const feeds: Feed[] = [
     tradeFeed(draw),
     ...(has.visits ? [visitsFeed(draw)] : []),
+    ...(has.visits && draw.chance(0.3) ? [visitsFeed(draw, "more_visits", 1000)] : []),
     ...(has.weather ? [weatherFeed(draw)] : []),
     ...(has.items ? [itemsFeed(draw)] : []),
   ];
@@ -64,6 +65,7 @@ export function simProject(seed: number): SimProject {
     sources,
     datasets: datasetsOf(has, draw),
     views,
+    // biome-ignore lint/suspicious/noThenProperty: `then` is the word of the config file
     models: { [SIM_MODEL]: { artifact: "model", guardrails: { large: { when: "a > 60", then: "flag" } } } },
     checks: {
       orders: [

@@ -22,7 +22,7 @@ const instantAt = (quarter: number): string =>
   new Date(Date.UTC(2024, 0, 1) + quarter * 15 * 60_000).toISOString().replace(".000", "");
 
 export function tradeFeed(draw: Draw): Feed {
-  const records = arranged(draw, draw.integer(8, 45), (id): Raw => {
+  const records = arranged(draw, draw.integer(8, 32), (id): Raw => {
     const at = instantAt(draw.integer(0, QUARTERS));
     const result = draw.chance(0.7) ? draw.integer(-20, 60) : null;
     const amount = draw.chance(0.03) ? 950 : draw.integer(-1, 200) / 2;
@@ -32,17 +32,19 @@ export function tradeFeed(draw: Draw): Feed {
   return feedOf("trade", { routes }, records, draw);
 }
 
-export function visitsFeed(draw: Draw): Feed {
-  const records = arranged(draw, draw.integer(10, 60), (id): Raw => {
+/** Two sources may feed the dataset, each with records of its own: `firstId` keeps them apart. */
+export function visitsFeed(draw: Draw, name = "visits", firstId = 0): Feed {
+  const records = arranged(draw, draw.integer(10, 40), (number): Raw => {
+    const id = firstId + (number % 1000);
     const at = draw.integer(0, QUARTERS);
     const value = draw.chance(0.8) ? draw.integer(0, 400) / 4 : null;
     return { id, shop: draw.pick(SHOPS), at: instantAt(at), seen_at: instantAt(at + draw.integer(0, 6)), value };
   });
-  return feedOf("visits", { dataset: "visits" }, records, draw);
+  return feedOf(name, { dataset: "visits" }, records, draw);
 }
 
 export function weatherFeed(draw: Draw): Feed {
-  const records = arranged(draw, draw.integer(5, 40), (): Raw => {
+  const records = arranged(draw, draw.integer(5, 30), (): Raw => {
     const at = instantAt(4 * draw.integer(0, QUARTERS / 4));
     return { shop: draw.pick(SHOPS), at, temp: draw.chance(0.85) ? draw.integer(-10, 35) : null };
   });

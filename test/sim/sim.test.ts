@@ -24,9 +24,13 @@ function expectNothing(reports: readonly SimReport[]): void {
 
 const seedsFrom = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
 
-test.each(seedsFrom(1, 25))("in memory, seed %p ends as if nothing had happened", async (seed) => {
-  expectNothing(await simulate(seed, ["memory"], { ort }));
-});
+test.each(seedsFrom(1, 25))(
+  "in memory, seed %p ends as if nothing had happened",
+  async (seed) => {
+    expectNothing(await simulate(seed, ["memory"], { ort }));
+  },
+  60_000,
+);
 
 test.each(seedsFrom(26, 5))(
   "on the sealed log, seed %p ends as if nothing had happened",

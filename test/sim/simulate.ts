@@ -14,7 +14,7 @@ import { checkRun, contentsOf } from "./check.ts";
 import type { Sabotage } from "./faults.ts";
 import { memoryHome, sealedHome } from "./home.ts";
 import { SIM_MODEL, type SimProject, simProject } from "./project.ts";
-import { type Run, runDisturbed, runUndisturbed, type SimClock, simClock, type Trace } from "./run.ts";
+import { type Run, runDisturbed, runFailingAt, runUndisturbed, type SimClock, simClock, type Trace } from "./run.ts";
 
 export type StoreKind = "memory" | "sealed";
 
@@ -32,46 +32,87 @@ export interface SimReport {
 export const replayCommand = ({ seed, store }: Pick<SimReport, "seed" | "store">): string =>
   `bun scripts/sim.ts --seed ${seed} --store ${store}`;
 
+export interface SimOptions {
+  readonly ort?: Engine;
+  /** Breaks a promise on purpose, in the disturbed runs only. */
+  readonly sabotage?: () => Sabotage;
+}
+
 /**
  * One seed: its project once undisturbed in memory, and once with kills and faults on each kind of store asked for; every
  * log is then checked, the disturbed ones against the undisturbed one.
  */
-export async function simulate(
+export const simulate = (seed: number, kinds: readonly StoreKind[], options: SimOptions = {}): Promise<SimReport[]> =>
+  withStage(seed, options, async (stage) => {
+    const reports: SimReport[] = [];
+    for (const store of kinds) {
+      const { trace, findings } = await disturbed(stage.run(store), stage.expected, store);
+      reports.push({ seed, store, findings: [...stage.findings, ...findings], trace, contents: stage.expected });
+    }
+    return reports;
+  });
+
+/**
+ * One seed, once for every commit that its undisturbed run makes, and twice for each: killed just before that commit, and
+ * just after it. In memory. Answers with how many runs there were.
+ */
+export const killEverywhere = (seed: number, options: SimOptions = {}): Promise<{ runs: number; findings: string[] }> =>
+  withStage(seed, options, async (stage) => {
+    const findings = [...stage.findings];
+    let runs = 0;
+    for (let commit = 0; ; commit++) {
+      let struck = false;
+      for (const when of ["before", "after"] as const) {
+        const run = stage.run("memory");
+        if (!(await runFailingAt(run, commit, when))) continue;
+        struck = true;
+        runs++;
+        const found = await checkRun(await run.home.open(), run.project, stage.expected);
+        findings.push(...found.map((finding) => `killed ${when} commit ${commit + 1}: ${finding}`));
+      }
+      if (!struck) return { runs, findings };
+    }
+  });
+
+/** A seed's project, opened, and what its undisturbed run left behind. */
+interface Stage {
+  readonly expected: ReadonlyMap<string, string>;
+  /** What does not hold even of the undisturbed run. */
+  readonly findings: readonly string[];
+  /** A run from the beginning, on an empty log. */
+  run(store: StoreKind): Run;
+}
+
+async function withStage<Result>(
   seed: number,
-  kinds: readonly StoreKind[],
-  options: { readonly ort?: Engine; readonly sabotage?: () => Sabotage } = {},
-): Promise<SimReport[]> {
+  options: SimOptions,
+  work: (stage: Stage) => Promise<Result>,
+): Promise<Result> {
   const sim = simProject(seed);
   const folder = mkdtempSync(join(tmpdir(), "mlpe-sim-"));
+  let model: LoadedModel | undefined;
   try {
     for (const [path, text] of sim.files) writeFileSync(join(folder, path), text);
     const { project, world } = await projectOf(sim, folder, simClock(sim.startsAt));
-    const model = modelFor(project, options.ort ?? testEngine());
-    const base = { sim, project, model };
-    const plain = simClock(sim.startsAt);
-    const calm: Run = { ...base, world: worldOn(world, plain, seed), clock: plain, home: memoryHome(plain) };
+    const loaded = modelFor(project, options.ort ?? testEngine());
+    model = loaded;
+    const run = (store: StoreKind): Run => {
+      const clock = simClock(sim.startsAt);
+      const home = store === "memory" ? memoryHome(clock) : sealedHome(clock, seededRandom(seed));
+      return { sim, project, model: loaded, world: { ...world, clock, random: seededRandom(seed) }, clock, home };
+    };
+    const calm = run("memory");
     await runUndisturbed(calm);
     const store = await calm.home.open();
     const expected = await contentsOf(store);
-    const calmFindings = (await checkRun(store, project, expected)).map((finding) => `undisturbed: ${finding}`);
-    const reports: SimReport[] = [];
-    for (const kind of kinds) {
-      const clock = simClock(sim.startsAt);
-      const home = kind === "memory" ? memoryHome(clock) : sealedHome(clock, seededRandom(seed));
-      const sabotage = options.sabotage?.();
-      const run: Run = {
-        ...base,
-        world: worldOn(world, clock, seed + 1),
-        clock,
-        home,
-        ...(sabotage ? { sabotage } : {}),
-      };
-      const { trace, findings } = await disturbed(run, expected, kind);
-      reports.push({ seed, store: kind, findings: [...calmFindings, ...findings], trace, contents: expected });
-    }
-    model.session.dispose();
-    return reports;
+    const findings = (await checkRun(store, project, expected)).map((finding) => `undisturbed: ${finding}`);
+    const sabotaged = (kind: StoreKind) => ({
+      ...run(kind),
+      ...(options.sabotage ? { sabotage: options.sabotage() } : {}),
+    });
+    return await work({ expected, findings, run: sabotaged });
   } finally {
+    model?.session.dispose();
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -84,7 +125,7 @@ async function disturbed(
   try {
     const trace = await runDisturbed(run);
     const store = await run.home.open();
-    const findings = await checkRun(store, run.project, expected);
+    const findings = [...trace.complaints, ...(await checkRun(store, run.project, expected))];
     if (kind === "sealed") {
       const audit = verifyAudit(store);
       findings.push(...audit.problems.map(({ place, message }) => `audit: ${place}: ${message}`));
@@ -114,12 +155,6 @@ async function projectOf(
   };
   return { world, project: await openProject(world, { config: "mlpe.yaml" }) };
 }
-
-const worldOn = (world: World, clock: SimClock, seed: number): World => ({
-  ...world,
-  clock,
-  random: seededRandom(seed),
-});
 
 /** A tiny linear model over the features a, b and c, trained on this very view as far as its manifest says. */
 function modelFor(project: Project, ort: Engine): LoadedModel {

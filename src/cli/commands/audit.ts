@@ -1,8 +1,11 @@
-import { checkpoint, verifierKey } from "../../audit/checkpoint.ts";
+import { checkpoint, readCheckpoint, verifierKey } from "../../audit/checkpoint.ts";
+import { inclusionProof } from "../../audit/inclusion.ts";
+import { rootFromPath } from "../../audit/proofs.ts";
 import { verifyAudit } from "../../audit/verify.ts";
+import { toBase64 } from "../../base/bytes.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute } from "../../runtime/project.ts";
-import { type Command, PROJECT_FLAGS } from "../command.ts";
+import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors, EXIT_NO } from "../errors.ts";
 import { grouped, locationOf } from "../project.ts";
 
@@ -48,4 +51,28 @@ export const auditCheckpoint: Command = {
       await world.files.write(out, note);
       return { json: { ...json, file: out }, text: `${out}\nverifier key ${json.verifier_key}` };
     }),
+};
+
+export const auditProve: Command = {
+  name: "audit prove",
+  words: "<commit>",
+  summary: "show that a commit is in the audit tree, without showing what it holds: a hash path that anyone can check",
+  flags: PROJECT_FLAGS,
+  async run(world, input) {
+    const commit = Number(requireWord(auditProve, input, 0, "the commit number"));
+    return withEngine(world, locationOf(input), "read", async ({ store }) => {
+      const note = checkpoint(store);
+      const { size, leaf, path } = inclusionProof(store, commit);
+      const root = rootFromPath(leaf, commit - 1, size, path);
+      const stated = readCheckpoint(note, store);
+      // A commit may have come between the two: the proof is then of a tree that the checkpoint does not sign.
+      const proven = root !== undefined && stated.size === size && toBase64(root) === toBase64(stated.root);
+      const json = { commit, size, leaf: toBase64(leaf), path: path.map(toBase64), checkpoint: note, proven };
+      const lines = [`commit ${commit} of ${size}`, `leaf ${json.leaf}`, ...json.path, "", note.trimEnd()];
+      const verdict = proven
+        ? "the path leads from the leaf to the checkpoint's root"
+        : "THE PATH DOES NOT LEAD TO THE CHECKPOINT'S ROOT";
+      return { json, text: [...lines, "", verdict].join("\n"), exit: proven ? 0 : EXIT_NO };
+    });
+  },
 };

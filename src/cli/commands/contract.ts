@@ -148,15 +148,15 @@ function readSample(bytes: Uint8Array, delimiter: string, rowsMax: number, path:
       misfits === 0 ? `${path} has a header and no rows` : `no row of ${path} has the header's ${header.length} fields`;
     throw cliErrors.error("unreadable_csv", message, { place: path });
   }
-  const notes =
-    misfits === 0
-      ? []
-      : [
-          `${grouped(misfits)} records were left out: a quote is not closed, or they have not ${header.length} fields. They would be quarantined.`,
-        ];
+  const notes = misfits === 0 ? [] : [misfitNote(misfits, header.length)];
   if (at < bytes.length)
     notes.push(`Only the first ${grouped(rows.length)} rows were looked at; --rows looks at more.`);
   return { header, rows, notes };
+}
+
+function misfitNote(count: number, width: number): string {
+  const left = count === 1 ? "1 record was left out" : `${grouped(count)} records were left out`;
+  return `${left}: a quote is not closed, the text is not UTF-8, or there are not ${width} fields. Ingestion would quarantine such records.`;
 }
 
 function decoded(decoder: TextDecoder, bytes: Uint8Array, delimiter: string): string[] | undefined {

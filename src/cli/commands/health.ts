@@ -1,3 +1,4 @@
+import { askReady } from "../../runtime/running.ts";
 import { type Command, requireText } from "../command.ts";
 import { EXIT_NO } from "../errors.ts";
 
@@ -12,7 +13,7 @@ export const health: Command = {
   },
   async run(_world, input) {
     const url = `${requireText(health, input, "url").replace(/\/+$/, "")}/readyz`;
-    const answer = await ask(url, input.number("timeout")!);
+    const answer = await askReady(url, input.number("timeout")!);
     const ready = answer.status === 200;
     return {
       json: { url, ready, ...answer },
@@ -21,20 +22,3 @@ export const health: Command = {
     };
   },
 };
-
-interface Answer {
-  /** Null where nothing answered. */
-  readonly status: number | null;
-  readonly reason: string;
-}
-
-/** Whatever goes wrong is an answer: the server is not ready. */
-async function ask(url: string, timeoutMs: number): Promise<Answer> {
-  try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: "manual" });
-    const body = (await response.text()).slice(0, 500).trim();
-    return { status: response.status, reason: response.status === 200 ? "" : `HTTP ${response.status} ${body}`.trim() };
-  } catch (error) {
-    return { status: null, reason: (error as Error).message };
-  }
-}

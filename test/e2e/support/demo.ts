@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { strace } from "./plaintext.ts";
-import { install, type Placed, type Program, ROOT, type Ran, scratch } from "./program.ts";
+import { install, type Placed, type Program, type Ran, ROOT, scratch } from "./program.ts";
 
 export interface DemoReport {
   readonly ingested: Readonly<Record<string, number>>;
@@ -22,6 +22,8 @@ export interface DemoRun {
   readonly trace: string | undefined;
   /** Where the demo was told to put everything. */
   readonly directory: string;
+  /** Milliseconds since 1970. */
+  readonly finishedAt: number;
 }
 
 export interface House {
@@ -57,5 +59,5 @@ async function runDemo(program: Program, directory: string, traces: string): Pro
   if (ran.code !== 0) throw new Error(`the demo exited with ${ran.code}: ${ran.errors.slice(-3_000)}`);
   const placed = { config: join(project, "mlpe.yaml"), data: join(directory, "data"), key: join(directory, "key") };
   const text = existsSync(trace) ? readFileSync(trace, "latin1") : undefined;
-  return { ran, report: ran.json<DemoReport>(), placed, trace: text, directory };
+  return { ran, report: ran.json<DemoReport>(), placed, trace: text, directory, finishedAt: Date.now() };
 }

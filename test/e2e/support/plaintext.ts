@@ -24,7 +24,9 @@ export function textNeedles(kind: string, texts: Iterable<string>): [string, Uin
 /** A double as a column or a tensor would hold it. */
 export function doubleNeedles(kind: string, values: Iterable<number>): [string, Uint8Array][] {
   // Round numbers are mostly zeros, which stand in many a file.
-  const busy = [...new Set(values)].filter((value) => new Set(new Uint8Array(new Float64Array([value]).buffer)).size >= 6);
+  const busy = [...new Set(values)].filter(
+    (value) => new Set(new Uint8Array(new Float64Array([value]).buffer)).size >= 6,
+  );
   return busy.map((value) => [`${kind} ${value} as a double`, new Uint8Array(new Float64Array([value]).buffer)]);
 }
 
@@ -78,7 +80,16 @@ export interface Written {
 }
 
 export const TRACED_CALLS = "openat,open,creat,rename,renameat,renameat2,unlink,unlinkat,memfd_create";
-export const strace = (to: string): string[] => ["strace", "-f", "--seccomp-bpf", "-y", "-e", `trace=${TRACED_CALLS}`, "-o", to];
+export const strace = (to: string): string[] => [
+  "strace",
+  "-f",
+  "--seccomp-bpf",
+  "-y",
+  "-e",
+  `trace=${TRACED_CALLS}`,
+  "-o",
+  to,
+];
 
 /** Every path that a traced program opened to write or gave a new name, from the output of `strace -f -y`. */
 export function pathsWritten(trace: string): Written[] {

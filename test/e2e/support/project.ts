@@ -1,6 +1,6 @@
 /** Projects for the executable: the example's config, with what a test adds, and copies of the demo's data. */
 import { cpSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import { EXAMPLE, type Flight, flightsOf } from "./flights.ts";
 import type { Placed, Server } from "./program.ts";
@@ -30,9 +30,6 @@ export function place(directory: string, config: ConfigText, from?: Placed): Pla
   }
   return placed;
 }
-
-/** The folder that holds nothing but one project. */
-export const homeOf = (project: Placed): string => dirname(project.config);
 
 /** The demo's own config and data, copied. */
 export const copyOf = async (demo: Placed, directory: string): Promise<Placed> =>
@@ -67,7 +64,10 @@ export function load(server: Server, clients: number, month = "2013-11"): Load {
       const requestId = `load-${server.pid}-${++count}`;
       const entity = flights[count % flights.length]!;
       try {
-        const { status, text, body } = await server.post("/v1/score/flight_delay", { id: requestId, entities: [entity] });
+        const { status, text, body } = await server.post("/v1/score/flight_delay", {
+          id: requestId,
+          entities: [entity],
+        });
         if (status !== 200) failures.push(`${requestId}: ${status} ${text.slice(0, 300)}`);
         else {
           const [{ score_id: scoreId, score, model: digest }] = body.results;
