@@ -1,27 +1,37 @@
-/** What the HTTP faces need from the runtime. Bodies arrive as text: each service parses with its own limits. */
-export interface Services {
+/** What the HTTP faces need of the house. Bodies arrive as text: each service parses with its own limits. */
+export interface Services extends StatusServices, InferenceServices, ScoreServices, DeliveryServices {
   readonly site: string;
   readonly version: string;
+  /** Rows for a source that takes pushed ones; resolves once they are committed. */
+  push(source: string, body: string, idempotencyKey: string | undefined): Promise<object>;
+}
+
+export interface StatusServices {
   ready(): boolean;
   /** Prometheus text. */
   metrics(): string;
   /** Counts a request that was answered with an error. */
   failed(code: string): void;
+  verdicts(): object;
+}
 
-  /** Open Inference Protocol. */
+/** Open Inference Protocol. `infer` answers JSON text, so that 64-bit whole numbers keep their digits. */
+export interface InferenceServices {
   modelReady(model: string, version?: string): boolean;
   modelMetadata(model: string, version?: string): object;
   infer(model: string, version: string | undefined, body: string): string;
+}
 
-  /** Entity and row scoring; answers once the scores are durable. */
+/** Entity and row scoring, which answers once the scores are durable, and what becomes of scores later. */
+export interface ScoreServices {
   score(model: string, body: string): Promise<object>;
   findScore(scoreId: string): Promise<object>;
   label(model: string, body: string): Promise<object>;
-  push(source: string, body: string, idempotencyKey: string | undefined): Promise<object>;
-
-  models(): Promise<object>;
   performance(model: string): Promise<object>;
-  verdicts(): object;
+}
+
+export interface DeliveryServices {
+  models(): Promise<object>;
   promote(model: string, body: string): Promise<object>;
   rollback(model: string): Promise<object>;
   rollforward(model: string): Promise<object>;

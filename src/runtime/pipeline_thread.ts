@@ -50,80 +50,86 @@ export interface PipelineThread {
   receive(message: ToPipeline): void;
 }
 
+interface State {
+  stopped: boolean;
+  /** Ends the wait for work. */
+  wake: () => void;
+  pipeline: Pipeline | undefined;
+}
+
+type Send = (message: FromPipeline) => void;
+
 /** The pipeline thread: ingestion, fusion, labels, scheduled jobs and lineage, committing through the log thread. */
-export function pipelineThread(world: World, post: (message: FromPipeline) => void): PipelineThread {
-  let stopped = false;
-  let wake = () => {};
-  let pipeline: Pipeline | undefined;
-
-  const open = async (location: ProjectLocation, port: MessagePort) => {
-    const project = await openProject(world, location);
-    const keys = project.config.keys;
-    const store = await connectStore(
-      { directory: project.dataDirectory, keys, clock: world.clock, random: world.random },
-      port,
-    );
-    const engine = engineOver(world, project, store);
-    pipeline = pipelineOf(engine);
-    post({ kind: "opened" });
-    await work(engine, pipeline);
-    await pipeline.close();
-    await store.close();
-    post({ kind: "stopped" });
-  };
-
-  const work = async (engine: Engine, { steps }: Pipeline) => {
-    const log = (message: string, facts: object) => post({ kind: "log", message, facts });
-    const jobs = scheduledJobs(engine);
-    const lineage = postStep(engine, log);
-    await supervise({
-      steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
-      clock: world.clock,
-      stopped: () => stopped,
-      failed: (step, error, retryInMs) =>
-        post({ kind: "step_failed", step: step.name, error: plainError(error), retryInMs }),
-      wait: (milliseconds) =>
-        new Promise((resolve) => {
-          const timer = setTimeout(resolve, milliseconds);
-          wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        }),
-    });
-    jobs.stop();
-  };
-
-  const push = async ({ id, source, body, key }: Extract<ToPipeline, { kind: "push" }>) => {
-    try {
-      const connector = pipeline?.connectors.get(source);
-      if (!connector || !isPushConnector(connector)) {
-        throw runtimeErrors.error(
-          "unknown_source",
-          `there is no source "${source.slice(0, 80)}" that takes pushed rows`,
-          { place: "source" },
-        );
-      }
-      const bytes = new TextEncoder().encode(body);
-      const pushed = connector.push({ body: bytes, ...(key === undefined ? {} : { key }) });
-      wake();
-      post({ kind: "pushed", id, outcome: await pushed });
-    } catch (error) {
-      post({ kind: "push_failed", id, error: plainError(error) });
-    }
-  };
-
+export function pipelineThread(world: World, post: Send): PipelineThread {
+  const state: State = { stopped: false, wake: () => {}, pipeline: undefined };
   return {
     receive(message) {
       if (message.kind === "open") {
-        open(message.location, message.store).catch((error) => {
+        open(world, state, message, post).catch((error) => {
           post({ kind: "step_failed", step: "pipeline", error: plainError(error), retryInMs: -1 });
         });
-      } else if (message.kind === "push") void push(message);
+      } else if (message.kind === "push") void push(state, message, post);
       else {
-        stopped = true;
-        wake();
+        state.stopped = true;
+        state.wake();
       }
     },
   };
+}
+
+/** Opens the project and the store's far end, works until stopped, and closes. */
+async function open(
+  world: World,
+  state: State,
+  message: Extract<ToPipeline, { kind: "open" }>,
+  post: Send,
+): Promise<void> {
+  const project = await openProject(world, message.location);
+  const { clock, random } = world;
+  const { keys } = project.config;
+  const store = await connectStore({ directory: project.dataDirectory, keys, clock, random }, message.store);
+  const engine = engineOver(world, project, store);
+  state.pipeline = pipelineOf(engine);
+  post({ kind: "opened" });
+  await work(engine, state, state.pipeline, post);
+  await state.pipeline.close();
+  await store.close();
+  post({ kind: "stopped" });
+}
+
+async function work(engine: Engine, state: State, { steps }: Pipeline, post: Send): Promise<void> {
+  const jobs = scheduledJobs(engine);
+  const lineage = postStep(engine, (message, facts) => post({ kind: "log", message, facts }));
+  await supervise({
+    steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
+    clock: engine.world.clock,
+    stopped: () => state.stopped,
+    failed: ({ name }, error, retryInMs) =>
+      post({ kind: "step_failed", step: name, error: plainError(error), retryInMs }),
+    wait: (milliseconds) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, milliseconds);
+        state.wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }),
+  });
+  jobs.stop();
+}
+
+async function push(state: State, message: Extract<ToPipeline, { kind: "push" }>, post: Send): Promise<void> {
+  const { id, source, body, key } = message;
+  try {
+    const connector = state.pipeline?.connectors.get(source);
+    if (!connector || !isPushConnector(connector)) {
+      const text = `there is no source "${source.slice(0, 80)}" that takes pushed rows`;
+      throw runtimeErrors.error("unknown_source", text, { place: "source" });
+    }
+    const pushed = connector.push({ body: new TextEncoder().encode(body), ...(key === undefined ? {} : { key }) });
+    state.wake();
+    post({ kind: "pushed", id, outcome: await pushed });
+  } catch (error) {
+    post({ kind: "push_failed", id, error: plainError(error) });
+  }
 }

@@ -105,7 +105,9 @@ function readAt(at: unknown): Micros | undefined {
   if (at === undefined || at === null) return undefined;
   const instant = typeof at === "string" ? parseInstant(at) : Number.isSafeInteger(at) ? (at as number) : undefined;
   if (instant !== undefined) return instant;
-  throw requestErrors.error("bad_value", `at is ${exactJsonText(at).slice(0, 80)}, which is no instant`, { place: "at" });
+  throw requestErrors.error("bad_value", `at is ${exactJsonText(at).slice(0, 80)}, which is no instant`, {
+    place: "at",
+  });
 }
 
 /** Any field may be missing but those that say what the row is about: a score of nothing could never be labelled. */

@@ -1,23 +1,15 @@
 import type { Row } from "../base/row.ts";
-import { batchOf, rowsOf } from "../contract/batch.ts";
-import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
+import { rowsOf } from "../contract/batch.ts";
+import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
 import { applyRows, buildIndex, type LiveIndex } from "../fusion/index.ts";
-import {
-  alertStateOf,
-  foldAlerts,
-  type LatestVerdicts,
-  planAlerts,
-  rememberVerdicts,
-  verdictColumns,
-} from "../monitoring/alerts.ts";
-import { deliverAlert } from "../monitoring/webhook.ts";
-import { httpSend } from "../monitoring/webhook_http.ts";
+import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import type { StoredRows } from "../store/port.ts";
+import { watchAlerts } from "./alerts.ts";
 import type { Engine } from "./engine.ts";
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
-import { countStored, METRICS, type ServerMetrics, serverMetrics } from "./metrics.ts";
+import { countStored, type ServerMetrics, serverMetrics } from "./metrics.ts";
 import { openOnnx } from "./models.ts";
 
 /** What the serving thread holds: the online index, the live models, and what is counted; all of it folds of the log. */
@@ -42,106 +34,100 @@ export type Log = (message: string, facts: object) => void;
 /** Rows applied to the index before requests have a turn. */
 const SLICE_ROWS = 512;
 const POLL_MS = 1_000;
-const ALERT_EVERY_MS = 1_000;
+const RETRY_MS = 1_000;
+
+interface State {
+  index: LiveIndex | undefined;
+  position: number;
+  ready: boolean;
+  closed: boolean;
+  readonly memories: Map<string, RequestMemory>;
+}
 
 export function createServing(engine: Engine, log: Log): Serving {
-  const { store, project, world } = engine;
   const ort = openOnnx(engine);
   const models = liveModels(engine, ort, log);
-  const metrics = serverMetrics();
-  const verdicts: LatestVerdicts = new Map();
-  const memories = new Map<string, RequestMemory>();
-  const plans = [...project.views.values()];
-  const counted = [
-    LEDGER,
-    VERDICTS,
-    ...[...models.contexts.keys()].flatMap((name) => [scoresStream(name), labelsStream(name)]),
-  ];
-  let index: LiveIndex;
-  let position = 0;
-  let ready = false;
-  let closed = false;
-  let following: Promise<void> = Promise.resolve();
-  let watching: Promise<void> = Promise.resolve();
-
-  const fold = async (stored: StoredRows): Promise<boolean> => {
-    countStored(metrics, stored);
-    if (stored.stream === VERDICTS) rememberVerdicts(verdicts, rowsOf(stored.batch));
-    for (let at = 0; at < stored.batch.length && index.streams.includes(stored.stream); at += SLICE_ROWS) {
-      applyRows(index, stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    return stored.stream === CONTROL && rowsOf(stored.batch).some((row) => row.kind === "deploy");
-  };
-  const follow = async () => {
-    while (!closed) {
-      const page = await store.tail(position, [...index.streams, CONTROL, ...counted], 4_096);
-      let deployed = false;
-      for (const stored of page.rows) deployed = (await fold(stored)) || deployed;
-      position = page.upTo;
-      if (deployed) await models.follow().catch((error) => log("deployment can't be loaded", { error: String(error) }));
-      if (page.upTo === page.head.commitNo) await store.waitBeyond(position, POLL_MS);
-    }
-  };
+  const held = { engine, ort, models, metrics: serverMetrics(), verdicts: new Map() as LatestVerdicts };
+  const state: State = { index: undefined, position: 0, ready: false, closed: false, memories: new Map() };
+  const running: Promise<void>[] = [];
   return {
-    engine,
-    ort,
-    models,
-    metrics,
-    verdicts,
-    index: () => index,
-    position: () => position,
-    memory: (model) => memories.get(model) ?? emptyRequestMemory(),
-    ready: () => ready,
+    ...held,
+    index: () => state.index!,
+    position: () => state.position,
+    memory: (model) => state.memories.get(model) ?? emptyRequestMemory(),
+    ready: () => state.ready,
     async start() {
       await deployConfigured(engine, ort, models.contexts, log);
-      const { commitNo } = await store.head();
-      for (const stream of counted) {
-        for await (const stored of store.scan(stream, { upTo: commitNo })) countStored(metrics, stored);
-      }
-      const history = await verdictRows(engine, commitNo);
-      rememberVerdicts(verdicts, history);
-      index = await buildIndex(store, plans, commitNo);
-      position = commitNo;
-      for (const name of models.contexts.keys()) memories.set(name, await foldRequests(store, name));
+      const history = await foldHistory(held, state);
       await models.follow();
-      ready = true;
-      following = follow();
-      watching = watchAlerts(history);
+      state.ready = true;
+      running.push(
+        follow(held, state, log),
+        watchAlerts(held, history, () => state.closed, log),
+      );
     },
     async close() {
-      closed = true;
-      ready = false;
-      await Promise.all([following, watching]);
+      state.closed = true;
+      state.ready = false;
+      await Promise.all(running);
       models.close();
     },
   };
+}
 
-  /** Evaluates the alert rules every second; a change is committed before anyone is told. */
-  async function watchAlerts(history: readonly Row[]): Promise<void> {
-    const plan = planAlerts(project.config, METRICS);
-    if (plan.alerts.length === 0) return;
-    let state = alertStateOf(history);
-    while (!closed) {
-      const inputs = { metrics: metrics.snapshot(), verdicts: verdictColumns(verdicts) };
-      const step = foldAlerts(plan, state, inputs, world.clock.now());
-      state = step.state;
-      if (step.verdictRows.length > 0) {
-        await store.commit({ appends: [{ stream: VERDICTS, batch: batchOf(verdictContract, step.verdictRows) }] });
-      }
-      for (const notification of step.notifications) {
-        const url = notification.to === undefined ? "" : (project.config.notify[notification.to]?.webhook ?? "");
-        if (url === "") continue;
-        const send = httpSend(url, `notify.${notification.to}.webhook`);
-        const sleep = (milliseconds: number) => Bun.sleep(milliseconds);
-        // Not awaited: a receiver that is away must not hold up the other rules.
-        void deliverAlert(notification, { send, sleep, site: project.config.site }).then(({ delivered, failure }) => {
-          if (!delivered) log("alert not delivered", { alert: notification.alert, failure });
-        });
-      }
-      await Bun.sleep(ALERT_EVERY_MS);
+type Held = Pick<Serving, "engine" | "models" | "metrics" | "verdicts">;
+
+/** The streams that are counted beside those that the index reads. */
+function countedStreams({ models }: Held): string[] {
+  const perModel = [...models.contexts.keys()].flatMap((name) => [scoresStream(name), labelsStream(name)]);
+  return [LEDGER, VERDICTS, ...perModel];
+}
+
+/** Folds everything up to the head into the state; answers the verdicts, for the alerts to go on from. */
+async function foldHistory(held: Held, state: State): Promise<readonly Row[]> {
+  const { store, project } = held.engine;
+  const { commitNo } = await store.head();
+  for (const stream of countedStreams(held)) {
+    for await (const stored of store.scan(stream, { upTo: commitNo })) countStored(held.metrics, stored);
+  }
+  const history = await verdictRows(held.engine, commitNo);
+  rememberVerdicts(held.verdicts, history);
+  state.index = await buildIndex(store, [...project.views.values()], commitNo);
+  state.position = commitNo;
+  for (const name of held.models.contexts.keys()) state.memories.set(name, await foldRequests(store, name));
+  return history;
+}
+
+/** Follows the log until closed. A page that can't be read is tried again: requests go on being answered meanwhile. */
+async function follow(held: Held, state: State, log: Log): Promise<void> {
+  const { store } = held.engine;
+  const streams = [...state.index!.streams, CONTROL, ...countedStreams(held)];
+  while (!state.closed) {
+    try {
+      const page = await store.tail(state.position, streams, 4_096);
+      let deployed = false;
+      for (const stored of page.rows) deployed = (await fold(held, state, stored)) || deployed;
+      state.position = page.upTo;
+      if (deployed) await held.models.follow();
+      if (page.upTo === page.head.commitNo) await store.waitBeyond(state.position, POLL_MS);
+    } catch (error) {
+      if (state.closed) return;
+      log("following the log failed", { error: error instanceof Error ? error.message : String(error) });
+      await Bun.sleep(RETRY_MS);
     }
   }
+}
+
+/** Takes rows of one commit and stream in; true where they deploy a model. */
+async function fold(held: Held, state: State, stored: StoredRows): Promise<boolean> {
+  countStored(held.metrics, stored);
+  if (stored.stream === VERDICTS) rememberVerdicts(held.verdicts, rowsOf(stored.batch));
+  const { length } = stored.batch;
+  for (let at = 0; at < length && state.index!.streams.includes(stored.stream); at += SLICE_ROWS) {
+    applyRows(state.index!, stored, at, Math.min(at + SLICE_ROWS, length));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return stored.stream === CONTROL && rowsOf(stored.batch).some((row) => row.kind === "deploy");
 }
 
 /** Every verdict up to a commit, in the order they were written. */

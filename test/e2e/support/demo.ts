@@ -46,7 +46,10 @@ export function openHouse(): House {
       return running;
     },
     room: (name) => place.make(name),
-    remove: place.remove,
+    remove() {
+      program.end();
+      place.remove();
+    },
   };
 }
 

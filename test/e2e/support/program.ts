@@ -7,6 +7,8 @@ export const ROOT = resolve(import.meta.dir, "../../..");
 const BUILT = join(ROOT, "dist/mlpe");
 const COMMAND_TIMEOUT_MS = 300_000;
 const READY_TIMEOUT_MS = 120_000;
+/** A server that takes longer is killed, and its exit code says so (137). */
+const STOP_TIMEOUT_MS = 30_000;
 
 export interface Ran {
   readonly code: number;
@@ -32,6 +34,8 @@ export interface Program {
   run(words: readonly string[], options?: RunOptions): Promise<Ran>;
   start(words: readonly string[], options?: RunOptions): ReturnType<typeof Bun.spawn<"ignore", "pipe", "pipe">>;
   serve(project: Placed): Promise<Server>;
+  /** Kills what a failed test left running. */
+  end(): void;
 }
 
 /** A config and a data directory. */
@@ -68,14 +72,19 @@ export function install(home: string): Program {
   if (readdirSync(home).length > 0) throw new Error(`${home} is not empty`);
   const path = join(home, "mlpe");
   copyFileSync(BUILT, path);
-  const start: Program["start"] = (words, { environment = {}, from = home, under = [] } = {}) =>
-    Bun.spawn([...under, path, ...words], {
+  const running = new Set<{ kill(signal: "SIGKILL"): void }>();
+  const start: Program["start"] = (words, { environment = {}, from = home, under = [] } = {}) => {
+    const child = Bun.spawn([...under, path, ...words], {
       cwd: from,
       env: { ...environment },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
     });
+    running.add(child);
+    void child.exited.then(() => running.delete(child));
+    return child;
+  };
   const run: Program["run"] = async (words, options) => {
     const child = start(words, options);
     const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
@@ -90,7 +99,10 @@ export function install(home: string): Program {
     };
     return { code, output, errors, json };
   };
-  return { path, home, run, start, serve: (project) => serve(start, project) };
+  const end = () => {
+    for (const child of running) child.kill("SIGKILL");
+  };
+  return { path, home, run, start, end, serve: (project) => serve(start, project) };
 }
 
 /** Flags and environment of a command on a project. */
@@ -164,7 +176,10 @@ async function serve(start: Program["start"], project: Placed): Promise<Server> 
       }),
     async stop() {
       child.kill("SIGTERM");
-      return ended;
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      const code = await ended;
+      clearTimeout(timer);
+      return code;
     },
     async kill() {
       child.kill("SIGKILL");
