@@ -1,5 +1,6 @@
 /**
- * Simulates the pipeline from a seed: `bun scripts/sim.ts --seed N [--runs M] [--store memory|sealed|both] [--verbose]`.
+ * Simulates the pipeline from a seed: `bun scripts/sim.ts --seed N [--runs M] [--store memory|sealed|both] [--everywhere] [--verbose]`.
+ * `--everywhere` kills each seed just before and just after every commit it makes, one after another, in memory.
  * Exit 0 when everything held in every run; otherwise each failure is printed with the command that replays it.
  */
 import { parseArgs } from "node:util";
@@ -11,6 +12,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     runs: { type: "string", default: "1" },
     store: { type: "string", default: "both" },
+    everywhere: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -20,6 +22,16 @@ const ort = testEngine();
 let failed = 0;
 for (let seed = first; seed < first + Number(values.runs); seed++) {
   try {
+    if (values.everywhere) {
+      const { runs, findings } = await killEverywhere(seed, { ort });
+      if (values.verbose) console.log(`seed ${seed}: ${runs} runs, each killed at one commit`);
+      if (findings.length > 0) {
+        failed++;
+        for (const finding of findings.slice(0, 10)) console.log(`  ${finding}`);
+        console.log(`  replay: bun scripts/sim.ts --seed ${seed} --everywhere`);
+      }
+      continue;
+    }
     for (const report of await simulate(seed, kinds, { ort })) {
       const { trace, findings, store } = report;
       if (values.verbose)

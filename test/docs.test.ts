@@ -160,6 +160,14 @@ test.each(DOCUMENTS)("%s names config keys and error codes that exist", (documen
   expect(unknownNames(read(document))).toEqual([]);
 });
 
+test("the example's README explains every section of its config, and no other", () => {
+  const sections = Object.keys(Bun.YAML.parse(read("examples/nycflights/mlpe.yaml")) as object);
+  const explained = tableUnder(read("examples/nycflights/README.md"), "## The config").flatMap(([keys]) =>
+    inTicks(keys!),
+  );
+  expect(explained.sort()).toEqual(sections.sort());
+});
+
 // Bounds
 
 const UNITS: Readonly<Record<string, number>> = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };

@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import type { Database, Statement } from "bun:sqlite";
 import { fromHex, toHex } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
@@ -61,88 +61,68 @@ interface Queued {
   reject(error: unknown): void;
 }
 
+/** What the writer's functions share. */
+interface Writing {
+  readonly database: Database;
+  readonly sealer: Sealer;
+  readonly clock: Clock;
+  readonly names: Names;
+  readonly insert: Statement;
+  state: LogState;
+}
+
 /** The one writer of a log, over a database that is migrated and identified. Commits what is queued in groups. */
 export function logWriter(database: Database, sealer: Sealer, clock: Clock): LogWriter {
   const names = namesOf(database, sealer);
-  let state = foldLog(database, sealer, names);
-  const scores: Queued[] = [];
-  const others: Queued[] = [];
+  const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
+  const writing: Writing = { database, sealer, clock, names, insert, state: foldLog(database, sealer, names) };
   const listeners: (() => void)[] = [];
   const gone: { files: readonly string[]; until: Micros }[] = [];
+  const queue = commitQueue((group) => {
+    if (runGroup(writing, group)) for (const listener of listeners) listener();
+  });
+  return {
+    commit: queue.add,
+    state: () => writing.state,
+    names,
+    database,
+    sealer,
+    compacted(records, bytes) {
+      const { tail } = writing.state;
+      const firstCommit = tail.firstCommit + records;
+      writing.state.tail = { firstCommit, records: tail.records - records, bytes: tail.bytes - bytes };
+      writing.state.generation++;
+    },
+    replaced: (files) => gone.push({ files, until: clock.now() + UNLINK_AFTER }),
+    takeReplaced() {
+      const due = gone.filter(({ until }) => until <= clock.now());
+      gone.splice(0, due.length);
+      return due.flatMap(({ files }) => files);
+    },
+    onCommitted: (listener) => listeners.push(listener),
+    drain: queue.drain,
+  };
+}
+
+/** Requests that wait for their group. One group runs at a time, and others have a turn between groups. */
+function commitQueue(run: (group: readonly Queued[]) => void) {
+  const scores: Queued[] = [];
+  const others: Queued[] = [];
   let scheduled = false;
   let closing: (() => void) | undefined;
-  const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
-
+  const empty = () => scores.length + others.length === 0;
   const schedule = () => {
     if (scheduled) return;
     scheduled = true;
     setImmediate(() => {
       scheduled = false;
-      runGroup();
-      if (scores.length + others.length > 0) schedule();
-      else closing?.();
+      run(takeGroup(scores, others));
+      if (empty()) closing?.();
+      else schedule();
     });
   };
-
-  const runGroup = () => {
-    const group = takeGroup(scores, others);
-    const done: { item: Queued; receipt?: Receipt; error?: unknown }[] = [];
-    try {
-      database.run("BEGIN IMMEDIATE");
-      for (const item of group) {
-        const refusal = checkExpected(state, item.request);
-        if (refusal) done.push({ item, error: refusal });
-        else done.push({ item, receipt: applyCommit(item.request) });
-      }
-      database.run("COMMIT");
-    } catch (cause) {
-      if (database.inTransaction) database.run("ROLLBACK");
-      names.reset();
-      state = foldLog(database, sealer, names);
-      for (const item of group) item.reject(writeFailure(cause));
-      return;
-    }
-    for (const { item, receipt, error } of done) {
-      if (receipt) item.resolve(receipt);
-      else item.reject(error);
-    }
-    for (const listener of listeners) listener();
-  };
-
-  const applyCommit = (request: EncodedCommit): Receipt => {
-    const commitNo = state.head.commitNo + 1;
-    const knownTime = Math.max(Math.round(clock.now()), state.head.knownTime + 1);
-    const firstSequence: Record<string, number> = {};
-    const ranges: Range[] = [];
-    const stated = request.appends.map((append) => {
-      const known = state.streams.get(append.stream);
-      const first = known?.rows ?? 0;
-      const streamId = names.streamIdOf(append.stream) ?? names.addStream(append.stream);
-      firstSequence[append.stream] ??= first;
-      ranges.push({ streamId, contractId: contractIdOf(names, append), firstSequence: first, rows: append.rows });
-      state.streams.set(append.stream, {
-        rows: first + append.rows,
-        firstCommit: known?.firstCommit ?? commitNo,
-        lastCommit: commitNo,
-      });
-      return { ...append, firstSequence: first };
-    });
-    const leaf = leafOf({ commitNo, knownTime, appends: stated });
-    insert.run(commitNo, knownTime, encodeRanges(ranges), leaf, request.record);
-    state.frontier = addLeaf(state.frontier, commitNo - 1, leaf);
-    for (const [name, cursor] of Object.entries(request.cursors)) state.cursors.set(name, cursor);
-    for (const [name, position] of Object.entries(request.readers)) state.readers.set(name, position);
-    state.head = { commitNo, knownTime };
-    state.tail = {
-      firstCommit: state.tail.records === 0 ? commitNo : state.tail.firstCommit,
-      records: state.tail.records + 1,
-      bytes: state.tail.bytes + request.record.length,
-    };
-    return { commitNo, knownTime, firstSequence };
-  };
-
   return {
-    commit(request) {
+    add(request: EncodedCommit): Promise<Receipt> {
       if (closing) return Promise.reject(storeErrors.error("closed", "the store is closed"));
       if (request.record.length > LARGEST_RECORD) {
         const message = `a commit of ${request.record.length} bytes is over the limit of ${LARGEST_RECORD}`;
@@ -153,32 +133,69 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
         schedule();
       });
     },
-    state: () => state,
-    names,
-    database,
-    sealer,
-    compacted(records, bytes) {
-      const { firstCommit, ...tail } = state.tail;
-      state.tail = {
-        firstCommit: firstCommit + records,
-        records: tail.records - records,
-        bytes: tail.bytes - bytes,
-      };
-      state.generation++;
-    },
-    replaced: (files) => gone.push({ files, until: clock.now() + UNLINK_AFTER }),
-    takeReplaced() {
-      const due = gone.filter(({ until }) => until <= clock.now());
-      gone.splice(0, due.length);
-      return due.flatMap(({ files }) => files);
-    },
-    onCommitted: (listener) => listeners.push(listener),
-    drain: () =>
+    drain: (): Promise<void> =>
       new Promise((resolve) => {
         closing = resolve;
-        if (scores.length + others.length === 0) resolve();
+        if (empty()) resolve();
       }),
   };
+}
+
+/** One transaction. On a failure nothing of it is kept: every request is told so, and the state is folded again. */
+function runGroup(writing: Writing, group: readonly Queued[]): boolean {
+  const { database, sealer, names } = writing;
+  const done: (() => void)[] = [];
+  try {
+    database.run("BEGIN IMMEDIATE");
+    for (const { request, resolve, reject } of group) {
+      const refusal = checkExpected(writing.state, request);
+      if (refusal) {
+        done.push(() => reject(refusal));
+        continue;
+      }
+      const receipt = applyCommit(writing, request);
+      done.push(() => resolve(receipt));
+    }
+    database.run("COMMIT");
+  } catch (cause) {
+    if (database.inTransaction) database.run("ROLLBACK");
+    names.reset();
+    writing.state = foldLog(database, sealer, names);
+    for (const { reject } of group) reject(writeFailure(cause));
+    return false;
+  }
+  for (const tell of done) tell();
+  return true;
+}
+
+/** Numbers one commit, writes its row, and folds it into the state. */
+function applyCommit({ state, names, clock, insert }: Writing, request: EncodedCommit): Receipt {
+  const commitNo = state.head.commitNo + 1;
+  const knownTime = Math.max(Math.round(clock.now()), state.head.knownTime + 1);
+  const firstSequence: Record<string, number> = {};
+  const ranges: Range[] = [];
+  const stated = request.appends.map((append) => {
+    const known = state.streams.get(append.stream);
+    const first = known?.rows ?? 0;
+    const streamId = names.streamIdOf(append.stream) ?? names.addStream(append.stream);
+    firstSequence[append.stream] ??= first;
+    ranges.push({ streamId, contractId: contractIdOf(names, append), firstSequence: first, rows: append.rows });
+    const firstCommit = known?.firstCommit ?? commitNo;
+    state.streams.set(append.stream, { rows: first + append.rows, firstCommit, lastCommit: commitNo });
+    return { ...append, firstSequence: first };
+  });
+  const leaf = leafOf({ commitNo, knownTime, appends: stated });
+  insert.run(commitNo, knownTime, encodeRanges(ranges), leaf, request.record);
+  state.frontier = addLeaf(state.frontier, commitNo - 1, leaf);
+  for (const [name, cursor] of Object.entries(request.cursors)) state.cursors.set(name, cursor);
+  for (const [name, position] of Object.entries(request.readers)) state.readers.set(name, position);
+  state.head = { commitNo, knownTime };
+  state.tail = {
+    firstCommit: state.tail.records === 0 ? commitNo : state.tail.firstCommit,
+    records: state.tail.records + 1,
+    bytes: state.tail.bytes + request.record.length,
+  };
+  return { commitNo, knownTime, firstSequence };
 }
 
 /** Scores first, then in order of arrival, up to about one megabyte and at least one. */

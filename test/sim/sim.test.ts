@@ -5,7 +5,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { testEngine } from "../scoring/support.ts";
 import { SABOTAGES } from "./sabotage.ts";
-import { replayCommand, type SimReport, simulate } from "./simulate.ts";
+import { killEverywhere, replayCommand, type SimReport, simulate } from "./simulate.ts";
 
 const ort = testEngine();
 /** What went wrong and what was written, over all runs: a simulation in which nothing happens proves nothing. */
@@ -36,6 +36,16 @@ test.each(seedsFrom(26, 5))(
   "on the sealed log, seed %p ends as if nothing had happened",
   async (seed) => {
     expectNothing(await simulate(seed, ["sealed"], { ort }));
+  },
+  60_000,
+);
+
+test.each([12, 17])(
+  "seed %p, killed before and after each of its commits, ends as if nothing had happened",
+  async (seed) => {
+    const { runs, findings } = await killEverywhere(seed, { ort });
+    expect(findings, `replay: bun scripts/sim.ts --seed ${seed} --everywhere`).toEqual([]);
+    expect(runs).toBeGreaterThan(40);
   },
   60_000,
 );

@@ -174,7 +174,7 @@ export const deadFiles: Rule = (tree) => {
   // Where the chain breaks off, what lies behind is unknown; the type check names the missing file.
   if ([...reached].some((path) => path.startsWith("src/") && !tree.has(path))) return [];
   return sources(tree)
-    .filter(([path]) => !reached.has(path))
+    .filter(([path]) => !reached.has(path) && !path.endsWith(".d.ts"))
     .map(([path]) => `${path}: nothing imports it`);
 };
 

