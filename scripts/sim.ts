@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { testEngine } from "../test/scoring/support.ts";
-import { replayCommand, type StoreKind, simulate } from "../test/sim/simulate.ts";
+import { killEverywhere, replayCommand, type StoreKind, simulate } from "../test/sim/simulate.ts";
 
 const { values } = parseArgs({
   options: {
