@@ -12,27 +12,28 @@ const files: Files = {
     try {
       return await Bun.file(path).bytes();
     } catch (cause) {
-      throw cliErrors.error(
-        "no_such_file",
-        `${path} can't be read: ${why(cause)}`,
-        {
-          place: path,
-          cause,
-        },
-      );
+      throw cliErrors.error("no_such_file", `${path} can't be read: ${why(cause)}`, {
+        place: path,
+        cause,
+      });
     }
   },
   async write(path, bytes, mode = 0o644) {
-    await mkdir(dirname(path), { recursive: true });
     const temporary = `${path}.${process.pid}.tmp`;
-    const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
     try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
+      await mkdir(dirname(path), { recursive: true });
+      const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
+      try {
+        await handle.writeFile(bytes);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, path);
+    } catch (cause) {
+      await rm(temporary, { force: true }).catch(() => {}); // the first failure is the one to tell
+      throw cliErrors.error("not_written", `${path} can't be written: ${why(cause)}`, { place: path, cause });
     }
-    await rename(temporary, path);
   },
   exists: (path) =>
     stat(path).then(
@@ -65,7 +66,10 @@ const WHY: Readonly<Record<string, string>> = {
   ENOENT: "it does not exist",
   EISDIR: "it is a directory",
   ENOTDIR: "a part of the path is no directory",
-  EACCES: "this user may not read it",
+  EEXIST: "a part of the path is no directory",
+  EACCES: "this user may not use it",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the disk is full",
 };
 function why(cause: unknown): string {
   const code = (cause as NodeJS.ErrnoException).code ?? "unknown";

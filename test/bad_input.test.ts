@@ -53,7 +53,8 @@ function tableOf(title: string, cases: readonly Case[], make: () => Desk): void 
         withDesk(make(), async (desk) => {
           await one.spoil?.(desk);
           expectAnswer(one, await desk.run(...one.run));
-        }));
+        }),
+      );
     }
   });
 }
@@ -121,7 +122,9 @@ describe("a broken source", () => {
       expect(answer.rows["curated/places"]).toBe(2);
       expect(answer.rows["curated/readings"]).toBeUndefined();
       expect(answer.failed).toMatchObject([{ step: "ingest.readings", code: "connectors.file_missing" }]);
-      expect(JSON.parse(errors)).toMatchObject({ error: { code: "connectors.file_missing", place: "sources.readings" } });
+      expect(JSON.parse(errors)).toMatchObject({
+        error: { code: "connectors.file_missing", place: "sources.readings" },
+      });
     }));
 
   test("two of them are both told", () =>
@@ -139,6 +142,9 @@ describe("a broken source", () => {
       desk.write("nowhere.csv", READINGS_CSV);
       const { exit, output } = await desk.run("ingest", "--json");
       expect(exit).toBe(0);
-      expect((JSON.parse(output) as { rows: object }).rows).toMatchObject({ "curated/readings": 3, "features/load": 3 });
+      expect((JSON.parse(output) as { rows: object }).rows).toMatchObject({
+        "curated/readings": 3,
+        "features/load": 3,
+      });
     }));
 });

@@ -4,6 +4,7 @@ import type { World } from "../base/world.ts";
 import { cliErrors } from "./errors.ts";
 
 export interface Flag {
+  /** `number` is a whole number from 0. */
   readonly kind: "text" | "number" | "switch" | "list";
   readonly describe: string;
   readonly default?: string | number | boolean;
@@ -67,7 +68,7 @@ export function readInput(command: Command, args: readonly string[], environment
   try {
     parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true }) as typeof parsed;
   } catch (cause) {
-    const message = (cause as Error).message.split(". ")[0]!;
+    const message = (cause as Error).message.split(/\.\s/)[0]!;
     throw cliErrors.error("bad_usage", message, {
       place: `mlpe ${command.name}`,
       fix: `Run \`mlpe ${command.name} --help\`.`,
@@ -103,8 +104,8 @@ const wordsMax = (words: string): number =>
 function numberFlag(command: Command, name: string, value: unknown): number | undefined {
   if (value === undefined) return undefined;
   const number = Number(value);
-  if (Number.isFinite(number)) return number;
-  throw cliErrors.error("bad_usage", `--${name} is ${JSON.stringify(value)}, which is no number`, {
+  if (String(value).trim() !== "" && Number.isSafeInteger(number) && number >= 0) return number;
+  throw cliErrors.error("bad_usage", `--${name} is ${JSON.stringify(value)}, which is no whole number`, {
     place: `mlpe ${command.name}`,
   });
 }

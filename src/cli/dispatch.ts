@@ -1,6 +1,7 @@
 import { MlpeError, type Problem } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import type { World } from "../base/world.ts";
+import { VERSION } from "../runtime/version.ts";
 import { type Command, helpOf, readInput } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { cliErrors, EXIT_CODES, EXIT_CONFIG, EXIT_USAGE } from "./errors.ts";
@@ -9,12 +10,16 @@ import { cliErrors, EXIT_CODES, EXIT_CONFIG, EXIT_USAGE } from "./errors.ts";
 export async function dispatch(world: World, args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
   try {
-    if (args.length === 0 || args[0] === "help" || args[0] === "--help") {
+    if (args.length === 0 || args[0] === "help" || args[0] === "--help" || args[0] === "-h") {
       world.print(overview());
       return 0;
     }
+    if (args[0] === "--version" || args[0] === "version") {
+      world.print(VERSION);
+      return 0;
+    }
     const { command, rest } = findCommand(args);
-    if (rest.includes("--help")) {
+    if (rest.includes("--help") || rest.includes("-h")) {
       world.print(helpOf(command));
       return 0;
     }

@@ -13,6 +13,11 @@ export const cliErrors = errorTable("cli", {
     meaning: "The file is no CSV that can be read: RFC 4180 in UTF-8, with one header line.",
     fix: "Check the file, its delimiter and its encoding.",
   },
+  not_written: {
+    kind: "unavailable",
+    meaning: "A file that the command makes can't be written.",
+    fix: "Name a place that this user may write to, on a disk with space left.",
+  },
   output_exists: {
     kind: "refused",
     meaning: "The command would overwrite a file.",

@@ -178,7 +178,11 @@ function readField(declared: AvroField, at: string, problems: Problem[]): Field 
 }
 
 /** Avro writes defaults as JSON: times and dates as whole numbers, bytes as text. */
-function defaultFits(value: unknown, { type, symbols }: { type: FieldType; symbols?: readonly string[] }, nullable: boolean): boolean {
+function defaultFits(
+  value: unknown,
+  { type, symbols }: { type: FieldType; symbols?: readonly string[] },
+  nullable: boolean,
+): boolean {
   if (value === null) return nullable;
   switch (type) {
     case "boolean":

@@ -3,8 +3,8 @@ import type { Row, Value } from "../base/row.ts";
 import { type Micros, parseInstant } from "../base/time.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
 import type { Field } from "../contract/contract.ts";
-import { curatedStream, labelsContract, labelsStream, type ViewShape } from "../contract/streams.ts";
 import { exactJsonText } from "../contract/json.ts";
+import { curatedStream, labelsContract, labelsStream, type ViewShape } from "../contract/streams.ts";
 import type { Store } from "../store/port.ts";
 import { feedbackErrors } from "./errors.ts";
 

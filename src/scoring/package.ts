@@ -192,7 +192,9 @@ function parseWith<T>(schema: Schema<T>, bytes: Uint8Array | string, place: stri
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.slice(0, 20).map((issue) => {
     const path = issue.path.map(String).join(".");
-    return scoringErrors.problem(name, `${path || "the whole"}: ${issue.message}`, { place: path === "" ? place : `${place}: ${path}` });
+    return scoringErrors.problem(name, `${path || "the whole"}: ${issue.message}`, {
+      place: path === "" ? place : `${place}: ${path}`,
+    });
   });
   throw scoringErrors.error(name, problems[0]!.message, { place: problems[0]!.place, problems });
 }

@@ -21,6 +21,8 @@ export function listen(services: Services, options: { host: string; port: number
       maxRequestBodySize: Number.MAX_SAFE_INTEGER, // `limited` has the limit, and answers in its own words
       idleTimeout: 60,
       development: false,
+      // Bun shares the port outside development: a second server would take every other request, and nobody be told.
+      reusePort: false,
       fetch: (request) => app.fetch(request),
     });
     return { url: server.url.href.replace(/\/$/, ""), port: server.port!, stop: () => server.stop() };

@@ -21,7 +21,17 @@ const pick = <T>(dice: Dice, items: readonly T[]): T => items[upTo(dice, items.l
 const PIECES = [
   ..."{}[]()\"'`,:;-*&!|>%@#?\\\n\r\t\0 ~",
   ...["null", "true", "-1", "1e40", "NaN", "9007199254740993", "12345678901234567890", "${", "<<: *a", "---\n"],
-  ...["__proto__", "constructor", "toString", "\u00e9", "\ud83d\ude00", "\ud800", "select 1", "../../etc/passwd", "x".repeat(300)],
+  ...[
+    "__proto__",
+    "constructor",
+    "toString",
+    "\u00e9",
+    "\ud83d\ude00",
+    "\ud800",
+    "select 1",
+    "../../etc/passwd",
+    "x".repeat(300),
+  ],
 ];
 
 /** One to five changes: bytes flipped, cut out, doubled, or replaced by something awkward. */
@@ -68,22 +78,30 @@ function failureOf({ exit, errors }: { exit: number; errors: string }): string {
 const files = { "mlpe.yaml": CONFIG, "readings.avsc": JSON.stringify(READINGS), "readings.csv": READINGS_CSV } as const;
 
 Object.entries(files).forEach(([name, good], offset) => {
-  test(`a damaged ${name}`, async () => {
-    const desk = createProject();
-    try {
-      const command = name === "readings.csv" ? "ingest" : "validate";
-      await rounds(offset, async (dice) => {
-        if (command === "ingest") {
-          await desk.world.files.removeDirectory(desk.path("data"));
-          await desk.world.files.removeDirectory(desk.path("key"));
-        }
-        desk.write(name, damaged(dice, good));
-        return failureOf(await desk.run(command, "--json"));
-      }, command === "ingest" ? ROUNDS / 5 : ROUNDS); // a store is made for each
-    } finally {
-      desk.remove();
-    }
-  }, TIMEOUT_MS);
+  test(
+    `a damaged ${name}`,
+    async () => {
+      const desk = createProject();
+      try {
+        const command = name === "readings.csv" ? "ingest" : "validate";
+        await rounds(
+          offset,
+          async (dice) => {
+            if (command === "ingest") {
+              await desk.world.files.removeDirectory(desk.path("data"));
+              await desk.world.files.removeDirectory(desk.path("key"));
+            }
+            desk.write(name, damaged(dice, good));
+            return failureOf(await desk.run(command, "--json"));
+          },
+          command === "ingest" ? ROUNDS / 5 : ROUNDS,
+        ); // a store is made for each
+      } finally {
+        desk.remove();
+      }
+    },
+    TIMEOUT_MS,
+  );
 });
 
 let delivered: Desk;
@@ -98,23 +116,47 @@ afterAll(async () => {
 });
 
 const bodies: Readonly<Record<string, unknown>> = {
-  "/v2/models/load/infer": { id: "1", inputs: [{ name: "x", datatype: "FP32", shape: [2, 3], data: [[1, 2, 3], [4, 5, 6]] }] },
-  "/v1/score/load": { at: "2024-01-01T12:00:00Z", rows: [{ sensor: "s1", place: "north", at: "2024-01-01T11:00:00Z", temperature: 1.5 }] },
-  "/v1/labels/load": { labels: [{ keys: { sensor: "s1", at: "2024-01-01T10:00:00Z" }, label: true, time: "2024-01-02T00:00:00Z" }] },
+  "/v2/models/load/infer": {
+    id: "1",
+    inputs: [
+      {
+        name: "x",
+        datatype: "FP32",
+        shape: [2, 3],
+        data: [
+          [1, 2, 3],
+          [4, 5, 6],
+        ],
+      },
+    ],
+  },
+  "/v1/score/load": {
+    at: "2024-01-01T12:00:00Z",
+    rows: [{ sensor: "s1", place: "north", at: "2024-01-01T11:00:00Z", temperature: 1.5 }],
+  },
+  "/v1/labels/load": {
+    labels: [{ keys: { sensor: "s1", at: "2024-01-01T10:00:00Z" }, label: true, time: "2024-01-02T00:00:00Z" }],
+  },
   "/v1/sources/events/rows": [{ id: "e1", at: "2024-01-01T10:00:00Z", size: 1 }],
   "/v1/models/load/promote": { directory: "/no/such/place", accept_inconclusive: false },
 };
 
 Object.entries(bodies).forEach(([path, good], offset) => {
-  test(`a damaged body for ${path}`, async () => {
-    await rounds(10 + offset, async (dice) => {
-      const body = damaged(dice, JSON.stringify(good));
-      const response = await fetch(`${served.url}${path}`, { method: "POST", body });
-      const text = await response.text();
-      if (response.ok) return "";
-      const { error } = JSON.parse(text) as { error: string | { code: string; fix: string } };
-      const code = typeof error === "string" ? error.slice(0, error.indexOf(":")) : error.code;
-      return response.status >= 500 && response.status !== 501 ? `internal: ${response.status} ${text} for ${Buffer.from(body)}` : code;
-    });
-  }, TIMEOUT_MS);
+  test(
+    `a damaged body for ${path}`,
+    async () => {
+      await rounds(10 + offset, async (dice) => {
+        const body = damaged(dice, JSON.stringify(good));
+        const response = await fetch(`${served.url}${path}`, { method: "POST", body });
+        const text = await response.text();
+        if (response.ok) return "";
+        const { error } = JSON.parse(text) as { error: string | { code: string; fix: string } };
+        const code = typeof error === "string" ? error.slice(0, error.indexOf(":")) : error.code;
+        return response.status >= 500 && response.status !== 501
+          ? `internal: ${response.status} ${text} for ${Buffer.from(body)}`
+          : code;
+      });
+    },
+    TIMEOUT_MS,
+  );
 });

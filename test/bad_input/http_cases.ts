@@ -212,8 +212,21 @@ export const scoreCases: readonly HttpCase[] = [
   ),
   score("a list", [ROW], 400, "request.bad_request", "body"),
   score("no JSON", "{", 400, "request.not_json", "body"),
-  score("JSON nested without end", `{"entities":${"[".repeat(5_000)}${"]".repeat(5_000)}}`, 400, "request.bad_request", "entities[0]"),
-  score("an instant beyond any number", '{"at":12345678901234567890,"entities":[{"sensor":"s1"}]}', 400, "request.bad_value", "at", "12345678901234567890"),
+  score(
+    "JSON nested without end",
+    `{"entities":${"[".repeat(5_000)}${"]".repeat(5_000)}}`,
+    400,
+    "request.bad_request",
+    "entities[0]",
+  ),
+  score(
+    "an instant beyond any number",
+    '{"at":12345678901234567890,"entities":[{"sensor":"s1"}]}',
+    400,
+    "request.bad_value",
+    "at",
+    "12345678901234567890",
+  ),
   {
     name: "score: an unknown model",
     ask: "POST /v1/score/laod",

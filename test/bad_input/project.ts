@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { systemRandom } from "../../src/base/random.ts";
 import { sha256Hex } from "../../src/base/digest.ts";
+import { systemRandom } from "../../src/base/random.ts";
 import { generateSigningKey } from "../../src/delivery/sign.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 

@@ -21,7 +21,10 @@ const BAD: readonly (readonly [record: string, code: string, rule: string, field
 test("each bad record is quarantined with its reason, and the good ones around it go on", async () => {
   const desk = createProject();
   try {
-    const lines = [READINGS_CSV.trimEnd(), ...BAD.flatMap(([record], i) => [record, `g${i},south,2024-01-02T00:00:00Z,1`])];
+    const lines = [
+      READINGS_CSV.trimEnd(),
+      ...BAD.flatMap(([record], i) => [record, `g${i},south,2024-01-02T00:00:00Z,1`]),
+    ];
     desk.write("readings.csv", Buffer.from(`${lines.join("\n")}\n`, "latin1")); // so that ÿ is a byte that is not UTF-8
     expect(await desk.run("ingest")).toMatchObject({ exit: 0, errors: "" });
     const good = await desk.run("query", "select count(*) as n from readings", "--json");

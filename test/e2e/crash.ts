@@ -4,7 +4,7 @@
  */
 import { Database } from "bun:sqlite";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 
 export interface KillReport {
@@ -31,7 +31,8 @@ const POLL_MS = 2;
 
 /**
  * Runs `<command> ingest` on the first 60,000 flights in `workDirectory`, once to its end, and once killed with SIGKILL
- * at `kills` moments drawn from the seed and spread over its commits; every third one falls into the start of a run.
+ * at `kills` moments drawn from the seed and spread over its commits; every third one falls into the start of a run,
+ * when it folds what the one before left. `command` is the program; relative paths in it start at the working directory.
  */
 export async function killTest(
   command: string[],
@@ -40,16 +41,15 @@ export async function killTest(
   seed: number,
 ): Promise<KillReport> {
   const config = await writeProject(workDirectory);
-  const plain = program(command, config, workDirectory, "plain");
-  const killed = program(command, config, workDirectory, "killed");
+  const plain = programOn(command, config, workDirectory, "plain");
+  const killed = programOn(command, config, workDirectory, "killed");
   const problems: string[] = [];
   const seconds = { undisturbed: await plain.complete(problems), killed: 0 };
-  const commits = plain.commits();
+  const { commits, ingesting } = await plain.extent();
   const pace = (seconds.undisturbed * 1000) / Math.max(1, commits);
   const started = performance.now();
   const schedule = momentsOf(kills, commits, pace, seed);
   const moments = { starting: 0, ingesting: 0, fusing: 0 };
-  const ingesting = await plain.commitsOfIngestion();
   for (const { commits: target, ...moment } of schedule) {
     const before = killed.commits();
     // Where the log is past the moment already, the run still gets as far as a commit of its own, if one can be left.
@@ -94,21 +94,25 @@ interface Moment {
   readonly delayMs: number;
 }
 
+/** A run that is killed early: while it starts, opens the log and folds it. */
+const EARLY_MS = 1500;
+
 function momentsOf(kills: number, commits: number, pace: number, seed: number): Moment[] {
   const random = seededRandom(seed);
   const targets = Array.from({ length: kills }, () => Math.floor(random.next() * commits)).sort((a, b) => a - b);
   return targets.map((target, i) => {
     const atStart = i % 3 === 2;
-    return { commits: atStart ? 0 : target, delayMs: random.next() * (atStart ? 1500 : pace * 0.6) };
+    return { commits: atStart ? 0 : target, delayMs: random.next() * (atStart ? EARLY_MS : pace * 0.6) };
   });
 }
 
 /** The program on a data directory of its own. */
-function program(command: string[], config: string, directory: string, name: string) {
+function programOn(command: string[], config: string, directory: string, name: string) {
   const data = join(directory, `${name}.mlpe`);
   const environment = { MLPE_KEY_FILE: join(directory, `${name}.key`), PATH: process.env.PATH ?? "" };
+  const program = command.map((word) => (word.includes("/") ? resolve(word) : word));
   const run = (...words: string[]) =>
-    Bun.spawn([...command, ...words, "--config", config, "--data", data, "--json"], {
+    Bun.spawn([...program, ...words, "--config", config, "--data", data, "--json"], {
       cwd: directory,
       env: environment,
       stdout: "pipe",
@@ -119,14 +123,22 @@ function program(command: string[], config: string, directory: string, name: str
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return { code, errors: errors.trim(), json: output.trim() === "" ? undefined : (JSON.parse(output) as unknown) };
   };
-  const commits = () => lastCommit(data);
+  let seen = 0; // a compaction may leave the table empty for a while
+  const commits = () => {
+    seen = Math.max(seen, lastCommit(data));
+    return seen;
+  };
   return {
     commits,
-    /** The last commit before the first feature row. */
-    async commitsOfIngestion(): Promise<number> {
+    /** How many commits there are, and how many of them come before the first feature row. */
+    async extent(): Promise<{ commits: number; ingesting: number }> {
       const { json } = await answer("streams");
-      const infos = json as { stream: string; firstCommit: number }[];
-      return Math.min(...infos.filter(({ stream }) => /^features\//.test(stream)).map((info) => info.firstCommit)) - 1;
+      const infos = json as { stream: string; firstCommit: number; lastCommit: number }[];
+      const features = infos.filter(({ stream }) => stream.startsWith("features/"));
+      return {
+        commits: Math.max(...infos.map((info) => info.lastCommit)),
+        ingesting: Math.min(...features.map((info) => info.firstCommit)) - 1,
+      };
     },
     /** Runs `ingest` to its end; seconds. */
     async complete(problems: string[]): Promise<number> {

@@ -10,6 +10,7 @@ import type { Services } from "../../src/runtime/faces.ts";
 import { servicesOf } from "../../src/runtime/services.ts";
 import { createServing, type Serving } from "../../src/runtime/serving.ts";
 import { createApp } from "../../src/server/app.ts";
+import { listen } from "../../src/server/listen.ts";
 import { createDelivered } from "../bad_input/project.ts";
 import type { Desk } from "../support/world.ts";
 
@@ -304,4 +305,16 @@ test("every failure is counted by its code", async () => {
   await send(app, { ask: "GET /nowhere" });
   await send(app, { ask: "GET /v2/nowhere" });
   expect(await counted()).toBe(before + 2);
+});
+
+test("a port is not shared, and a server stops although a client keeps its connection", async () => {
+  const options = { host: "127.0.0.1", port: 0, maxBody: 1 << 20 };
+  const server = listen(services, options);
+  expect(() => listen(services, { ...options, port: server.port })).toThrow(
+    `127.0.0.1:${server.port} can't be listened on`,
+  );
+  const kept = await fetch(`${server.url}/healthz`, { keepalive: true });
+  expect(await kept.json()).toEqual({ live: true });
+  await server.stop();
+  await expect(fetch(`${server.url}/healthz`)).rejects.toThrow();
 });

@@ -32,7 +32,8 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   );
   const log = (message: string, facts: object) => logger.info(facts, message);
   const hostFlag = host === undefined ? [] : [`listen.host=${host}`];
-  const place = { ...location, set: [...(location.set ?? []), ...hostFlag] };
+  const portFlag = port === undefined ? [] : [`listen.port=${port}`];
+  const place = { ...location, set: [...(location.set ?? []), ...hostFlag, ...portFlag] };
   const project = await openProject(world, place);
   const { keys, listen: address } = project.config;
   const store = await openLog({
@@ -50,7 +51,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   );
   const server = listen(servicesOf(serving, pipeline.push), {
     host: address.host,
-    port: port ?? address.port,
+    port: address.port,
     maxBody: address.max_body,
   });
   await world.files.write(addressFile(project.dataDirectory), server.url, 0o600);

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 
 export const ROOT = resolve(import.meta.dir, "../../..");
 const BUILT = join(ROOT, "dist/mlpe");
-const COMMAND_TIMEOUT_MS = 300_000;
+const COMMAND_TIMEOUT_MS = 180_000;
 const READY_TIMEOUT_MS = 120_000;
 /** A server that takes longer is killed, and its exit code says so (137). */
 const STOP_TIMEOUT_MS = 30_000;
