@@ -7,6 +7,12 @@ export interface Random {
 
 export const systemRandom: Random = { bytes: (count) => new Uint8Array(randomBytes(count)) };
 
+/** What PKCS #8 writes before the 32-byte seed of an Ed25519 key (RFC 8410, section 7). */
+const ED25519_PREFIX = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+/** A new private Ed25519 key as PKCS #8 (DER). */
+export const newEd25519Key = (random: Random): Uint8Array => Uint8Array.from([...ED25519_PREFIX, ...random.bytes(32)]);
+
 /** A repeatable generator (mulberry32): for simulations, samples and tests, never for keys. */
 export function seededRandom(seed: number): Random & { /** Uniform in [0, 1). */ next(): number } {
   let state = seed >>> 0;

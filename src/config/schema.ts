@@ -175,6 +175,8 @@ const drift = z
     effect: z.number().positive().default(0.1).describe("smallest KS statistic that counts as drift"),
   })
   .describe("comparison of live features and scores with the package's frozen profile");
+/** How drift is judged where the config says nothing of a model. */
+export const DEFAULT_DRIFT = drift.parse({});
 
 const schedule = z
   .strictObject({

@@ -185,3 +185,98 @@ function takeFlags(values: Uint8Array, at: Int32Array): Uint8Array {
   for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
   return taken;
 }
+
+/** All rows of the batches as one batch of their common contract. */
+export function concatBatches(batches: readonly Batch[]): Batch {
+  const first = batches[0]!;
+  if (batches.length === 1) return first;
+  const length = batches.reduce((sum, batch) => sum + batch.length, 0);
+  const columns = first.contract.fields.map((_, c) =>
+    concatColumns(
+      batches.map((batch) => batch.columns[c]!),
+      batches.map((batch) => batch.length),
+      length,
+    ),
+  );
+  return { contract: first.contract, length, columns };
+}
+
+function concatColumns(parts: readonly Column[], lengths: readonly number[], length: number): Column {
+  const kind = parts.some((part) => part.kind === "bigint") ? "bigint" : parts[0]!.kind;
+  if (kind === "text") return concatTexts(parts as (Column & { kind: "text" })[], lengths, length);
+  if (kind === "bytes") return { kind, values: parts.flatMap((part) => (part as Column & { kind: "bytes" }).values) };
+  const numeric = parts as (Column & { kind: "number" | "bigint" })[];
+  const valid = concatValidity(numeric, lengths, length);
+  if (kind === "bigint") {
+    const values = new BigInt64Array(length);
+    let at = 0;
+    numeric.forEach((part, p) => {
+      for (let i = 0; i < lengths[p]!; i++) values[at++] = BigInt(part.values[i]!);
+    });
+    return valid ? { kind, values, valid } : { kind, values };
+  }
+  const narrow = numeric.every((part) => part.values instanceof Int32Array);
+  const values = narrow ? new Int32Array(length) : new Float64Array(length);
+  let at = 0;
+  numeric.forEach((part, p) => {
+    values.set(part.values.subarray(0, lengths[p]!) as Int32Array, at);
+    at += lengths[p]!;
+  });
+  return valid ? { kind: "number", values, valid } : { kind: "number", values };
+}
+
+function concatValidity(
+  parts: readonly (Column & { kind: "number" | "bigint" })[],
+  lengths: readonly number[],
+  length: number,
+): Uint8Array | undefined {
+  if (parts.every((part) => part.valid === undefined)) return undefined;
+  const valid = new Uint8Array(length).fill(1);
+  let at = 0;
+  parts.forEach((part, p) => {
+    if (part.valid) valid.set(part.valid.subarray(0, lengths[p]!), at);
+    at += lengths[p]!;
+  });
+  return valid;
+}
+
+function concatTexts(
+  parts: readonly (Column & { kind: "text" })[],
+  lengths: readonly number[],
+  length: number,
+): Column {
+  const codes = new Int32Array(length);
+  const dictionary: string[] = [];
+  const known = new Map<string, number>();
+  let at = 0;
+  parts.forEach((part, p) => {
+    const renamed = new Int32Array(part.dictionary.length).fill(-1);
+    for (let i = 0; i < lengths[p]!; i++) {
+      const code = part.codes[i]!;
+      if (code < 0) {
+        codes[at++] = -1;
+        continue;
+      }
+      let next = renamed[code]!;
+      if (next < 0) {
+        const text = part.dictionary[code]!;
+        next = known.get(text) ?? dictionary.push(text) - 1;
+        known.set(text, next);
+        renamed[code] = next;
+      }
+      codes[at++] = next;
+    }
+  });
+  return { kind: "text", codes, dictionary };
+}
+
+/** The parts one after another. */
+export function joinNumbers(parts: readonly Float64Array[]): Float64Array {
+  const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

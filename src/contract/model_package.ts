@@ -10,6 +10,9 @@ const datatype = z.enum([
 /** -1 is the free dimension: one row of the tensor a row of features. */
 const shape = z.array(z.number().int().min(-1)).max(8);
 
+/** The file of a package directory that holds its signature: the one file that the package digest leaves out. */
+export const SIGNATURE_FILE = "signature.json";
+
 /** `model.json`: what a model package says of itself. The order of `features` in an input is the tensor's order. */
 const feature = z.strictObject({
   name: z.string().min(1),
@@ -117,6 +120,15 @@ export const goldenSchema = z.strictObject({
   score: z.number(),
 });
 export type GoldenRow = z.output<typeof goldenSchema>;
+
+/** What one golden row gave. `actual` is null where no score came out, and `error` says why. */
+export interface GoldenResult {
+  /** The line of `golden.jsonl`, from 1. */
+  readonly line: number;
+  readonly expected: number;
+  readonly actual: number | null;
+  readonly error?: string;
+}
 
 /** What a `deploy` row of the control stream says: the digest now in a role, and the one it replaced. */
 export interface Deployment {

@@ -4,7 +4,7 @@ import { invariant } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import { auc, brier } from "../base/statistics.ts";
 import type { Micros } from "../base/time.ts";
-import type { Manifest } from "../contract/model_package.ts";
+import type { GoldenResult, Manifest } from "../contract/model_package.ts";
 import { type Statement, statementAbout } from "./sign.ts";
 
 /** The gates before a promotion. Pure: they are handed what happened and say what it means. */
@@ -18,15 +18,6 @@ export interface GateVerdict {
   /** One sentence with the figures, for a person. */
   readonly reason: string;
   readonly figures: Readonly<Record<string, number | string | null>>;
-}
-
-/** What one golden row gave. `actual` is null where no score came out, and `error` says why. */
-export interface GoldenResult {
-  /** The line of `golden.jsonl`, from 1. */
-  readonly line: number;
-  readonly expected: number;
-  readonly actual: number | null;
-  readonly error?: string;
 }
 
 /** A stored live score whose outcome is known. */

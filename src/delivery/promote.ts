@@ -4,6 +4,7 @@ import { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
+import type { GoldenResult } from "../contract/model_package.ts";
 import { CONTROL, controlContract, VERDICTS, verdictContract } from "../contract/streams.ts";
 import type { Store } from "../store/port.ts";
 import {
@@ -21,7 +22,6 @@ import {
   DEFAULT_GATE,
   type Gate,
   type GateVerdict,
-  type GoldenResult,
   gateVerdictRow,
   type LabelledScore,
   REGRESSION_ROWS_MAX,

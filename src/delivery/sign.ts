@@ -7,10 +7,11 @@ import {
   verify as verifyBytes,
 } from "node:crypto";
 import { z } from "zod";
-import { concatBytes, fromBase64, fromHex, toBase64, toHex } from "../base/bytes.ts";
+import { concatBytes, fromBase64, toBase64, toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256 } from "../base/digest.ts";
 import { invariant } from "../base/errors.ts";
-import { type Random, systemRandom } from "../base/random.ts";
+import { newEd25519Key, type Random } from "../base/random.ts";
+import { SIGNATURE_FILE } from "../contract/model_package.ts";
 import { deliveryErrors } from "./errors.ts";
 
 /**
@@ -19,8 +20,6 @@ import { deliveryErrors } from "./errors.ts";
  * digest and the bundle's text come in as arguments.
  */
 
-/** The file of a package directory that holds the bundle. It is the one file that the package digest leaves out. */
-export const SIGNATURE_FILE = "signature.json";
 export const PACKAGE_PREDICATE = "https://mlpe.dev/package/v1";
 /** A bundle of ours is about 1 KiB; anything far larger is not read. */
 export const BUNDLE_BYTES_MAX = 256 * 1024;
@@ -45,14 +44,8 @@ export interface SigningKey {
 }
 
 /** A new Ed25519 key pair (RFC 8032; PEM as in RFC 8410). */
-export function generateSigningKey(random: Random = systemRandom): SigningKey {
-  const seed = random.bytes(32);
-  invariant(seed.length === 32, "an Ed25519 seed has 32 bytes");
-  const key = createPrivateKey({
-    key: Buffer.from(concatBytes([fromHex("302e020100300506032b657004220420"), seed])), // PKCS #8 header, then the seed
-    format: "der",
-    type: "pkcs8",
-  });
+export function generateSigningKey(random: Random): SigningKey {
+  const key = createPrivateKey({ key: Buffer.from(newEd25519Key(random)), format: "der", type: "pkcs8" });
   return {
     privatePem: key.export({ format: "pem", type: "pkcs8" }) as string,
     publicPem: createPublicKey(key).export({ format: "pem", type: "spki" }) as string,

@@ -15,7 +15,7 @@ import {
   negation,
   nullTest,
 } from "./logic.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../base/nearest.ts";
 import { DEPTH_MAX, type Parsed } from "./parse.ts";
 import { type Context, quoteText, type Typed, typed } from "./typed.ts";
 

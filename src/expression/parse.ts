@@ -40,8 +40,9 @@ export function parseExpression(source: ExpressionSource): Parsed | Problem {
   if (result.status === "error") {
     const first = result.errors[0]!;
     const code = first.message.includes("single statement") ? "not_one_expression" : "syntax";
-    const hint = first.hints?.[0] ? `: ${first.hints[0].message}` : "";
-    return problem(code, `${first.message}${hint}`, first.span);
+    const told = problem(code, first.message, first.span);
+    const hint = first.hints?.[0]?.message;
+    return hint === undefined ? told : { ...told, message: `${told.message}: ${hint}` };
   }
   const expr = result.root.type === "SelectStmt" ? onlyExpression(result.root) : undefined;
   if (expr === undefined || result.tail < statement.length || /;\s*$/.test(sql)) {

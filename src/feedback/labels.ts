@@ -2,6 +2,7 @@ import type { Problem } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
 import { type Micros, parseInstant } from "../base/time.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
+import { type Coercer, coercer, isReject } from "../contract/coerce.ts";
 import type { Field } from "../contract/contract.ts";
 import { exactJsonText } from "../contract/json.ts";
 import { curatedStream, labelsContract, labelsStream, type ViewShape } from "../contract/streams.ts";
@@ -16,6 +17,12 @@ export interface LabelsRead {
 }
 
 const LABELS_MAX = 10_000;
+/** A key as every request may write it: by the coercer that also reads rows and requests for scores. */
+interface KeyReader {
+  readonly field: Field;
+  readonly read: Coercer;
+}
+
 const FIELDS: ReadonlySet<string> = new Set(["score_id", "keys", "time", "label"]);
 
 /**
@@ -33,8 +40,9 @@ export function labelRowsFromApi(body: unknown, shape: ViewShape, now: Micros): 
   }
   const rows: Row[] = [];
   const problems: Problem[] = [];
+  const readers = shape.keys.map((field) => ({ field, read: coercer(field) }));
   list.forEach((entry: unknown, index) => {
-    const read = readEntry(entry, shape, now);
+    const read = readEntry(entry, shape, readers, now);
     if (typeof read === "string") {
       problems.push(feedbackErrors.problem("bad_label", read, { place: `labels[${index}]` }));
     } else rows.push(read);
@@ -43,7 +51,7 @@ export function labelRowsFromApi(body: unknown, shape: ViewShape, now: Micros): 
 }
 
 /** The row, or what is wrong with the entry. */
-function readEntry(entry: unknown, shape: ViewShape, now: Micros): Row | string {
+function readEntry(entry: unknown, shape: ViewShape, readers: readonly KeyReader[], now: Micros): Row | string {
   if (entry === null || typeof entry !== "object" || Array.isArray(entry)) return "the entry is no object";
   const { score_id: scoreId, keys, time, label } = entry as Record<string, unknown>;
   const unknown = Object.keys(entry).find((name) => !FIELDS.has(name));
@@ -59,7 +67,7 @@ function readEntry(entry: unknown, shape: ViewShape, now: Micros): Row | string 
     if (typeof scoreId !== "string" || scoreId === "") return "score_id is no text";
     return { ...nullKeys(shape), score_id: scoreId, ...common };
   }
-  const read = readKeys(keys, shape.keys);
+  const read = readKeys(keys, readers);
   return typeof read === "string" ? read : { ...read, score_id: null, ...common };
 }
 
@@ -78,45 +86,20 @@ function instant(given: unknown): Micros | undefined {
   return typeof given === "number" && Number.isSafeInteger(given) ? given : undefined;
 }
 
-function readKeys(given: unknown, fields: readonly Field[]): Row | string {
+function readKeys(given: unknown, readers: readonly KeyReader[]): Row | string {
   if (given === null || typeof given !== "object" || Array.isArray(given)) return "keys is no object";
-  const names = fields.map(({ name }) => name);
+  const names = readers.map(({ field }) => field.name);
   const unknown = Object.keys(given).find((name) => !names.includes(name));
   if (unknown !== undefined) return `"${unknown}" is no key; the keys are ${names.join(", ")}`;
   const row: Record<string, Value> = {};
-  for (const field of fields) {
+  for (const { field, read } of readers) {
     const raw = (given as Record<string, unknown>)[field.name];
     if (raw === undefined || raw === null) return `key "${field.name}" is missing; the keys are ${names.join(", ")}`;
-    const value = keyValue(field, raw);
-    if (value === undefined) return `key "${field.name}" is a ${field.type}; ${show(raw)} is not`;
+    const value = read(raw);
+    if (isReject(value)) return `key ${value.message}; it is ${show(raw)}`;
     row[`key_${field.name}`] = value;
   }
   return row;
-}
-
-function keyValue(field: Field, raw: unknown): Value | undefined {
-  switch (field.type) {
-    case "timestamp":
-      return instant(raw);
-    case "string":
-    case "enum":
-      return typeof raw === "string" ? raw : undefined;
-    case "boolean":
-      return typeof raw === "boolean" ? raw : undefined;
-    case "int":
-    case "long":
-      return Number.isSafeInteger(raw) ? (raw as number) : undefined;
-    case "date": {
-      const midnight = typeof raw === "string" ? parseInstant(raw, true) : undefined;
-      if (midnight !== undefined && midnight % 86_400_000_000 === 0) return midnight / 86_400_000_000;
-      return Number.isSafeInteger(raw) ? (raw as number) : undefined;
-    }
-    case "float":
-    case "double":
-      return typeof raw === "number" && Number.isFinite(raw) ? raw : undefined;
-    case "bytes":
-      return undefined;
-  }
 }
 
 /** An outcome that a row of the label dataset tells. */
@@ -125,7 +108,8 @@ export interface DatasetLabel {
   readonly keys: Row;
   /** Null: known to have none. */
   readonly label: number | boolean | null;
-  readonly labelTime: Micros;
+  /** Null where the dataset has no times: then it is when the row became known. */
+  readonly labelTime: Micros | null;
 }
 
 export interface LabelStepOptions {
@@ -166,11 +150,11 @@ export async function stepLabels(options: LabelStepOptions): Promise<LabelStep> 
   const page = await store.tail(from, [curatedStream(options.dataset)], options.maxRows ?? 65_536);
   const rows: Row[] = [];
   let read = 0;
-  for (const { batch, tombstones } of page.rows) {
+  for (const { batch, tombstones, knownTimes } of page.rows) {
     for (let i = 0; i < batch.length; i++) {
       read++;
       const told = labelOf(rowAt(batch, i));
-      if (told) rows.push(labelRow(told, tombstones[i] === 1, shape, now));
+      if (told) rows.push({ ...labelRow(told, tombstones[i] === 1, shape), label_time: told.labelTime ?? knownTimes[i]!, at: now });
     }
   }
   if (read > 0 || page.upTo - durable >= LAG_MAX) {
@@ -184,15 +168,13 @@ export async function stepLabels(options: LabelStepOptions): Promise<LabelStep> 
   return { labels: rows.length, seen: page.upTo, atEnd: page.upTo >= page.head.commitNo };
 }
 
-function labelRow(told: DatasetLabel, withdrawn: boolean, shape: ViewShape, now: Micros): Row {
+function labelRow(told: DatasetLabel, withdrawn: boolean, shape: ViewShape): Row {
   const keys = shape.keys.map(({ name }) => [`key_${name}`, told.keys[name] ?? null] as const);
   const label = withdrawn || told.label === null ? null : Number(told.label);
   return {
     ...Object.fromEntries(keys),
     score_id: null,
     label,
-    label_time: told.labelTime,
     origin: DATASET_ORIGIN,
-    at: now,
   };
 }

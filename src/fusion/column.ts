@@ -1,4 +1,4 @@
-import type { Value } from "../base/row.ts";
+import { compareValues, type Value } from "../base/row.ts";
 import type { Column } from "../contract/batch.ts";
 import type { Field, FieldType } from "../contract/contract.ts";
 
@@ -139,13 +139,4 @@ export function compareAt(column: StoreColumn, a: number, b: number): number {
     if (x > y) return 1;
   } else if (column.kind === "text" && column.codes[a] === column.codes[b]) return 0;
   return compareValues(readValue(column, a), readValue(column, b));
-}
-
-/** Nulls first; otherwise both values are of one type. */
-export function compareValues(a: Value, b: Value): number {
-  if (a === b) return 0;
-  if (a === null) return -1;
-  if (b === null) return 1;
-  if (a instanceof Uint8Array) return Buffer.compare(a, b as Uint8Array);
-  return a < b ? -1 : a > b ? 1 : 0;
 }

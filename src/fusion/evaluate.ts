@@ -1,9 +1,9 @@
-import type { Value } from "../base/row.ts";
+import { compareValues, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { Failure } from "../expression/types.ts";
 import { aggregate, type Selection } from "./aggregate.ts";
 import type { BoundJoin, BoundView, BoundWindow } from "./bind.ts";
-import { compareValues, readValue } from "./column.ts";
+import { readValue } from "./column.ts";
 import { countUpTo, type PlaceList, placesOf } from "./path.ts";
 import { availableAt } from "./table.ts";
 import type { KeyPlan } from "./types.ts";

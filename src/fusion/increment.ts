@@ -1,3 +1,4 @@
+import { keyText } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { CONTROL } from "../contract/streams.ts";
 import type { TailPage } from "../store/port.ts";
@@ -125,11 +126,8 @@ export function markFused(fuser: Fuser, place: number): void {
 }
 
 /** The record id and T of a place, as text. */
-export const writtenKey = (fuser: Fuser, place: number): string =>
-  recordText([...keysAt(fuser.view, place), fuser.view.asOf.values[place]!]);
-
-export const recordText = (values: readonly unknown[]): string =>
-  JSON.stringify(values, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+const writtenKey = (fuser: Fuser, place: number): string =>
+  keyText([...keysAt(fuser.view, place), fuser.view.asOf.values[place]!]);
 
 /** Lets a spine row wait until its T is passed. */
 export function waitFor(fuser: Fuser, place: number, knownTime: Micros): void {

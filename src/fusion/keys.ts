@@ -1,5 +1,5 @@
-import type { Value } from "../base/row.ts";
-import { compareValues, isNullAt, readValue, type StoreColumn } from "./column.ts";
+import { compareValues, type Value } from "../base/row.ts";
+import { isNullAt, readValue, type StoreColumn } from "./column.ts";
 
 /**
  * Tuples of columns -> small whole numbers (entries), by open addressing over the columns themselves: no key is stored

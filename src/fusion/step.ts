@@ -1,5 +1,5 @@
 import type { Clock } from "../base/clock.ts";
-import type { Value } from "../base/row.ts";
+import { keyText, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { type Batch, columnNamed, valueAt } from "../contract/batch.ts";
 import { CONTROL, featuresStream } from "../contract/streams.ts";
@@ -15,7 +15,6 @@ import {
   isDrained,
   markFused,
   promote,
-  recordText,
   waitFor,
   watermarks,
 } from "./increment.ts";
@@ -148,7 +147,7 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
       const alive = stored.tombstones[i] === 0;
       const entry = entryOf(ids, keys);
       if (entry < 0) {
-        const text = recordText(keys);
+        const text = keyText(keys);
         if ((latest.get(text)?.sequence ?? -1) < sequence) latest.set(text, { sequence, keys, asOf: at, live: alive });
       } else if (sequences[entry]! < sequence) {
         sequences[entry] = sequence;
@@ -161,7 +160,7 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
     const place = view.spine.current[entry]!;
     if (live[entry] !== 1) continue;
     if (view.spine.alive[place] === 1 && view.asOf.values[place] === times[entry]) markFused(fuser, place);
-    else fuser.written.add(recordText([...keysAt(view, place), times[entry]!]));
+    else fuser.written.add(keyText([...keysAt(view, place), times[entry]!]));
   }
-  for (const { keys, asOf, live: alive } of latest.values()) if (alive) fuser.written.add(recordText([...keys, asOf]));
+  for (const { keys, asOf, live: alive } of latest.values()) if (alive) fuser.written.add(keyText([...keys, asOf]));
 }

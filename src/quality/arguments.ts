@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Value } from "../base/row.ts";
-import { parseInstant } from "../base/time.ts";
+import { MICROS_PER_DAY, parseInstant } from "../base/time.ts";
 import type { Contract, Field, FieldType } from "../contract/contract.ts";
 import { fieldOf } from "../contract/contract.ts";
 
@@ -43,7 +43,7 @@ export function valueFor(field: Field, given: number | string | boolean): Value 
     if (micros !== undefined) return micros;
   } else if (field.type === "date" && typeof given === "string") {
     const micros = parseInstant(given, true);
-    if (micros !== undefined && micros % 86_400_000_000 === 0) return micros / 86_400_000_000;
+    if (micros !== undefined && micros % MICROS_PER_DAY === 0) return micros / MICROS_PER_DAY;
   } else if (TEXTUAL.has(field.type)) {
     if (typeof given === "string") return given;
   } else if (field.type === "boolean") {

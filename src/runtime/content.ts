@@ -1,5 +1,5 @@
 import { sha256Hex } from "../base/digest.ts";
-import type { Row, Value } from "../base/row.ts";
+import { keyText, type Row, type Value } from "../base/row.ts";
 import { rowAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Store } from "../store/port.ts";
@@ -39,7 +39,7 @@ function recordKey(contract: Contract, row: Row, sequence: number): string {
   if (contract.recordId === "position") return String(sequence);
   return contract.recordId === "content"
     ? rowText(contract, row)
-    : contract.recordId.map((name) => textOf(row[name]!)).join("|");
+    : keyText(contract.recordId.map((name) => row[name]!));
 }
 
 function rowText(contract: Contract, row: Row): string {

@@ -1,5 +1,6 @@
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
+import { DEFAULT_DRIFT } from "../config/schema.ts";
 import { batchOf, columnNamed, valueAt } from "../contract/batch.ts";
 import { scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
 import { judgeDrift } from "../quality/drift.ts";
@@ -46,22 +47,6 @@ export async function judgeModelDrift(
   await store.commit({ appends: [{ stream: VERDICTS, batch: batchOf(verdictContract, rows) }] });
   return rows;
 }
-
-const DEFAULT_DRIFT = {
-  every: 86_400_000_000,
-  min_rows: 500,
-  metrics: ["psi", "ks"],
-  psi: 0.2,
-  p_value: 0.001,
-  effect: 0.1,
-} as {
-  every: number;
-  min_rows: number;
-  metrics: ("psi" | "ks")[];
-  psi: number;
-  p_value: number;
-  effect: number;
-};
 
 async function collect(
   { store }: Engine,

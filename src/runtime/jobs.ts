@@ -1,4 +1,5 @@
 import { Cron } from "croner";
+import { DEFAULT_DRIFT } from "../config/schema.ts";
 import { LINEAGE } from "../contract/streams.ts";
 import { readDeployments } from "../delivery/promote.ts";
 import { type PostState, stepPost } from "../lineage/post.ts";
@@ -91,7 +92,7 @@ function driftJudging(engine: Engine, model: string): Step {
     async turn() {
       const now = engine.world.clock.now();
       if (!(await readDeployments(engine.store)).get(model)?.live) return "idle";
-      const every = engine.project.config.drift[model]?.every ?? 86_400_000_000;
+      const { every } = (engine.project.config.drift[model] ?? DEFAULT_DRIFT);
       await judgeModelDrift(engine, model, now - every, now);
       return "idle";
     },

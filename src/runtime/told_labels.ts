@@ -1,4 +1,4 @@
-import type { Row, Value } from "../base/row.ts";
+import { keyText, type Row, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { labelsStream, scoresStream, type ViewShape } from "../contract/streams.ts";
@@ -63,6 +63,3 @@ async function collect(
     if (keys && !keys.includes(null)) keep(keys, one); // a score of new rows has no place in the view
   }
 }
-
-const keyText = (keys: readonly Value[]): string =>
-  JSON.stringify(keys, (_, value) => (typeof value === "bigint" ? `${value}n` : value));

@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import type { Row, Value } from "../base/row.ts";
+import { keyText, type Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { batchOf, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
@@ -105,7 +105,7 @@ interface Stale {
 async function staleScores(step: ScoreStep, rows: readonly Row[], acts: readonly FeatureAct[]): Promise<Stale[]> {
   if (acts.length === 0) return [];
   const keys = step.shape.keys.map(({ name }) => `key_${name}`);
-  const idOf = (row: Row) => JSON.stringify(keys.map((name) => plain(row[name] ?? null)));
+  const idOf = (row: Row) => keyText(keys.map((name) => row[name] ?? null));
   const rowOf = (act: FeatureAct) => ("scored" in act ? rows[act.scored]! : act.withdrawn);
   const latest = await latestScores(step, acts.map(rowOf), keys, idOf);
   const stale: Stale[] = [];
@@ -154,8 +154,6 @@ async function latestScores(
   }
   return new Map([...latest].map(([id, { scoreId }]) => [id, scoreId]));
 }
-
-const plain = (value: Value): unknown => (typeof value === "bigint" ? `${value}n` : value);
 
 function staleVerdict({ model, clock }: ScoreStep, stale: readonly Stale[]): Append {
   const verdict: Row = {

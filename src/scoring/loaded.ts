@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Row } from "../base/row.ts";
-import type { GoldenRow, Manifest } from "../contract/model_package.ts";
+import type { GoldenResult, GoldenRow, Manifest } from "../contract/model_package.ts";
 import { BLOCK_ROWS, blockChangesNothing, PADDED_ROWS } from "./blocks.ts";
 import { scoringErrors } from "./errors.ts";
 import type { ModelPackage } from "./package.ts";
@@ -22,15 +22,6 @@ export interface LoadedModel {
   readonly padded: boolean;
   /** What one row costs when warm, in microseconds: the median of the warm-up runs. */
   readonly rowMicros: number;
-}
-
-/** One golden row, and what the model gives for it; null where it gives no score. */
-export interface GoldenResult {
-  /** The line of `golden.jsonl`, from 1. */
-  readonly line: number;
-  readonly expected: number;
-  readonly actual: number | null;
-  readonly error?: string;
 }
 
 const WARM_UP_RUNS = 32;
@@ -56,10 +47,7 @@ export function loadModel(name: string, pack: ModelPackage, engine: Engine, cloc
 }
 
 /** What the model gives for the golden rows, in order: the smoke gate compares them too. */
-export function goldenResults(
-  model: Scorable,
-  golden: readonly GoldenRow[],
-): readonly GoldenResult[] {
+export function goldenResults(model: Scorable, golden: readonly GoldenRow[]): readonly GoldenResult[] {
   const { scores, rejects } = scoreRows(
     model,
     golden.map(({ features }) => features as Row),

@@ -9,6 +9,7 @@ import {
   manifestSchema,
   type Reference,
   referenceSchema,
+  SIGNATURE_FILE,
 } from "../contract/model_package.ts";
 import type { FeatureField } from "../contract/streams.ts";
 import { scoringErrors } from "./errors.ts";
@@ -17,7 +18,6 @@ import type { TensorInfo } from "./tensor.ts";
 
 export const MANIFEST_FILE = "model.json";
 /** Signs the package's digest, so it is the one file that the digest leaves out. */
-const SIGNATURE_FILE = "signature.json";
 
 /** A model package, read and checked; nothing of it has been run yet. */
 export interface ModelPackage {

@@ -86,7 +86,11 @@ export function makeScoreRows(context: ScoreContext, features: readonly Row[]): 
 }
 
 /** What decides the bits of a score besides model and features: recorded with each score, compared by replay. */
-export function engineText({ engine, blockRows, padded }: Pick<LoadedModel, "engine" | "blockRows" | "padded">): string {
+export function engineText({
+  engine,
+  blockRows,
+  padded,
+}: Pick<LoadedModel, "engine" | "blockRows" | "padded">): string {
   const { version, cpu, threads } = engine;
   return JSON.stringify({ version, cpu, threads, batch: blockRows, ...(padded ? { padded } : {}) });
 }

@@ -26,6 +26,11 @@ export const serverErrors = errorTable("server", {
     meaning: "The port to listen on is taken.",
     fix: "Stop the other program or choose another `listen.port` (0 picks a free one).",
   },
+  cannot_listen: {
+    kind: "unavailable",
+    meaning: "The operating system refuses the address to listen on.",
+    fix: "Correct `listen.host` and `listen.port`: ports below 1024 need rights that this user may lack.",
+  },
 });
 
 /** HTTP statuses, for every kind of failure. */

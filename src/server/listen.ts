@@ -27,7 +27,12 @@ export function listen(services: Services, options: { host: string; port: number
     });
     return { url: server.url.href.replace(/\/$/, ""), port: server.port!, stop: () => server.stop() };
   } catch (cause) {
-    throw serverErrors.error("port_in_use", `${options.host}:${options.port} can't be listened on`, { cause });
+    const address = `${options.host}:${options.port}`;
+    if ((cause as { code?: unknown }).code === "EADDRINUSE") {
+      throw serverErrors.error("port_in_use", `${address} is taken`, { place: "listen.port", cause });
+    }
+    const said = cause instanceof Error ? cause.message : String(cause);
+    throw serverErrors.error("cannot_listen", `${address} can't be listened on: ${said}`, { place: "listen", cause });
   }
 }
 

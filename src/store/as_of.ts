@@ -1,9 +1,9 @@
-import type { Row, Value } from "../base/row.ts";
+import { compareValues, type Row, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { valueAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { AsOfOptions, Probe } from "./port.ts";
-import { compareValues, entityKey } from "./select.ts";
+import { entityKey } from "./select.ts";
 
 /** One stored version of a record: its deciding fields are read when asked for, the whole row only if it wins. */
 export interface Version {

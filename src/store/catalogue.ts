@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { canonicalJson } from "../base/digest.ts";
+import { newEd25519Key, type Random } from "../base/random.ts";
 import { type Contract, contractOf } from "../contract/contract.ts";
 import type { Keyring, WrappedKey } from "../keys/keyring.ts";
 import { storeErrors } from "./errors.ts";
@@ -70,8 +71,14 @@ export function insertWrappedKey(database: Database, key: WrappedKey): void {
   database.run("INSERT INTO data_keys VALUES (?, ?, ?, ?)", [key.keyId, key.provider, key.wrapped, key.check]);
 }
 
-/** A secret of the store: the salt key, the signing key of checkpoints. */
-export function readSecret(database: Database, sealer: Sealer, name: string): Uint8Array {
+/** The secrets that every store has, and how they are made: the salt key, and the key (PKCS #8) that signs checkpoints. */
+export const SECRETS = {
+  salt: (random: Random) => random.bytes(32),
+  signing: newEd25519Key,
+} as const satisfies Readonly<Record<string, (random: Random) => Uint8Array>>;
+export type SecretName = keyof typeof SECRETS;
+
+export function readSecret(database: Database, sealer: Sealer, name: SecretName): Uint8Array {
   const row = database.query<{ sealed: Uint8Array }, [string]>("SELECT sealed FROM secrets WHERE name = ?").get(name);
   const opened = row && sealer.keyring.open(row.sealed, boundTo(sealer.storeId, `secret ${name}`));
   if (!opened) throw damaged(`secret ${name}`);

@@ -1,12 +1,18 @@
 import { contractOf } from "../contract/contract.ts";
-import type { Sealer } from "./catalogue.ts";
-import { type Names, namesOf, readIdentity, readSecret, readState, readWrappedKeys } from "./catalogue.ts";
+import {
+  type Names,
+  namesOf,
+  readIdentity,
+  readSecret,
+  readState,
+  readWrappedKeys,
+  type Sealer,
+  SECRETS,
+  type SecretName,
+} from "./catalogue.ts";
 import type { LogReader } from "./log_reader.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { readSegmentInfos } from "./segment_info.ts";
-
-/** The secrets that every store has. */
-export const SECRETS = ["salt", "signing"] as const;
 
 /** One thing that a check found wrong. */
 export interface Finding {
@@ -39,7 +45,7 @@ export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
   for (const key of keys) {
     check(`data key ${key.keyId}`, () => (sealer.keyring.holds(key) ? undefined : "its row was altered"));
   }
-  for (const name of SECRETS) {
+  for (const name of Object.keys(SECRETS) as SecretName[]) {
     check(`secret ${name}`, () => (readSecret(database, sealer, name) ? undefined : "it is missing"));
   }
   checkNames(reader, sealer, check);

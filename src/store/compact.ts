@@ -1,7 +1,7 @@
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../base/random.ts";
-import { type Batch, batchOf } from "../contract/batch.ts";
+import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { CommitRow } from "./catalogue.ts";
 import { readState, type Sealer, writeState } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
@@ -9,7 +9,6 @@ import { bySequence } from "./segment_files.ts";
 import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
-import { concatBatches } from "./sort.ts";
 import { compactedOf, foldRow, type LogWriter, stateOf } from "./sqlite_log.ts";
 import { STATEMENTS, type StatedCommit, statementContract, statementRows } from "./statements.ts";
 import { bodyOf, rowsOfAppend, type TailCommit, tailCommit } from "./tail_index.ts";
@@ -165,16 +164,6 @@ function joinGroup(group: Group): SegmentRows {
   };
 }
 
-function joinNumbers(parts: readonly Float64Array[]): Float64Array {
-  const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 /** What the commits stated, as rows of the statements stream. */
 function statementSegment(commits: readonly TailCommit[], log: LogWriter): SegmentRows {
   const infos = readSegmentInfos(log.database, log.sealer).filter((info) => info.stream === STATEMENTS);
@@ -225,13 +214,13 @@ function recordCompaction(
 ): void {
   const { database, sealer, names } = log;
   database.transaction(() => {
-    const state = stateOf(readState(database, sealer));
+    const base = readState(database, sealer);
+    const state = stateOf(base);
     for (const row of rows) foldRow(state, row, sealer, names);
-    const added = written.map((info, i) => ({ ...info, segmentId: nextSegmentId(state.segments) + i }));
+    const added = written.map((info, i) => ({ ...info, segmentId: nextSegmentId(base.segments) + i }));
     for (const info of added) insertSegmentInfo(database, sealer, info);
-    state.segments = [...state.segments, ...added.map((info) => info.segmentId)];
-    state.generation++;
-    writeState(database, sealer, compactedOf(state));
+    const segments = [...base.segments, ...added.map((info) => info.segmentId)];
+    writeState(database, sealer, { ...compactedOf(state), segments, generation: base.generation + 1 });
     database.run("DELETE FROM commits WHERE commit_no <= ?", [rows.at(-1)!.commit_no]);
   })();
   log.compacted(

@@ -124,6 +124,7 @@ function* scanRows(snapshot: Snapshot, view: View, stream: string, options: Scan
   const streamId = view.names.streamIdOf(stream);
   for (const commit of snapshot.tail) {
     if (commit.commitNo > upTo) return;
+    if (commit.commitNo <= (options.after ?? 0)) continue;
     for (let i = 0; i < commit.ranges.length; i++) {
       const range = commit.ranges[i]!;
       if (range.streamId !== streamId || range.rows === 0) continue;

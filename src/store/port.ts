@@ -66,6 +66,8 @@ export interface ScanOptions {
   readonly columns?: readonly string[];
   /** Only commits up to this one: the cutoff. Default the head. */
   readonly upTo?: number;
+  /** Only commits after this one. */
+  readonly after?: number;
   /** Event time bounds, inclusive. */
   readonly from?: Micros;
   readonly to?: Micros;
@@ -112,7 +114,10 @@ export interface Store {
   tail(after: number, streams: readonly string[], maxRows?: number): Promise<TailPage>;
   /** Resolves once the head is beyond `after`, or after `timeoutMs`, or when the store closes. */
   waitBeyond(after: number, timeoutMs: number): Promise<void>;
-  /** Every stored row, all versions, in no promised order; each row carries its sequence. Holds no transaction. */
+  /**
+   * Every stored row, all versions, in no promised order; each row carries its sequence. Holds no transaction, and lets
+   * others have a turn before each part, which has a few thousand rows at most.
+   */
   scan(stream: string, options?: ScanOptions): AsyncIterable<StoredRows>;
   /**
    * For each probe the row with the greatest (event time, `order` field, record id) among the latest versions known by

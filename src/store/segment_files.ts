@@ -1,12 +1,11 @@
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import type { Column } from "../contract/batch.ts";
+import { type Column, concatBatches } from "../contract/batch.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openSegment, type SegmentFile } from "./segment_read.ts";
 import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored } from "./select.ts";
-import { concatBatches } from "./sort.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
@@ -60,8 +59,10 @@ export function segmentFiles(
     open,
     cached,
     *scan(segments, stream, options) {
-      const upTo = options.upTo ?? Number.POSITIVE_INFINITY;
-      const wanted = segments.filter((info) => info.stream === stream && info.firstCommit <= upTo);
+      const { upTo = Number.POSITIVE_INFINITY, after = 0 } = options;
+      const wanted = segments.filter(
+        (info) => info.stream === stream && info.firstCommit <= upTo && info.lastCommit > after,
+      );
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
       const opened = wanted.map((info) => openSegment(directory, info, sealer, names));
       try {

@@ -10,7 +10,6 @@ export interface SegmentInfo {
   readonly contractId: number;
   /** 0 straight from the tail; merged segments are higher. */
   readonly level: number;
-  readonly partition: number;
   readonly firstCommit: number;
   readonly lastCommit: number;
   readonly firstKnownTime: number;

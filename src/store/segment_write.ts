@@ -83,7 +83,6 @@ export async function writeSegment(
       stream: rows.stream,
       contractId: rows.contractId,
       level,
-      partition: 0,
       firstCommit: first.commitNo,
       lastCommit: last.commitNo,
       firstKnownTime: first.knownTime,

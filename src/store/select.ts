@@ -18,8 +18,9 @@ export function columnsNeeded(contract: Contract, options: ScanOptions): readonl
 export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows | undefined {
   const { batch } = stored;
   const tests: ((index: number) => boolean)[] = [];
-  if (options.upTo !== undefined && anyBeyond(stored.commitNos, options.upTo)) {
-    tests.push((index) => stored.commitNos[index]! <= options.upTo!);
+  const { upTo = Number.POSITIVE_INFINITY, after = 0 } = options;
+  if (anyOutside(stored.commitNos, after, upTo)) {
+    tests.push((index) => stored.commitNos[index]! > after && stored.commitNos[index]! <= upTo);
   }
   const time = eventTimes(batch);
   if (time && (options.from !== undefined || options.to !== undefined)) {
@@ -36,8 +37,8 @@ export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows
   return options.columns === undefined ? picked : { ...picked, batch: onlyColumns(picked.batch, options.columns) };
 }
 
-function anyBeyond(commitNos: Float64Array, upTo: number): boolean {
-  for (let i = 0; i < commitNos.length; i++) if (commitNos[i]! > upTo) return true;
+function anyOutside(commitNos: Float64Array, after: number, upTo: number): boolean {
+  for (let i = 0; i < commitNos.length; i++) if (commitNos[i]! <= after || commitNos[i]! > upTo) return true;
   return false;
 }
 
@@ -105,7 +106,7 @@ function eventTimes(batch: Batch): Numbers | undefined {
 const isValid = (column: Numbers, index: number) => column.valid === undefined || column.valid[index] !== 0;
 
 /** Equality of key values: by content for bytes, and a null equals nothing. */
-export function sameValue(a: Value, b: Value): boolean {
+function sameValue(a: Value, b: Value): boolean {
   if (a === null || b === null) return false;
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
   return a === b;
@@ -155,13 +156,4 @@ export function entityKeys(batch: Batch): (index: number) => string | null {
     };
   }
   return (index) => entityKey(columns.map((column, i) => valueAt(column, types[i]!, index)));
-}
-
-/** Null first, then by value; texts by UTF-16 code units, bytes by value. */
-export function compareValues(a: Value, b: Value): number {
-  if (a === b) return 0;
-  if (a === null) return -1;
-  if (b === null) return 1;
-  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b);
-  return a < b ? -1 : a > b ? 1 : 0;
 }

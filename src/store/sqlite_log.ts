@@ -32,8 +32,6 @@ export interface LogState {
   readonly readers: Map<string, number>;
   readonly streams: Map<string, StreamState>;
   frontier: Frontier;
-  generation: number;
-  segments: readonly number[];
   tail: { firstCommit: number; records: number; bytes: number };
 }
 
@@ -91,7 +89,6 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
       const { tail } = writing.state;
       const firstCommit = tail.firstCommit + records;
       writing.state.tail = { firstCommit, records: tail.records - records, bytes: tail.bytes - bytes };
-      writing.state.generation++;
     },
     replaced: (files) => gone.push({ files, until: clock.now() + UNLINK_AFTER }),
     takeReplaced() {
@@ -257,23 +254,19 @@ export function stateOf(base: CompactedState): LogState {
     readers: new Map(Object.entries(base.readers)),
     streams: new Map(Object.entries(base.streams)),
     frontier: base.frontier.map(fromHex),
-    generation: base.generation,
-    segments: base.segments,
     tail: { firstCommit: base.lastCommit + 1, records: 0, bytes: 0 },
   };
 }
 
-/** What a state holds of the compacted commits, for the catalogue. */
-export function compactedOf(state: LogState): CompactedState {
+/** What a state says of the commits it was folded from, for the catalogue. */
+export function compactedOf(state: LogState): Omit<CompactedState, "generation" | "segments"> {
   return {
-    generation: state.generation,
     lastCommit: state.head.commitNo,
     lastKnownTime: state.head.knownTime,
     cursors: Object.fromEntries(state.cursors),
     readers: Object.fromEntries(state.readers),
     streams: Object.fromEntries(state.streams),
     frontier: state.frontier.map(toHex),
-    segments: state.segments,
   };
 }
 

@@ -10,6 +10,7 @@ import { storeErrors } from "./errors.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import type { CommitRequest, Store } from "./port.ts";
+import { sliceStored } from "./select.ts";
 import { type Keys, openWriter, providerOf } from "./writer.ts";
 
 export interface OpenOptions {
@@ -42,6 +43,9 @@ export interface LogStore extends Store {
 
 /** How many bytes of records may wait for their acknowledgement; beyond it `commit` waits before it hands over more. */
 const MOST_BYTES_WAITING = 64 << 20;
+
+/** Most rows that a scan hands out at once. */
+const SCAN_ROWS = 4_096;
 
 /**
  * Opens the sealed log of a directory; in write mode it is made where there is none.
@@ -137,7 +141,13 @@ function storeOver(
       await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
     },
     async *scan(stream, scanOptions = {}) {
-      yield* open().scan(stream, scanOptions);
+      for (const stored of open().scan(stream, scanOptions)) {
+        for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
+          await new Promise((resolve) => setImmediate(resolve)); // a scan may be long, and the thread may serve
+          const to = Math.min(from + SCAN_ROWS, stored.batch.length);
+          yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
+        }
+      }
     },
     asOf: async (stream, probes, asOfOptions = {}) => open().asOf(stream, probes, asOfOptions),
     streams: async () => open().streams(),

@@ -1,7 +1,6 @@
-import { generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import type { Random } from "../base/random.ts";
+import { newEd25519Key, type Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import { type KeySettings, keyProvider } from "../keys/registry.ts";
@@ -11,6 +10,7 @@ import {
   insertWrappedKey,
   readIdentity,
   readWrappedKeys,
+  SECRETS,
   type Sealer,
   STORE_FORMAT,
   writeState,
@@ -100,11 +100,9 @@ async function makeStore(
   const key = await newDataKey(provider, 1, storeId, random);
   const keyring = await openKeyring([key], provider, storeId, random);
   const sealer: Sealer = { storeId, keyring };
-  const signing = generateKeyPairSync("ed25519").privateKey.export({ format: "der", type: "pkcs8" });
   database.transaction(() => {
     insertWrappedKey(database, key);
-    insertSecret(database, sealer, "salt", random.bytes(32));
-    insertSecret(database, sealer, "signing", new Uint8Array(signing));
+    for (const [name, make] of Object.entries(SECRETS)) insertSecret(database, sealer, name, make(random));
     writeState(database, sealer, EMPTY_STATE);
     database.run("INSERT INTO store VALUES (1, ?, ?)", [STORE_FORMAT, storeId]);
   })();

@@ -1,11 +1,10 @@
 import type { Random } from "../base/random.ts";
-import type { Row, Value } from "../base/row.ts";
+import { keyText, type Row, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { featuresStream } from "../contract/streams.ts";
 import type { BoundView } from "../fusion/bind.ts";
 import { evaluate, spineAt } from "../fusion/evaluate.ts";
-import { recordText } from "../fusion/increment.ts";
 import { applyRows, boundView, createIndex, type LiveIndex } from "../fusion/index.ts";
 import { entryOf } from "../fusion/keys.ts";
 import { sliceIndex } from "../fusion/slice.ts";
@@ -97,7 +96,7 @@ async function latestRows(store: Store, plan: ViewPlan): Promise<Fused[]> {
     const keys = plan.shape.keys.map(({ name, type }) => ({ type, column: columnNamed(stored.batch, `key_${name}`) }));
     const asOf = columnNamed(stored.batch, "as_of");
     for (let i = 0; i < stored.batch.length; i++) {
-      const id = recordText(keys.map(({ column, type }) => valueAt(column, type, i)));
+      const id = keyText(keys.map(({ column, type }) => valueAt(column, type, i)));
       const sequence = stored.sequences[i]!;
       if ((latest.get(id)?.sequence ?? -1) > sequence) continue;
       const at = valueAt(asOf, "timestamp", i) as Micros;

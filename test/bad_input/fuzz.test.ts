@@ -10,7 +10,7 @@ import { type Served, serveDesk } from "./server.ts";
  * that is not `internal`; never a crash, and nothing of the inside. `MLPE_FUZZ_SEED` and `MLPE_FUZZ_ROUNDS` go further.
  */
 const SEED = Number(Bun.env.MLPE_FUZZ_SEED ?? 20_240_101);
-const ROUNDS = Number(Bun.env.MLPE_FUZZ_ROUNDS ?? 60);
+const ROUNDS = Number(Bun.env.MLPE_FUZZ_ROUNDS ?? 40);
 
 const TIMEOUT_MS = 20_000 + ROUNDS * 200;
 

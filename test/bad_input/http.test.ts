@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Desk } from "../support/world.ts";
-import { type HttpCase, inferCases, otherCases, scoreCases } from "./http_cases.ts";
+import { type HttpCase, inferCases } from "./http_cases.ts";
+import { otherCases, scoreCases } from "./http_more_cases.ts";
 import { expectNothingInside } from "./inside.ts";
-import { createDelivered } from "./project.ts";
+import { createDelivered, createProject, edited, READINGS_CSV } from "./project.ts";
 import { type Served, serveDesk } from "./server.ts";
 
 /** One real server, with all its threads; every request is wrong in one way, and after all of them it still answers. */
@@ -148,3 +149,28 @@ test("the server still answers, and told nothing of the inside in its log", asyn
   expect(told.status).toBe(200);
   expectNothingInside(served.log());
 });
+
+test("a broken source stops no other, is counted, and is read once it is mended", async () => {
+  const other = createProject();
+  other.write("mlpe.yaml", edited("path: readings.csv", "path: late.csv"));
+  const server = await serveDesk(other);
+  try {
+    const metrics = async () => (await fetch(`${server.url}/metrics`)).text();
+    const metric = async (piece: string) => {
+      for (let tries = 0; tries < 400; tries++) {
+        if ((await metrics()).includes(piece)) return;
+        await Bun.sleep(10); // a poll: the first retry is a second after the failure
+      }
+      throw new Error(`/metrics never showed ${piece}:\n${await metrics()}`);
+    };
+    await metric('mlpe_step_failures_total{step="ingest.readings"}');
+    await metric('mlpe_ingested_rows_total{source="places",dataset="places",outcome="curated"} 2');
+    other.write("late.csv", READINGS_CSV);
+    await metric('mlpe_ingested_rows_total{source="readings",dataset="readings",outcome="curated"} 3');
+    expect(server.log()).toContain('"code":"connectors.file_missing"');
+    expectNothingInside(server.log());
+  } finally {
+    await server.stop();
+    other.remove();
+  }
+}, 15_000);

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
+import { systemRandom } from "../../src/base/random.ts";
 import { smoke } from "../../src/delivery/gates.ts";
 import { generateSigningKey, signPackage, verifyPackage } from "../../src/delivery/sign.ts";
 import { goldenResults, loadModel } from "../../src/scoring/loaded.ts";
@@ -35,7 +36,7 @@ describe.skipIf(!existsSync(models))("shipped models", () => {
       figures: { rows: 64 },
     });
     model.session.dispose();
-    const key = generateSigningKey();
+    const key = generateSigningKey(systemRandom);
     expect(verifyPackage(pack.digest, signPackage(pack.digest, key.privatePem), [key.publicPem]).signer).toMatch(
       /^sha256:/,
     );

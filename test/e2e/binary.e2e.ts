@@ -159,15 +159,15 @@ test("every score that was acknowledged before a kill is there after it, once", 
 
 test("a training set has the same bytes each time, and stored, historic and requested features the same bits", async () => {
   const project = await copyOf((await house.demo()).placed, house.room("views"));
-  const exported: { sha256: string; cutoff: number }[] = [];
+  const exported: { sha256: string; cutoff: { commit_no: number } }[] = [];
   for (const [i, words] of [[], [], ["--from", "2013-03-01", "--to", "2013-04-01"]].entries()) {
-    const cutoff = i === 0 ? [] : ["--cutoff", String(exported[0]!.cutoff)];
+    const cutoff = i === 0 ? [] : ["--cutoff", String(exported[0]!.cutoff.commit_no)];
     const out = join(project.data, `../set-${i}.parquet`);
     const ran = await program.run(
       ["views", "export", "flight_delay", "--out", out, ...words, ...cutoff, ...on(project)],
       keyed(project),
     );
-    const { manifest } = ran.json<{ manifest: { sha256: string; cutoff: number; rows: number } }>();
+    const { manifest } = ran.json<{ manifest: (typeof exported)[number] }>();
     expect(new Bun.CryptoHasher("sha256").update(readFileSync(out)).digest("hex")).toBe(
       manifest.sha256.replace("sha256:", ""),
     );

@@ -54,7 +54,11 @@ export async function killTest(
     const before = killed.commits();
     // Where the log is past the moment already, the run still gets as far as a commit of its own, if one can be left.
     const next = target === 0 ? 0 : Math.max(target, Math.min(before + 1, commits - 1));
-    if (!(await killed.killAt({ ...moment, commits: next }, problems))) continue;
+    // A run that came to its end first is made again, and killed sooner.
+    let met = await killed.killAt({ ...moment, commits: next }, problems);
+    for (let delayMs = 200; !met && delayMs > 1; delayMs /= 2)
+      met = await killed.killAt({ commits: 0, delayMs }, problems);
+    if (!met) continue;
     const after = killed.commits();
     if (after === before) moments.starting++;
     else if (after <= ingesting) moments.ingesting++;

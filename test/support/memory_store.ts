@@ -107,6 +107,7 @@ export class MemoryStore implements Store {
     const upTo = options.upTo ?? Number.POSITIVE_INFINITY;
     for (const stored of this.#rows) {
       if (stored.stream !== stream || stored.commitNos[0]! > upTo) continue;
+      if (stored.commitNos[0]! <= (options.after ?? 0)) continue;
       const kept: number[] = [];
       for (let i = 0; i < stored.batch.length; i++) if (matches(stored, i, options)) kept.push(i);
       if (kept.length > 0) yield onlyColumns(pick(stored, kept), options.columns);

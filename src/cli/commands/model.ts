@@ -1,5 +1,6 @@
+import { SIGNATURE_FILE } from "../../contract/model_package.ts";
 import { readDeployments } from "../../delivery/promote.ts";
-import { generateSigningKey, SIGNATURE_FILE, signPackage, verifyPackage } from "../../delivery/sign.ts";
+import { generateSigningKey, signPackage, verifyPackage } from "../../delivery/sign.ts";
 import { packageFiles } from "../../runtime/delivery.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, openProject } from "../../runtime/project.ts";

@@ -46,17 +46,22 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   });
   const engine = engineOver(world, project, store);
   const serving = createServing(engine, log);
-  const pipeline = await startPipeline(world, place, store.port(), serving.metrics, (message, facts) =>
+  // The pipeline thread opens while this one folds its index; what is pushed meanwhile waits for it.
+  const opening = startPipeline(world, place, store.port(), serving.metrics, (message, facts) =>
     logger.warn(facts, message),
   );
-  const server = listen(servicesOf(serving, pipeline.push), {
-    host: address.host,
-    port: address.port,
-    maxBody: address.max_body,
-  });
+  opening.catch(() => {}); // it is awaited below: until then a failure is not unhandled
+  const server = listen(
+    servicesOf(serving, async (...pushed) => (await opening).push(...pushed)),
+    {
+      host: address.host,
+      port: address.port,
+      maxBody: address.max_body,
+    },
+  );
   await world.files.write(addressFile(project.dataDirectory), server.url, 0o600);
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
-  await serving.start();
+  const [pipeline] = await Promise.all([opening, serving.start()]);
   log("ready", { models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`) });
   await world.stopRequested();
   log("stopping", {});
