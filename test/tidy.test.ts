@@ -192,7 +192,6 @@ test("imports, masks and functions are read rightly", () => {
     "const note = 'import { f } from \"./f.ts\"';",
   ].join("\n");
   expect(importsOf(text).sort()).toEqual(["./a.ts", "./b.ts", "./d.ts", "./e.ts"]);
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: the source text of a template
   expect(mask("a / b / `x${c /* d */ + `y`}z` // e").bare.replaceAll(" ", "")).toBe("a/b/`c+```");
   const functions = [
     "export async function one<T>(a: Map<string, { b: T }>): Promise<{ c: T } | undefined> {",

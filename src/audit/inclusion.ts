@@ -26,7 +26,7 @@ export function inclusionProof(store: LogStore, commitNo: number): InclusionProo
 }
 
 /** The leaf of every commit, in order. */
-export function leavesOf(store: LogStore): Uint8Array[] {
+function leavesOf(store: LogStore): Uint8Array[] {
   const { segments, tail } = store.reader.snapshot();
   const holders = segments.filter((info) => info.stream === STATEMENTS);
   holders.sort((a, b) => a.firstCommit - b.firstCommit);

@@ -1,7 +1,7 @@
 /** An instant in UTC: whole microseconds since 1970-01-01T00:00:00Z. Exact as a number until the year 2255. */
 export type Micros = number;
 
-export const MICROS_PER_MILLISECOND = 1_000;
+const MICROS_PER_MILLISECOND = 1_000;
 export const MICROS_PER_SECOND = 1_000_000;
 export const MICROS_PER_MINUTE = 60 * MICROS_PER_SECOND;
 export const MICROS_PER_HOUR = 60 * MICROS_PER_MINUTE;

@@ -53,7 +53,7 @@ export const PROJECT_FLAGS: Readonly<Record<string, Flag>> = {
 };
 
 /** The environment twin of a flag: `--known-by` is MLPE_KNOWN_BY. */
-export const environmentName = (flag: string): string => `MLPE_${flag.replaceAll("-", "_").toUpperCase()}`;
+const environmentName = (flag: string): string => `MLPE_${flag.replaceAll("-", "_").toUpperCase()}`;
 
 /** Reads the words after the command's name. Unknown flags and wrong numbers are `cli.bad_usage`. */
 export function readInput(command: Command, args: readonly string[], environment: World["environment"]): Input {

@@ -8,11 +8,6 @@ export const cliErrors = errorTable("cli", {
     meaning: "A file or directory named in the command or the config can't be read.",
     fix: "Check the path; it is relative to the file that names it, or to the working directory.",
   },
-  unreadable_csv: {
-    kind: "invalid",
-    meaning: "The file is no CSV that can be read: RFC 4180 in UTF-8, with one header line.",
-    fix: "Check the file, its delimiter and its encoding.",
-  },
   not_written: {
     kind: "unavailable",
     meaning: "A file that the command makes can't be written.",

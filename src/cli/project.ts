@@ -1,10 +1,24 @@
+import { type Micros, parseInstant } from "../base/time.ts";
 import type { World } from "../base/world.ts";
 import type { ProjectLocation } from "../runtime/project.ts";
-import type { Input } from "./command.ts";
+import type { Command, Input } from "./command.ts";
+import { cliErrors } from "./errors.ts";
 
 /** The project that PROJECT_FLAGS name. */
 export function locationOf(input: Input): ProjectLocation {
   return { config: input.text("config") ?? "mlpe.yaml", data: input.text("data"), set: input.list("set") };
+}
+
+/** An instant given on the command line, or `cli.bad_usage`. */
+export function instantFlag(command: Command, input: Input, flag: string): Micros | undefined {
+  const text = input.text(flag);
+  if (text === undefined) return undefined;
+  const instant = parseInstant(text);
+  if (instant !== undefined) return instant;
+  throw cliErrors.error("bad_usage", `--${flag} is "${text}", which is no instant`, {
+    place: `mlpe ${command.name}`,
+    fix: "Write it as 2013-10-01 or 2013-10-01T00:00:00Z.",
+  });
 }
 
 /** `12,345`, the same on every machine. */

@@ -251,7 +251,6 @@ export type FileSourceConfig = Extract<SourceConfig, { connector: "file" }>;
 export type PushSourceConfig = Extract<SourceConfig, { connector: "http_push" }>;
 export type DatasetConfig = Config["datasets"][string];
 export type ViewConfig = Config["views"][string];
-export type ModelConfig = Config["models"][string];
 export type DriftConfig = Config["drift"][string];
 export type AlertConfig = Config["alerts"][string];
 export type CheckConfig = Config["checks"][string][number];

@@ -26,5 +26,7 @@ export interface ConnectorKind<Config extends SourceConfig = SourceConfig> {
   readonly connector: Config["connector"];
   /** One line for `mlpe doctor` and the docs. */
   readonly description: string;
+  /** Its sources come to an end; until then they hold back the watermarks of their datasets. */
+  readonly finite: boolean;
   create(name: string, config: Config, context: ConnectorContext): Connector;
 }

@@ -4,7 +4,7 @@ import type { ByteWindow } from "./byte_window.ts";
 /** A longer record is no record: its beginning is kept, the rest is passed over, and it goes to quarantine. */
 export const RECORD_BYTES_MAX = 4 << 20;
 /** How much of a record that is too long is kept. */
-export const CUT_BYTES = 64 << 10;
+const CUT_BYTES = 64 << 10;
 
 const LF = 0x0a;
 
@@ -84,7 +84,7 @@ async function takeCut(window: ByteWindow): Promise<Run> {
   }
 }
 
-export function countLines(bytes: Uint8Array): number {
+function countLines(bytes: Uint8Array): number {
   let count = 0;
   for (let at = bytes.indexOf(LF); at >= 0; at = bytes.indexOf(LF, at + 1)) count++;
   return count;

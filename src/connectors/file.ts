@@ -25,6 +25,7 @@ import { parquetConnector } from "./file_parquet.ts";
 export const fileKind: ConnectorKind<FileSourceConfig> = {
   connector: "file",
   description: "a CSV, JSONL or Parquet file, optionally .gz or .zst, read once to its end",
+  finite: true,
   create: (name, config, context) => {
     const path = context.resolve(config.path);
     const place = `sources.${name}`;
@@ -108,7 +109,6 @@ function textConnector(file: TextFile): Connector {
   };
 
   return {
-    promises: { replayable: true, ordered: true, acknowledges: false, finite: true },
     open: async (cursor) => {
       await close();
       finished = "";
@@ -136,7 +136,6 @@ function textConnector(file: TextFile): Connector {
       return { kind: "end", cursor: finished };
     },
     ack: async () => {},
-    ready: async () => {},
     close,
   };
 }

@@ -46,7 +46,6 @@ export function parquetConnector(path: string, place: string, context: Connector
   };
 
   return {
-    promises: { replayable: true, ordered: true, acknowledges: false, finite: true },
     open: async (cursor) => {
       await close();
       finished = "";
@@ -78,7 +77,6 @@ export function parquetConnector(path: string, place: string, context: Connector
       return { kind: "end", cursor: finished };
     },
     ack: async () => {},
-    ready: async () => {},
     close,
   };
 }

@@ -9,11 +9,11 @@ import { connectorErrors } from "./errors.ts";
 /** Requests that may wait for their commit; one more is answered `busy`. */
 export const QUEUED_REQUESTS_MAX = 64;
 /** Bytes of all waiting requests together. */
-export const QUEUED_BYTES_MAX = 64 << 20;
+const QUEUED_BYTES_MAX = 64 << 20;
 /** Bytes of one request: it becomes one page, one commit. */
-export const PUSH_BYTES_MAX = 8 << 20;
+const PUSH_BYTES_MAX = 8 << 20;
 /** Idempotency keys remembered; the oldest is forgotten first. A forgotten key's rows still count as duplicates. */
-export const KEYS_KEPT = 100_000;
+const KEYS_KEPT = 100_000;
 
 /** What a sender is told, the same again for the same key. */
 export interface PushOutcome extends Committed {
@@ -40,6 +40,7 @@ export interface PushConnector extends Connector {
 export const pushKind: ConnectorKind<PushSourceConfig> = {
   connector: "http_push",
   description: "rows pushed over HTTP as JSON, answered once they are committed",
+  finite: false,
   create: (name, config, context) => pushConnector(`sources.${name}`, config, context),
 };
 
@@ -71,7 +72,6 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
   const desk = createDesk(place);
   let count = 0;
   return {
-    promises: { replayable: false, ordered: true, acknowledges: true, finite: false },
     open: async (cursor) => {
       count = cursor === "" ? 0 : parsePushCursor(cursor, place).count;
       desk.open();
@@ -91,11 +91,11 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
       });
     },
     failed: (error) => desk.settle((waiting) => waiting.reject(error)),
+    remembers: KEYS_KEPT,
     remember: (cursor, committed) => {
       const { key, digest } = parsePushCursor(cursor, place);
       if (key !== undefined) desk.recall(key, { digest, committed });
     },
-    ready: (timeoutMs) => desk.ready(timeoutMs),
     close: async () => desk.close(),
     push: async ({ body, key }) => {
       desk.requireOpen();
@@ -138,22 +138,6 @@ function createQueue(place: string) {
   };
 }
 
-/** Wakes the one who waits for it. */
-function createBell() {
-  let ring = () => {};
-  return {
-    ring: () => ring(),
-    heard: (timeoutMs: number): Promise<void> =>
-      new Promise((resolve) => {
-        const timer = setTimeout(resolve, timeoutMs);
-        ring = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      }),
-  };
-}
-
 function keepNewest(used: Map<string, Remembered>, key: string, remembered: Remembered): void {
   used.delete(key);
   used.set(key, remembered);
@@ -163,7 +147,6 @@ function keepNewest(used: Map<string, Remembered>, key: string, remembered: Reme
 /** The requests that wait, the one that is being committed, and the keys that were used: all bounded. */
 function createDesk(place: string) {
   const queue = createQueue(place);
-  const bell = createBell();
   const used = new Map<string, Remembered>();
   let handed: Waiting | undefined;
   let closed = false;
@@ -210,13 +193,7 @@ function createDesk(place: string) {
       if (before.digest !== digest) throw keyConflict(place);
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
-    join: (waiting: Waiting) => {
-      queue.join(waiting);
-      bell.ring();
-    },
-    ready: async (timeoutMs: number): Promise<void> => {
-      if (queue.all().length === 0 && !closed) await bell.heard(timeoutMs);
-    },
+    join: queue.join,
     close: () => {
       closed = true;
       const error = connectorErrors.error("closed", "the source was closed before the rows were committed", { place });
@@ -224,7 +201,6 @@ function createDesk(place: string) {
         queue.leave(waiting);
         waiting.reject(error);
       }
-      bell.ring();
     },
   };
 }

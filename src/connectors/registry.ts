@@ -12,6 +12,10 @@ export const connectorKinds = {
 
 /** The connector of a configured source, not yet open. Throws where its part of the config makes no sense. */
 export function createConnector(name: string, config: SourceConfig, context: ConnectorContext): Connector {
-  const kind = connectorKinds[config.connector] as unknown as ConnectorKind;
-  return kind.create(name, config, context);
+  return kindOf(config).create(name, config, context);
 }
+
+/** Whether the source comes to an end. */
+export const isFiniteSource = (config: SourceConfig): boolean => kindOf(config).finite;
+
+const kindOf = ({ connector }: SourceConfig) => connectorKinds[connector] as unknown as ConnectorKind;

@@ -156,7 +156,8 @@ function takeColumn(column: Column, at: Int32Array): Column {
   if (column.kind === "bytes") {
     return { kind: "bytes", values: Array.from(at, (index) => column.values[index] ?? null) };
   }
-  if (column.kind === "text") return { kind: "text", codes: takeWhole(column.codes, at), dictionary: column.dictionary };
+  if (column.kind === "text")
+    return { kind: "text", codes: takeWhole(column.codes, at), dictionary: column.dictionary };
   const valid = column.valid ? { valid: takeFlags(column.valid, at) } : {};
   if (column.kind === "bigint") {
     const values = new BigInt64Array(at.length);
@@ -164,7 +165,11 @@ function takeColumn(column: Column, at: Int32Array): Column {
     return { kind: "bigint", values, ...valid };
   }
   const { values } = column;
-  return { kind: "number", values: values instanceof Int32Array ? takeWhole(values, at) : takeReal(values, at), ...valid };
+  return {
+    kind: "number",
+    values: values instanceof Int32Array ? takeWhole(values, at) : takeReal(values, at),
+    ...valid,
+  };
 }
 
 // One function for each kind of array: a loop that sees two kinds is several times slower.

@@ -11,7 +11,7 @@ import type { Contract, FieldType } from "./contract.ts";
  */
 
 /** The most rows one encoded batch may claim: bounds what hostile bytes can make a decoder allocate. */
-export const MAX_BATCH_ROWS = 1 << 22;
+const MAX_BATCH_ROWS = 1 << 22;
 
 const RAW = 0; // IEEE doubles
 const SINGLE = 1; // IEEE singles, where nothing is lost
@@ -54,7 +54,7 @@ export function decodeBatch(bytes: Uint8Array, contract: Contract, columns?: rea
 }
 
 /** A column of `length` nulls. */
-export function nullColumn(type: FieldType, length: number): Column {
+function nullColumn(type: FieldType, length: number): Column {
   if (TEXT_TYPES.has(type)) return { kind: "text", codes: new Int32Array(length).fill(-1), dictionary: [] };
   if (type === "bytes") return { kind: "bytes", values: new Array<null>(length).fill(null) };
   const values = INT32_TYPES.has(type) ? new Int32Array(length) : new Float64Array(length);
@@ -66,8 +66,8 @@ export function nullColumns(length: number): (type: FieldType) => Column {
   const made = new Map<string, Column>();
   return (type) => {
     const kind = TEXT_TYPES.has(type) ? "text" : type === "bytes" ? "bytes" : INT32_TYPES.has(type) ? "int" : "double";
-    let column = made.get(kind);
-    if (!column) made.set(kind, (column = nullColumn(type, length)));
+    const column = made.get(kind) ?? nullColumn(type, length);
+    made.set(kind, column);
     return column;
   };
 }
@@ -284,7 +284,7 @@ export function textBytes(text: string): Uint8Array {
   return bytes;
 }
 
-export function textOf(bytes: Uint8Array): string {
+function textOf(bytes: Uint8Array): string {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return bytes[0] === LONE_SURROGATES ? buffer.toString("utf16le", 1) : buffer.toString("utf8");
 }

@@ -31,6 +31,11 @@ export const contractErrors = errorTable("contract", {
     meaning: "The Parquet file uses a compression, encryption or size that is not read.",
     fix: "Write it with zstd, snappy or gzip, unencrypted, in row groups of at most 512 MiB.",
   },
+  unreadable_csv: {
+    kind: "invalid",
+    meaning: "The file is no CSV that can be read: RFC 4180 in UTF-8, with one header line.",
+    fix: "Check the file, its delimiter and its encoding.",
+  },
   structure_mismatch: {
     kind: "invalid",
     meaning: "The columns of a typed input (Parquet) do not fit the contract.",

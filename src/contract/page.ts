@@ -52,23 +52,11 @@ export interface Committed {
   readonly counts: Readonly<Record<string, RouteCounts>>;
 }
 
-export interface ConnectorPromises {
-  /** The source gives the same bytes again from an old cursor. */
-  readonly replayable: boolean;
-  /** Records come in one order, always the same. */
-  readonly ordered: boolean;
-  /** Someone waits to hear that a page is committed. */
-  readonly acknowledges: boolean;
-  /** The source has an end. */
-  readonly finite: boolean;
-}
-
 /**
  * One configured input. `open`, then `next` and `ack` in turn; `open` again goes back to a cursor and forgets what was
  * not acknowledged. One caller at a time.
  */
 export interface Connector {
-  readonly promises: ConnectorPromises;
   /** Goes on after the page whose cursor this is; "" is the beginning. */
   open(cursor: string): Promise<void>;
   /** The next page, of about `maxBytes` at most (one record may be as long as the connector's record bound). */
@@ -77,9 +65,9 @@ export interface Connector {
   ack(cursor: string, committed: Committed): Promise<void>;
   /** The page handed out last could not be committed. */
   failed?(error: unknown): void;
+  /** So many of the newest pages `remember` is told of. */
+  readonly remembers?: number;
   /** Told on opening, in order of commit, the cursors that were committed before and what became of their rows. */
   remember?(cursor: string, committed: Committed): void;
-  /** Resolves when `next` may have something, or after `timeoutMs`. */
-  ready(timeoutMs: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -67,7 +67,7 @@ export const ledgerContract = streamContract({
 
 /**
  * Facts that steer folds. kinds: `end_of_input` (subject: source), `idle` (subject: source), `deploy` (subject: model;
- * body: Deployment), `package` (subject: model; body: manifest digest registered).
+ * body: Deployment).
  */
 export const controlContract = streamContract({
   name: "control",
@@ -76,7 +76,10 @@ export const controlContract = streamContract({
   recordId: "position",
 });
 
-/** kind: check, drift, guardrail, smoke, regression, promotion, alert. outcome: pass, warn, fail, ok, drift, inconclusive, firing, resolved, ... */
+/**
+ * kind: check, drift, guardrail, smoke, regression, promotion, alert, stale. outcome: pass, warn, fail, ok, drift,
+ * inconclusive, flag, block, firing, resolved, stale, ... `value` of a guardrail: the rows of the commit that it held for.
+ */
 export const verdictContract = streamContract({
   name: "verdict",
   fields: {

@@ -52,7 +52,7 @@ export function foldDeployments(rows: Iterable<Row>, from: Deployments = new Map
 }
 
 /** The next state. A row that does not follow from the state was not written by the builders below: it throws. */
-export function applyDeployment(state: ModelDeployments, event: DeploymentEvent): ModelDeployments {
+function applyDeployment(state: ModelDeployments, event: DeploymentEvent): ModelDeployments {
   const history = [...state.history, event];
   const deployed = { digest: event.digest, version: event.version };
   if (event.role === "shadow") return stateOf({ ...state, shadow: deployed, history });

@@ -26,8 +26,6 @@ export interface LabelledScore {
   /** 1 or 0. */
   readonly label: number;
   readonly liveScore: number;
-  /** When the label became known here; rows of labels known after `now` are left out and counted. */
-  readonly labelKnown?: Micros;
 }
 
 /** Where a manifest says nothing of its own. */
@@ -71,7 +69,6 @@ export interface RegressionInput {
   /** The candidate's scores of the same rows in the same order; null where it gave none. */
   readonly candidateScores: readonly (number | null)[];
   readonly gate: Gate;
-  readonly now: Micros;
 }
 
 /**
@@ -79,20 +76,15 @@ export interface RegressionInput {
  * more than the margin: auc >= live - margin, or brier <= live + margin. Inconclusive below `min_labelled` rows, or
  * where only one class was seen. A row that the candidate can't score is a failure, not a row less.
  */
-export function regression({ stored, candidateScores, gate, now }: RegressionInput): GateVerdict {
+export function regression({ stored, candidateScores, gate }: RegressionInput): GateVerdict {
   invariant(stored.length === candidateScores.length, "one candidate score for each stored row");
   const labels: number[] = [];
   const live: number[] = [];
   const candidate: number[] = [];
   let unscored = 0;
-  let later = 0;
   stored.forEach((row, index) => {
     invariant(row.label === 0 || row.label === 1, `a label is 0 or 1, not ${row.label}`);
     invariant(Number.isFinite(row.liveScore), "a stored score is a finite number");
-    if ((row.labelKnown ?? now) > now) {
-      later++;
-      return;
-    }
     const score = candidateScores[index] ?? null;
     if (score === null || !Number.isFinite(score)) {
       unscored++;
@@ -114,7 +106,6 @@ export function regression({ stored, candidateScores, gate, now }: RegressionInp
     positives: labels.reduce((sum, label) => sum + label, 0),
     min_labelled: gate.min_labelled,
     unscored,
-    labels_known_later: later,
   };
   return { gate: "regression", ...judge(gate, figures), figures };
 }

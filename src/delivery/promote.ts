@@ -139,13 +139,11 @@ async function smokeOf({ runGolden }: PromoteOptions): Promise<GateVerdict> {
 }
 
 async function regressionOf(options: PromoteOptions, state: ModelDeployments): Promise<GateVerdict> {
-  const { candidate, clock } = options;
+  const { candidate } = options;
   if (state.live === null) return regressionSkipped(candidate.model);
-  // The instant is fixed before the rows are read, so no label that arrives meanwhile can count.
-  const now = clock.now();
   const stored = await options.storedScores(state.live, REGRESSION_ROWS_MAX);
   const candidateScores = await options.scoreCandidate(stored.map((row) => row.features));
-  return regression({ stored, candidateScores, gate: candidate.gate ?? DEFAULT_GATE, now });
+  return regression({ stored, candidateScores, gate: candidate.gate ?? DEFAULT_GATE });
 }
 
 function refusal(
@@ -223,6 +221,22 @@ interface ReadState {
   /** Where the model's deployment reader stood, and the commit this fold covers. */
   readonly expected: number;
   readonly upTo: number;
+}
+
+/** A model, and what rollback and rollforward would make live. */
+export interface ListedModel {
+  readonly name: string;
+  readonly live: Deployed | null;
+  readonly rollback: Deployed | null;
+  readonly rollforward: Deployed | null;
+}
+
+export async function listModels(store: Store, names: Iterable<string>): Promise<ListedModel[]> {
+  const deployments = await readDeployments(store);
+  return [...names].map((name) => {
+    const { live, canRollBackTo, canRollForwardTo } = deployments.get(name) ?? noDeployments(name);
+    return { name, live, rollback: canRollBackTo, rollforward: canRollForwardTo };
+  });
 }
 
 const readerOf = (model: string) => `deployments/${model}`;

@@ -22,7 +22,7 @@ import { deliveryErrors } from "./errors.ts";
 
 export const PACKAGE_PREDICATE = "https://mlpe.dev/package/v1";
 /** A bundle of ours is about 1 KiB; anything far larger is not read. */
-export const BUNDLE_BYTES_MAX = 256 * 1024;
+const BUNDLE_BYTES_MAX = 256 * 1024;
 
 const BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD_TYPE = "application/vnd.in-toto+json";
@@ -136,7 +136,7 @@ const statementSchema = z.object({
 });
 
 /** The statement of a bundle and which of the trusted keys signed it; errors as in `verifyPackage`. */
-export function verifyStatement(
+function verifyStatement(
   bundleText: string,
   trustedPublicKeysPem: readonly string[],
 ): { readonly statement: Statement; readonly signer: string } {

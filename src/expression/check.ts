@@ -1,5 +1,6 @@
 import type { Expr, FunctionCallExpr, Name, Operator, Span } from "sqlite3-parser";
 import { parseStmt } from "sqlite3-parser";
+import { nearest } from "../base/nearest.ts";
 import { arithmetic, negative, numberLiteral } from "./arithmetic.ts";
 import { INT64, isNumber, kindOfField, kindWord } from "./kinds.ts";
 import { callFunction } from "./library/call.ts";
@@ -15,7 +16,6 @@ import {
   negation,
   nullTest,
 } from "./logic.ts";
-import { nearest } from "../base/nearest.ts";
 import { DEPTH_MAX, type Parsed } from "./parse.ts";
 import { type Context, quoteText, type Typed, typed } from "./typed.ts";
 

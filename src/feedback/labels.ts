@@ -154,7 +154,12 @@ export async function stepLabels(options: LabelStepOptions): Promise<LabelStep> 
     for (let i = 0; i < batch.length; i++) {
       read++;
       const told = labelOf(rowAt(batch, i));
-      if (told) rows.push({ ...labelRow(told, tombstones[i] === 1, shape), label_time: told.labelTime ?? knownTimes[i]!, at: now });
+      if (told)
+        rows.push({
+          ...labelRow(told, tombstones[i] === 1, shape),
+          label_time: told.labelTime ?? knownTimes[i]!,
+          at: now,
+        });
     }
   }
   if (read > 0 || page.upTo - durable >= LAG_MAX) {

@@ -1,5 +1,6 @@
 import type { Micros } from "../base/time.ts";
 import { MICROS_PER_DAY } from "../base/time.ts";
+import { othersTurn } from "../base/turn.ts";
 import { type Column, columnNamed } from "../contract/batch.ts";
 import { labelsStream, scoresStream } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
@@ -15,10 +16,13 @@ export interface PerformanceOptions {
   /** Only scores made in this role. Default: all. */
   readonly role?: string;
   /** The model's decision threshold; without it accuracy is null. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Only what was known by this commit. */
   readonly upTo?: number;
 }
+
+/** Rows folded before others have a turn: performance may be asked of the thread that serves. */
+const SLICE_ROWS = 1_024;
 
 export interface Performance {
   readonly overall: Realised;
@@ -43,10 +47,13 @@ export async function performanceOf(
   const upTo = options.upTo ?? (await store.head()).commitNo;
   const labels = await readLabels(store, model, upTo);
   const scores = await readScores(store, model, labels, { ...options, upTo });
-  const days = [...groupByDay(scores)].map(([day, outcomes]) => ({
-    day: new Date((day * MICROS_PER_DAY) / 1000).toISOString().slice(0, 10),
-    ...realised(outcomes, options.threshold),
-  }));
+  const days: Performance["days"][number][] = [];
+  for (const [day, outcomes] of groupByDay(scores)) {
+    await othersTurn();
+    const date = new Date((day * MICROS_PER_DAY) / 1000).toISOString().slice(0, 10);
+    days.push({ day: date, ...realised(outcomes, options.threshold) });
+  }
+  await othersTurn();
   return {
     overall: realised(scores, options.threshold),
     days,
@@ -60,6 +67,11 @@ export async function performanceOf(
 export async function outcomesOf(store: Store, model: string, options: PerformanceOptions = {}): Promise<ScoredRows> {
   const upTo = options.upTo ?? (await store.head()).commitNo;
   return readScores(store, model, await readLabels(store, model, upTo), { ...options, upTo });
+}
+
+/** The scores that count, without outcomes, in the order they were made. */
+export async function countedScores(store: Store, model: string, options: PerformanceOptions): Promise<ScoredRows> {
+  return readScores(store, model, { byScore: new Map(), byKeys: [], keyed: numberKeys() }, options);
 }
 
 /** A column as it is compared: numbers and texts; null where null. */
@@ -99,6 +111,7 @@ async function readLabels(store: Store, model: string, upTo: number): Promise<La
     const scoreId = reader(columnNamed(rows.batch, "score_id"));
     const label = reader(columnNamed(rows.batch, "label"));
     for (let i = 0; i < rows.batch.length; i++) {
+      if (i % SLICE_ROWS === 0) await othersTurn();
       const value = Number(label(i) ?? Number.NaN);
       const sequence = rows.sequences[i]!;
       const id = scoreId(i) as string | null;
@@ -136,7 +149,14 @@ async function readScores(
   const bounds = { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
   const columns = [...(await keyFields(store, scoresStream(model), upTo)), ...SCORE_FIELDS];
   const scan = { ...bounds, columns, ...(upTo === undefined ? {} : { upTo }) };
-  for await (const rows of store.scan(scoresStream(model), scan)) fold.add(rows);
+  for await (const rows of store.scan(scoresStream(model), scan)) {
+    const add = fold.open(rows);
+    for (let at = 0; at < rows.batch.length; at += SLICE_ROWS) {
+      if (at > 0) await othersTurn();
+      add(at, Math.min(at + SLICE_ROWS, rows.batch.length));
+    }
+  }
+  await othersTurn();
   return fold.finish();
 }
 
@@ -178,33 +198,35 @@ function scoreFold({ digest, role }: PerformanceOptions, labels: Labels) {
   const byScore = labels.byScore.size > 0;
   const labelOf = (id: Read, index: number, key: number) =>
     (byScore ? labels.byScore.get(id(index) as string)?.label : undefined) ?? labels.byKeys[key] ?? Number.NaN;
-  const add = (rows: StoredRows): void => {
+  const open = (rows: StoredRows) => {
     const read = scoreReader(rows);
     const keys = labels.keyed(rows);
     const place = slot(rows);
-    for (let i = 0; i < rows.batch.length; i++) {
-      if (rows.tombstones[i] === 1) continue;
-      if (digest !== undefined && read.digest(i) !== digest) continue;
-      if (role !== undefined && read.role(i) !== role) continue;
-      if (read.hindsight(i)) {
-        hindsight++;
-        continue;
+    return (from: number, to: number): void => {
+      for (let i = from; i < to; i++) {
+        if (rows.tombstones[i] === 1) continue;
+        if (digest !== undefined && read.digest(i) !== digest) continue;
+        if (role !== undefined && read.role(i) !== role) continue;
+        if (read.hindsight(i)) {
+          hindsight++;
+          continue;
+        }
+        const value = read.score(i);
+        if (read.blocked(i) || value === null) {
+          blocked++;
+          continue;
+        }
+        const key = keys(i);
+        const at = read.mode(i) === "batch" && key >= 0 ? place(i, key, scores.length) : scores.length;
+        if (at < scores.length && sequences[at]! >= rows.sequences[i]!) continue;
+        scores[at] = Number(value);
+        outcomes[at] = labelOf(read.id, i, key);
+        times[at] = Number(read.asOf(i));
+        sequences[at] = rows.sequences[i]!;
       }
-      const value = read.score(i);
-      if (read.blocked(i) || value === null) {
-        blocked++;
-        continue;
-      }
-      const key = keys(i);
-      const at = read.mode(i) === "batch" && key >= 0 ? place(i, key, scores.length) : scores.length;
-      if (at < scores.length && sequences[at]! >= rows.sequences[i]!) continue;
-      scores[at] = Number(value);
-      outcomes[at] = labelOf(read.id, i, key);
-      times[at] = Number(read.asOf(i));
-      sequences[at] = rows.sequences[i]!;
-    }
+    };
   };
-  return { add, finish: (): ScoredRows => inOrder(scores, outcomes, times, sequences, hindsight, blocked) };
+  return { open, finish: (): ScoredRows => inOrder(scores, outcomes, times, sequences, hindsight, blocked) };
 }
 
 /** Finds the place of an earlier batch score of the same keys, T and package, or gives the fresh one. */
@@ -233,13 +255,7 @@ function inOrder(
   blocked: number,
 ): ScoredRows {
   const count = scores.length;
-  const order = new Uint32Array(count);
-  let sorted = true;
-  for (let i = 0; i < count; i++) {
-    order[i] = i;
-    if (i > 0 && sequences[i]! < sequences[i - 1]!) sorted = false;
-  }
-  if (!sorted) order.sort((a, b) => sequences[a]! - sequences[b]!);
+  const order = orderOf(sequences);
   const pick = (values: readonly number[]) => {
     const picked = new Float64Array(count);
     for (let i = 0; i < count; i++) picked[i] = values[order[i]!]!;
@@ -247,6 +263,23 @@ function inOrder(
   };
   const [scored, labels, asOf, numbers] = [pick(scores), pick(outcomes), pick(times), pick(sequences)];
   return { scores: scored, labels, times: asOf, sequences: numbers, hindsight, blocked };
+}
+
+/** The indexes in order of those numbers, of which no two are equal; by counting, where a sort would hold up others. */
+function orderOf(numbers: readonly number[]): Uint32Array {
+  const order = new Uint32Array(numbers.length);
+  let least = Number.POSITIVE_INFINITY;
+  let greatest = Number.NEGATIVE_INFINITY;
+  for (const number of numbers) {
+    if (number < least) least = number;
+    if (number > greatest) greatest = number;
+  }
+  if (numbers.length === 0) return order;
+  const places = new Int32Array(greatest - least + 1).fill(-1);
+  for (let i = 0; i < numbers.length; i++) places[numbers[i]! - least] = i;
+  let at = 0;
+  for (const place of places) if (place >= 0) order[at++] = place;
+  return order;
 }
 
 function groupByDay({ scores, labels, times }: ScoredRows): Map<number, Outcomes> {

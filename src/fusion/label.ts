@@ -49,7 +49,7 @@ export interface RowLabel {
 export function rowLabels(plan: ViewPlan, { dataset, key, column }: LabelPlan): (row: Row) => RowLabel | null {
   const { contract, derived } = plan.needs.get(dataset)!;
   const output = derived?.ids.indexOf(column) ?? -1;
-  const valueOf = (row: Row): Value => {
+  const outcomeOf = (row: Row): Value => {
     if (!derived || output < 0) return row[column] ?? null;
     return derived.program.evaluate(derived.program.inputs.map((input) => row[input] ?? null)).values[output] ?? null;
   };
@@ -61,7 +61,7 @@ export function rowLabels(plan: ViewPlan, { dataset, key, column }: LabelPlan): 
     const time = times.map((name) => row[name] ?? null).find((at) => at !== null);
     return {
       keys: Object.fromEntries(names.map((name, i) => [name, values[i]!])),
-      label: valueOf(row) as number | boolean | null,
+      label: outcomeOf(row) as number | boolean | null,
       labelTime: (time as Micros | undefined) ?? null,
     };
   };

@@ -78,7 +78,7 @@ export function placesOf(path: AccessPath, key: readonly Value[], scratch: Place
   return entry < 0 ? undefined : placesOfEntry(path, entry, scratch);
 }
 
-export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
+function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
   const only = path.single[entry]!;
   if (only === NONE) return undefined;
   if (only > FIRST_LIST) {

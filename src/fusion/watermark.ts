@@ -1,5 +1,5 @@
 import type { Micros } from "../base/time.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config, SourceConfig } from "../config/schema.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
 import { CONTROL, controlContract } from "../contract/streams.ts";
 import type { Append, StoredRows } from "../store/port.ts";
@@ -17,12 +17,13 @@ export interface Feed {
   readonly datasets: readonly string[];
 }
 
-export function feedsOf(sources: Config["sources"]): Feed[] {
+/** The sources as feeds; `endsOnItsOwn` is what their connectors say. */
+export function feedsOf(sources: Config["sources"], endsOnItsOwn: (source: SourceConfig) => boolean): Feed[] {
   return Object.entries(sources).map(([name, source]) => ({
     name,
-    finite: source.connector === "file",
-    lateness: source.connector === "file" ? 0 : source.lateness,
-    idleAfter: source.connector === "file" ? 0 : source.idle_after,
+    finite: endsOnItsOwn(source),
+    lateness: "lateness" in source ? source.lateness : 0,
+    idleAfter: "idle_after" in source ? source.idle_after : 0,
     datasets: source.dataset === undefined ? Object.keys(source.routes ?? {}) : [source.dataset],
   }));
 }

@@ -59,7 +59,7 @@ export interface SourcePlan {
  * The contract as the dataset's stream has it: `static` takes the event time away, and `available` on a contract without
  * an `availableTime` adds the field `available_time`.
  */
-export function effectiveContract(contract: Contract, config: DatasetConfig): Contract {
+function effectiveContract(contract: Contract, config: DatasetConfig): Contract {
   const schema: Record<string, unknown> = { ...contract.schema };
   let changed = false;
   if (config.static && contract.eventTime !== undefined) {
@@ -178,10 +178,4 @@ export function planSource(name: string, config: SourceConfig, datasets: Readonl
 
 function unknownDataset(source: string, target: string, place: string): MlpeError {
   return ingestionErrors.error("no_route", `source ${source} feeds "${target}", which is no dataset`, { place });
-}
-
-/** Frees the prepared statements of the plans. */
-export function closePlans(datasets: Iterable<DatasetPlan>, sources: Iterable<SourcePlan>): void {
-  for (const dataset of datasets) dataset.available?.program.close();
-  for (const source of sources) for (const route of source.routes) route.step?.program.close();
 }

@@ -1,6 +1,6 @@
 import type { Value } from "../base/row.ts";
-import { valueAt } from "../contract/batch.ts";
-import { curatedStream, landingStream } from "../contract/streams.ts";
+import { rowsOf, valueAt } from "../contract/batch.ts";
+import { CONTROL, curatedStream, landingStream } from "../contract/streams.ts";
 import type { Store } from "../store/port.ts";
 import { FingerprintTable, fingerprinter } from "./fingerprints.ts";
 import type { DatasetPlan, SourcePlan } from "./plan.ts";
@@ -25,12 +25,14 @@ export interface SourceState {
 export interface IngestState {
   readonly datasets: Map<string, DatasetState>;
   readonly sources: Map<string, SourceState>;
+  /** The sources that had ended when it was last asked; undefined where it must be asked anew. */
+  ended: Promise<ReadonlySet<string>> | undefined;
   /** Pages are judged and committed one at a time, because sources may share a dataset. */
   turn: Promise<unknown>;
 }
 
 export function createIngestState(): IngestState {
-  return { datasets: new Map(), sources: new Map(), turn: Promise.resolve() };
+  return { datasets: new Map(), sources: new Map(), ended: undefined, turn: Promise.resolve() };
 }
 
 export function createDatasetState(): DatasetState {
@@ -83,11 +85,22 @@ export function timeOf(plan: DatasetPlan, values: readonly Value[]): number {
   return plan.eventTime < 0 ? 0 : (values[plan.eventTime] as number);
 }
 
-/** The sequence after the last landing row of the source. */
+/** The sequence after the last landing row of the source: sequences are gapless from 0. */
 export async function nextLandingSequence(store: Store, source: string): Promise<number> {
-  let next = 0;
-  for await (const stored of store.scan(landingStream(source), { columns: [] })) {
-    for (const sequence of stored.sequences) next = Math.max(next, sequence + 1);
+  const stream = landingStream(source);
+  return (await store.streams()).find((info) => info.stream === stream)?.rows ?? 0;
+}
+
+/** The sources that came to an end, read once for all of them and kept until something fails. */
+export function endedSources(store: Store, state: IngestState): Promise<ReadonlySet<string>> {
+  state.ended ??= readEnded(store);
+  return state.ended;
+}
+
+async function readEnded(store: Store): Promise<ReadonlySet<string>> {
+  const ended = new Set<string>();
+  for await (const { batch } of store.scan(CONTROL, { columns: ["kind", "subject"] })) {
+    for (const { kind, subject } of rowsOf(batch)) if (kind === "end_of_input") ended.add(subject as string);
   }
-  return next;
+  return ended;
 }

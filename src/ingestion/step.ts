@@ -7,7 +7,7 @@ import type { Append, Receipt, Store } from "../store/port.ts";
 import { ingestionErrors } from "./errors.ts";
 import { advanceState, type IngestResult, ingestPage } from "./ingest.ts";
 import type { SourcePlan } from "./plan.ts";
-import { foldIngestState, type IngestState, nextLandingSequence, type SourceState } from "./state.ts";
+import { endedSources, foldIngestState, type IngestState, nextLandingSequence, type SourceState } from "./state.ts";
 
 /** What the runtime adds to a commit. */
 export interface Extra {
@@ -34,12 +34,12 @@ export interface StepInput {
   readonly maxBytes?: number;
 }
 
-export const PAGE_BYTES = 1 << 20;
+const PAGE_BYTES = 1 << 20;
 const NOTHING: ExtraHook = () => ({ appends: [] });
 
 /**
- * One page of one source: read, judged, committed with its cursor, then acknowledged. `idle`: nothing to read now (see
- * `connector.ready`). `end`: the source is finished, and `end_of_input` is committed. On any failure nothing of the page
+ * One page of one source: read, judged, committed with its cursor, then acknowledged. `idle`: nothing to read now.
+ * `end`: the source is finished, and `end_of_input` is committed. On any failure nothing of the page
  * is kept and the source is opened anew, from the committed cursor, by the next step. One step of a source at a time.
  */
 export async function stepSource(input: StepInput): Promise<"progress" | "idle" | "end"> {
@@ -68,52 +68,75 @@ function inTurn<T>(state: IngestState, act: () => Promise<T>): Promise<T> {
 /** After a failure it is not known what was written: all that the step relied on is folded again. */
 function forget(state: IngestState, plan: SourcePlan): void {
   state.sources.delete(plan.name);
+  state.ended = undefined;
   for (const { dataset } of plan.routes) state.datasets.delete(dataset.name);
 }
 
 async function openSource(input: StepInput): Promise<SourceState> {
   const { store, plan, connector, state } = input;
   const cursor = await store.cursor(plan.name);
-  if (connector.remember) await recall(store, plan.name, connector);
+  const { remember, remembers } = connector;
+  if (remember && remembers) await recall(store, plan.name, { remember, remembers });
   await connector.open(cursor);
   const opened: SourceState = {
     cursor,
     nextLanding: await nextLandingSequence(store, plan.name),
-    ended: await hasEnded(store, plan.name),
+    ended: (await endedSources(store, state)).has(plan.name),
   };
   state.sources.set(plan.name, opened);
   return opened;
 }
 
-async function hasEnded(store: Store, source: string): Promise<boolean> {
-  for await (const stored of store.scan(CONTROL, { columns: ["kind", "subject"] })) {
-    if (rowsOf(stored.batch).some((row) => row.kind === "end_of_input" && row.subject === source)) return true;
+/** Commits read back at first, for the pages that a connector wants to be told of; then twice as many, and so on. */
+const COMMITS_RECALLED = 4_096;
+
+/** Tells the connector what became of the newest pages it handed out in earlier runs, oldest first. */
+async function recall(store: Store, source: string, { remember, remembers }: Recalling): Promise<void> {
+  const spans: RecalledPage[][] = [];
+  let found = 0;
+  let upTo = (await store.head()).commitNo;
+  for (let width = COMMITS_RECALLED; upTo > 0 && found < remembers; width *= 2) {
+    const after = Math.max(0, upTo - width);
+    const span = await recalledPages(store, source, after, upTo);
+    spans.push(span);
+    found += span.length;
+    upTo = after;
   }
-  return false;
+  for (const { cursor, committed } of spans.reverse().flat().slice(-remembers)) remember(cursor, committed);
 }
 
-/** Tells the connector what became of the pages it handed out in earlier runs. */
-async function recall(store: Store, source: string, connector: Connector): Promise<void> {
+interface Recalling {
+  readonly remember: NonNullable<Connector["remember"]>;
+  readonly remembers: number;
+}
+
+interface RecalledPage {
+  readonly cursor: string;
+  readonly committed: Committed;
+}
+
+/** The pages of the source in those commits, in their order. */
+async function recalledPages(store: Store, source: string, after: number, upTo: number): Promise<RecalledPage[]> {
   const counts = new Map<number, Record<string, RouteCounts>>();
-  for await (const stored of store.scan(LEDGER)) {
-    rowsOf(stored.batch).forEach((row, i) => {
-      if (row.source !== source) return;
-      const commitNo = stored.commitNos[i]!;
-      const { received, curated, corrected, duplicate, quarantined, dropped } = row as unknown as RouteCounts;
+  const pages: RecalledPage[] = [];
+  for await (const { batch, commitNos } of store.scan(landingStream(source), { columns: ["cursor"], after, upTo })) {
+    rowsOf(batch).forEach((row, i) => {
+      const commitNo = commitNos[i]!;
       const known = counts.get(commitNo) ?? {};
       counts.set(commitNo, known);
+      pages.push({ cursor: row.cursor as string, committed: { commitNo, counts: known } });
+    });
+  }
+  if (pages.length === 0) return [];
+  for await (const { batch, commitNos } of store.scan(LEDGER, { after, upTo })) {
+    rowsOf(batch).forEach((row, i) => {
+      const known = row.source === source ? counts.get(commitNos[i]!) : undefined;
+      if (!known) return;
+      const { received, curated, corrected, duplicate, quarantined, dropped } = row as unknown as RouteCounts;
       known[row.dataset as string] = { received, curated, corrected, duplicate, quarantined, dropped };
     });
   }
-  const pages: { commitNo: number; cursor: string }[] = [];
-  for await (const stored of store.scan(landingStream(source), { columns: ["cursor"] })) {
-    rowsOf(stored.batch).forEach((row, i) => {
-      pages.push({ commitNo: stored.commitNos[i]!, cursor: row.cursor as string });
-    });
-  }
-  pages.sort((a, b) => a.commitNo - b.commitNo);
-  for (const { commitNo, cursor } of pages)
-    connector.remember!(cursor, { commitNo, counts: counts.get(commitNo) ?? {} });
+  return pages.sort((a, b) => a.committed.commitNo - b.committed.commitNo);
 }
 
 async function commitPage(input: StepInput, source: SourceState, page: Page): Promise<"progress"> {

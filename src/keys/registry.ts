@@ -12,7 +12,7 @@ export interface KeySettings {
 type MakeProvider = (settings: KeySettings, dataDirectory: string, create: boolean, random: Random) => KeyProvider;
 
 /** Every key provider: one line each. */
-export const keyProviders: Readonly<Record<string, MakeProvider>> = {
+const keyProviders: Readonly<Record<string, MakeProvider>> = {
   file: ({ path }, dataDirectory, create, random) => fileKeyProvider({ path, dataDirectory, create }, random),
 };
 

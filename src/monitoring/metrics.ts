@@ -30,7 +30,6 @@ export interface Metrics<Names extends string = string> {
   snapshot(): ReadonlyMap<string, number>;
 }
 
-export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 /** Most label sets of one metric. Beyond it, values are counted together under the label value `other`. */
 export const SERIES_MAX = 200;
 const OTHER = "other";

@@ -1,10 +1,10 @@
 import { canonicalJson } from "../base/digest.ts";
 import type { Problem } from "../base/errors.ts";
+import { nearest } from "../base/nearest.ts";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { CheckConfig } from "../config/schema.ts";
 import type { Contract } from "../contract/contract.ts";
-import { nearest } from "../base/nearest.ts";
 import { ArgumentFault } from "./arguments.ts";
 import { type Condition, conditionOf } from "./condition.ts";
 import { qualityErrors } from "./errors.ts";

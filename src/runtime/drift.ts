@@ -2,7 +2,9 @@ import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { DEFAULT_DRIFT } from "../config/schema.ts";
 import { batchOf, columnNamed, valueAt } from "../contract/batch.ts";
+import { fieldOf } from "../contract/contract.ts";
 import { scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
+import { countedScores } from "../feedback/performance.ts";
 import { judgeDrift } from "../quality/drift.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
 import { liveOf } from "./delivery.ts";
@@ -48,6 +50,7 @@ export async function judgeModelDrift(
   return rows;
 }
 
+/** The values of the newest scores that count, in the order they were made: recomputed batch scores once. */
 async function collect(
   { store }: Engine,
   model: string,
@@ -56,22 +59,24 @@ async function collect(
   from: Micros,
   to: Micros,
 ): Promise<Map<string, Value[]>> {
+  const upTo = (await store.head()).commitNo;
+  const counted = (await countedScores(store, model, { digest, from, to, upTo })).sequences;
+  const newest = counted.subarray(Math.max(0, counted.length - ROWS_MAX));
+  const places = new Map(Array.from(newest, (sequence, place) => [sequence, place]));
   const columns = [...names, "score"];
-  const values = new Map(columns.map((name) => [name, [] as Value[]]));
-  const needed = [...columns, "model", "hindsight", "blocked"];
-  let count = 0;
-  for await (const { batch, tombstones } of store.scan(scoresStream(model), { columns: needed, from, to })) {
-    const read = (name: string) => {
+  const values = new Map(columns.map((name) => [name, new Array<Value>(newest.length).fill(null)]));
+  for await (const { batch, sequences } of store.scan(scoresStream(model), { columns, from, to, upTo })) {
+    const readers = columns.map((name) => {
       const column = columnNamed(batch, name);
-      const type = batch.contract.fields.find((field) => field.name === name)!.type;
-      return (index: number) => valueAt(column, type, index);
-    };
-    const [packageOf, hindsight, blocked] = [read("model"), read("hindsight"), read("blocked")];
-    const readers = columns.map(read);
-    for (let i = 0; i < batch.length && count < ROWS_MAX; i++) {
-      if (tombstones[i] === 1 || packageOf(i) !== digest || hindsight(i) === true || blocked(i) === true) continue;
-      count++;
-      columns.forEach((name, c) => values.get(name)!.push(readers[c]!(i)));
+      const { type } = fieldOf(batch.contract, name)!;
+      const list = values.get(name)!;
+      return (index: number, place: number) => {
+        list[place] = valueAt(column, type, index);
+      };
+    });
+    for (let i = 0; i < batch.length; i++) {
+      const place = places.get(sequences[i]!);
+      if (place !== undefined) for (const read of readers) read(i, place);
     }
   }
   return values;

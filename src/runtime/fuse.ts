@@ -1,3 +1,4 @@
+import { isFiniteSource } from "../connectors/registry.ts";
 import { curatedStream, featuresStream } from "../contract/streams.ts";
 import type { Fuser } from "../fusion/increment.ts";
 import { type FuseOptions, type FuseResult, resumeFuser, stepFuse } from "../fusion/step.ts";
@@ -14,7 +15,7 @@ export function fuseStep(
   limits: Pick<FuseOptions, "rowsPerCommit" | "rowsPerPage"> = {},
 ): Step {
   const { world, store, project } = engine;
-  const feeds = feedsOf(project.config.sources);
+  const feeds = feedsOf(project.config.sources, isFiniteSource);
   let fuser: Fuser | undefined;
   return {
     name: `fuse.${plan.name}`,

@@ -92,7 +92,7 @@ function driftJudging(engine: Engine, model: string): Step {
     async turn() {
       const now = engine.world.clock.now();
       if (!(await readDeployments(engine.store)).get(model)?.live) return "idle";
-      const { every } = (engine.project.config.drift[model] ?? DEFAULT_DRIFT);
+      const { every } = engine.project.config.drift[model] ?? DEFAULT_DRIFT;
       await judgeModelDrift(engine, model, now - every, now);
       return "idle";
     },

@@ -26,7 +26,7 @@ export interface Act {
   readonly outputs: readonly Omit<OutputDataset, "namespace">[];
 }
 
-export const namespaceOf = (project: Project): string => project.config.lineage.namespace ?? project.config.site;
+const namespaceOf = (project: Project): string => project.config.lineage.namespace ?? project.config.site;
 
 /** The START and COMPLETE events of an act, to be committed with it. */
 export function lineageOf(world: World, project: Project, act: Act): Append {

@@ -3,11 +3,15 @@ import { rowsOf } from "../contract/batch.ts";
 import { LEDGER, VERDICTS } from "../contract/streams.ts";
 import { createMetrics, type Metrics } from "../monitoring/metrics.ts";
 import type { StoredRows } from "../store/port.ts";
+import type { LogStore } from "../store/store.ts";
 
 /** Every metric of the server. Those of rows and verdicts are folds of the log, so a restart loses none. */
 export const METRICS = {
   mlpe_ready: { kind: "gauge", help: "1 once the history is folded and live models are loaded" },
   mlpe_log_commits: { kind: "gauge", help: "number of the last commit" },
+  mlpe_log_tail_records: { kind: "gauge", help: "commits that are not compacted yet" },
+  mlpe_log_tail_bytes: { kind: "gauge", help: "bytes of the commits that are not compacted yet" },
+  mlpe_log_compaction_failures_total: { kind: "counter", help: "compactions that failed since the start" },
   mlpe_resident_memory_bytes: { kind: "gauge", help: "resident memory of the process" },
   mlpe_ingested_rows_total: {
     kind: "counter",
@@ -32,16 +36,31 @@ export const serverMetrics = (): ServerMetrics => createMetrics(METRICS);
 
 const OUTCOMES = ["curated", "corrected", "duplicate", "quarantined", "dropped"] as const;
 
+/** Takes the size of the log's tail: it grows for as long as compaction fails. */
+export function measureLog(metrics: ServerMetrics, { reader }: Pick<LogStore, "reader">): void {
+  const { tail } = reader.snapshot();
+  metrics.set("mlpe_log_tail_records", tail.length);
+  metrics.set(
+    "mlpe_log_tail_bytes",
+    tail.reduce((sum, { sealed }) => sum + sealed.length, 0),
+  );
+}
+
 /** Counts the rows of a stored batch, whichever stream it is of. */
 export function countStored(metrics: ServerMetrics, stored: StoredRows): void {
-  const [kind, name] = stored.stream.split("/") as [string, string | undefined];
   if (stored.stream === LEDGER) for (const row of rowsOf(stored.batch)) countLedger(metrics, row);
   else if (stored.stream === VERDICTS) {
     for (const row of rowsOf(stored.batch)) {
       metrics.add("mlpe_verdicts_total", 1, { kind: row.kind as string, outcome: row.outcome as string });
     }
-  } else if (kind === "scores") metrics.add("mlpe_scores_total", stored.batch.length, { model: name ?? "" });
-  else if (kind === "labels") metrics.add("mlpe_labels_total", stored.batch.length, { model: name ?? "" });
+  } else countRows(metrics, stored.stream, stored.batch.length);
+}
+
+/** Counts rows of a stream of which nothing but the number counts; rows of other streams are passed over. */
+export function countRows(metrics: ServerMetrics, stream: string, rows: number): void {
+  const [kind, model = ""] = stream.split("/");
+  if (kind === "scores") metrics.add("mlpe_scores_total", rows, { model });
+  else if (kind === "labels") metrics.add("mlpe_labels_total", rows, { model });
 }
 
 function countLedger(metrics: ServerMetrics, row: Row): void {

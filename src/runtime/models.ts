@@ -1,11 +1,13 @@
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
+import { batchOf } from "../contract/batch.ts";
 import type { Manifest } from "../contract/model_package.ts";
-import { featuresStream, scoresContract, scoresStream } from "../contract/streams.ts";
+import { featuresStream, scoresContract, scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts";
+import { readDeployments } from "../delivery/promote.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
 import { scoringErrors } from "../scoring/errors.ts";
-import { planGuardrails } from "../scoring/guardrails.ts";
+import { guardrailVerdicts, planGuardrails } from "../scoring/guardrails.ts";
 import type { ScoreAct } from "../scoring/job.ts";
 import { scoreReader, stepScore } from "../scoring/job.ts";
 import { type LoadedModel, loadModel } from "../scoring/loaded.ts";
@@ -57,6 +59,12 @@ export async function loadStored(
   return loadModel(context.name, pack, ort, engine.world.clock);
 }
 
+/** The decision threshold that the live package states; undefined where nothing is live, or it states none. */
+export async function liveThreshold({ store }: Engine, model: string): Promise<number | undefined> {
+  const live = (await readDeployments(store)).get(model)?.live;
+  return live ? readPackage(await loadPackageFiles(store, live.digest)).manifest.score.threshold : undefined;
+}
+
 export const featuresOf = (manifest: Manifest): string[] =>
   manifest.inputs.flatMap((input) => input.features.map(({ name }) => name));
 
@@ -82,7 +90,7 @@ export function scoreStep(engine: Engine, context: ModelContext, job: () => Scor
       if (!current) return "idle";
       const { plan, contract, guardrails } = context;
       const extra = ({ rows }: ScoreAct) =>
-        rows.length === 0 ? [] : [scoresLineage(engine, context, current.model, rows, startedAt)];
+        rows.length === 0 ? [] : actOfScoring(engine, context, current.model, rows, startedAt);
       return stepScore({
         store,
         clock: world.clock,
@@ -103,8 +111,21 @@ export function periodReader(job: ScoreJob): string {
   return `${scoreReader(job.model, job.role)}/${job.model.digest.slice(7, 23)}/${period}`;
 }
 
+/** What belongs into the commit of scores beside them: what guardrails said of them, and lineage. */
+export function actOfScoring(
+  engine: Engine,
+  context: ModelContext,
+  model: LoadedModel,
+  rows: readonly Row[],
+  startedAt: Micros,
+): Append[] {
+  const verdicts = guardrailVerdicts(context.guardrails, context.name, rows, engine.world.clock.now());
+  const judged = verdicts.length === 0 ? [] : [{ stream: VERDICTS, batch: batchOf(verdictContract, verdicts) }];
+  return [...judged, scoresLineage(engine, context, model, rows, startedAt)];
+}
+
 /** In OpenLineage a model is an input dataset whose version is its digest. */
-export function scoresLineage(
+function scoresLineage(
   engine: Engine,
   context: ModelContext,
   model: LoadedModel,

@@ -8,8 +8,12 @@ import type { Push } from "./services.ts";
 /** The pipeline thread as the serving thread sees it. */
 export interface PipelineHandle {
   readonly push: Push;
+  /** Lets the thread work; before, it only has its project and store open. */
+  work(): void;
   /** Lets the running turn finish, then ends the thread. */
   stop(): Promise<void>;
+  /** Ends the thread at once, whatever it does. */
+  end(): void;
 }
 
 interface Waiting {
@@ -46,7 +50,8 @@ export function startPipeline(
   return new Promise((opened, failed) => {
     const stopped = new Promise<void>((resolve) => {
       worker.onmessage = ({ data }: { data: FromPipeline }) => {
-        if (data.kind === "opened") opened({ push, stop });
+        if (data.kind === "opened")
+          opened({ push, work: () => send({ kind: "work" }), stop, end: () => worker.terminate() });
         else if (data.kind === "stopped") resolve();
         else if (data.kind === "log") log(data.message, data.facts);
         else if (data.kind === "step_failed") {

@@ -19,6 +19,8 @@ export type ToPipeline =
       readonly body: string;
       readonly key: string | undefined;
     }
+  /** The serving thread is ready: from here on the two share the processor. */
+  | { readonly kind: "work" }
   | { readonly kind: "stop" };
 
 /** What it hears back. */
@@ -33,7 +35,7 @@ export type FromPipeline =
 /** An error that can cross threads. */
 export type PlainError = Pick<MlpeError, "code" | "kind" | "message" | "place" | "fix" | "retryable">;
 
-export function plainError(error: unknown): PlainError {
+function plainError(error: unknown): PlainError {
   const known = error instanceof MlpeError ? error : internal(error);
   const { code, kind, message, place, fix, retryable } = known;
   return { code, kind, message, place, fix, retryable };
@@ -55,13 +57,15 @@ interface State {
   /** Ends the wait for work. */
   wake: () => void;
   pipeline: Pipeline | undefined;
+  /** Resolves once work may begin. */
+  readonly begun: PromiseWithResolvers<void>;
 }
 
 type Send = (message: FromPipeline) => void;
 
 /** The pipeline thread: ingestion, fusion, labels, scheduled jobs and lineage, committing through the log thread. */
 export function pipelineThread(world: World, post: Send): PipelineThread {
-  const state: State = { stopped: false, wake: () => {}, pipeline: undefined };
+  const state: State = { stopped: false, wake: () => {}, pipeline: undefined, begun: Promise.withResolvers() };
   return {
     receive(message) {
       if (message.kind === "open") {
@@ -70,7 +74,8 @@ export function pipelineThread(world: World, post: Send): PipelineThread {
         });
       } else if (message.kind === "push") void push(state, message, post);
       else {
-        state.stopped = true;
+        state.stopped ||= message.kind === "stop";
+        state.begun.resolve();
         state.wake();
       }
     },
@@ -91,6 +96,7 @@ async function open(
   const engine = engineOver(world, project, store);
   state.pipeline = pipelineOf(engine);
   post({ kind: "opened" });
+  await state.begun.promise;
   await work(engine, state, state.pipeline, post);
   await state.pipeline.close();
   await store.close();

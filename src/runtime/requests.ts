@@ -40,7 +40,7 @@ export const requestErrors = errorTable("request", {
 });
 
 /** Most entities or rows in one request. */
-export const ITEMS_MAX = 10_000;
+const ITEMS_MAX = 10_000;
 
 export type ScoreItems =
   | { readonly kind: "entities"; readonly items: readonly (readonly Value[])[] }

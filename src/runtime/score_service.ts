@@ -6,7 +6,7 @@ import { featureRecord } from "../fusion/feature_rows.ts";
 import { fuseEntities, fuseRequest, type RequestRow } from "../fusion/request.ts";
 import { scoreAndCommit } from "../scoring/score.ts";
 import type { ScoreResult } from "../scoring/score_rows.ts";
-import { type ModelContext, scoresLineage } from "./models.ts";
+import { actOfScoring, type ModelContext } from "./models.ts";
 import { parseScoreBody, requestErrors, type ScoreItems, shownTimes } from "./requests.ts";
 import type { Serving } from "./serving.ts";
 
@@ -19,6 +19,8 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
   const asOf = at ?? startedAt;
   const lease = models.table.acquire(context.name);
   try {
+    for (let folding = serving.folding(); folding; folding = serving.folding()) await folding;
+    const position = serving.position();
     const { found, missing } = fuseAsked(serving, context, asked, asOf);
     if (found.length === 0) throw missing[0]!.error;
     const { results, repeated } = await scoreAndCommit({
@@ -34,8 +36,8 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
       ...(id === undefined ? {} : { request: { id, digest: sha256Hex(body) } }),
       clock: world.clock,
       random: world.random,
-      features: () => found.map((row) => featureRecord(context.plan, row, serving.position())),
-      extra: (rows: readonly Row[]) => [scoresLineage(engine, context, lease.model, rows, startedAt)],
+      features: () => found.map((row) => featureRecord(context.plan, row, position)),
+      extra: (rows: readonly Row[]) => actOfScoring(engine, context, lease.model, rows, startedAt),
     });
     metrics.observe("mlpe_score_seconds", (world.clock.now() - startedAt) / 1_000_000, { model: context.name });
     return { model: context.name, version: lease.model.manifest.version, repeated, results: woven(results, missing) };

@@ -1,6 +1,6 @@
 import { batchOf } from "../contract/batch.ts";
 import { labelsContract, labelsStream } from "../contract/streams.ts";
-import { flip, readDeployments } from "../delivery/promote.ts";
+import { flip, listModels } from "../delivery/promote.ts";
 import { labelRowsFromApi } from "../feedback/labels.ts";
 import { performanceOf } from "../feedback/performance.ts";
 import { findScore } from "../scoring/find_score.ts";
@@ -9,6 +9,7 @@ import { resultOf } from "../scoring/score_rows.ts";
 import { packageFiles, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
 import type { DeliveryServices, InferenceServices, ScoreServices, Services, StatusServices } from "./faces.ts";
+import { measureLog } from "./metrics.ts";
 import type { ModelContext } from "./models.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
@@ -47,6 +48,7 @@ function statusServices(serving: Serving): StatusServices {
     metrics() {
       metrics.set("mlpe_ready", serving.ready() ? 1 : 0);
       metrics.set("mlpe_log_commits", serving.position());
+      measureLog(metrics, engine.store);
       metrics.set("mlpe_resident_memory_bytes", engine.world.residentBytes());
       return metrics.render();
     },
@@ -104,7 +106,11 @@ function scoreServices(serving: Serving): ScoreServices {
       if (rows.length > 0) await store.commit({ appends: [{ stream: labelsStream(model), batch }] });
       return { accepted: rows.length, problems };
     },
-    performance: async (model) => performanceOf(store, contextOf(serving, model).name),
+    async performance(model) {
+      const { name } = contextOf(serving, model);
+      const live = serving.models.table.list().find((state) => state.name === name)?.live;
+      return performanceOf(store, name, { threshold: live?.manifest.score.threshold });
+    },
   };
 }
 
@@ -117,13 +123,7 @@ function deliveryServices(serving: Serving): DeliveryServices {
     return result;
   };
   return {
-    async models() {
-      const deployments = await readDeployments(engine.store);
-      return [...models.contexts.keys()].map((name) => {
-        const { live = null, canRollBackTo = null, canRollForwardTo = null } = deployments.get(name) ?? {};
-        return { name, live, rollback: canRollBackTo, rollforward: canRollForwardTo };
-      });
-    },
+    models: () => listModels(engine.store, models.contexts.keys()),
     async promote(model, body) {
       const context = contextOf(serving, model);
       const { directory, accept_inconclusive } = parseObject(body);

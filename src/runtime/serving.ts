@@ -5,11 +5,11 @@ import { applyRows, buildIndex, type LiveIndex } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
-import type { StoredRows } from "../store/port.ts";
 import { watchAlerts } from "./alerts.ts";
 import type { Engine } from "./engine.ts";
+import { type Following, type FollowState, followPage, followState } from "./follow.ts";
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
-import { countStored, type ServerMetrics, serverMetrics } from "./metrics.ts";
+import { countRows, countStored, measureLog, type ServerMetrics, serverMetrics } from "./metrics.ts";
 import { openOnnx } from "./models.ts";
 
 /** What the serving thread holds: the online index, the live models, and what is counted; all of it folds of the log. */
@@ -22,6 +22,8 @@ export interface Serving {
   index(): LiveIndex;
   /** The commit number folded: the cutoff of online answers. */
   position(): number;
+  /** While a commit is in the index in part: resolves when it is there whole. Look again afterwards. */
+  folding(): Promise<void> | undefined;
   memory(model: string): RequestMemory;
   ready(): boolean;
   /** Folds the history, loads what is live; then follows the log until `close`. */
@@ -31,14 +33,12 @@ export interface Serving {
 
 export type Log = (message: string, facts: object) => void;
 
-/** Rows applied to the index before requests have a turn. */
-const SLICE_ROWS = 512;
 const POLL_MS = 1_000;
 const RETRY_MS = 1_000;
 
 interface State {
   index: LiveIndex | undefined;
-  position: number;
+  readonly following: FollowState;
   ready: boolean;
   closed: boolean;
   readonly memories: Map<string, RequestMemory>;
@@ -48,19 +48,34 @@ export function createServing(engine: Engine, log: Log): Serving {
   const ort = openOnnx(engine);
   const models = liveModels(engine, ort, log);
   const held = { engine, ort, models, metrics: serverMetrics(), verdicts: new Map() as LatestVerdicts };
-  const state: State = { index: undefined, position: 0, ready: false, closed: false, memories: new Map() };
+  const state: State = {
+    index: undefined,
+    following: followState(0),
+    ready: false,
+    closed: false,
+    memories: new Map(),
+  };
   const running: Promise<void>[] = [];
+  engine.store.onEnded(() => {
+    state.ready = false;
+    state.closed = true;
+  });
+  engine.store.onCompactionFailed(({ cause, retryInMs }) => {
+    held.metrics.add("mlpe_log_compaction_failures_total");
+    log("compaction failed", { error: errorText(cause), retry_in_ms: retryInMs });
+  });
   return {
     ...held,
     index: () => state.index!,
-    position: () => state.position,
+    position: () => state.following.position,
+    folding: () => state.following.folding,
     memory: (model) => state.memories.get(model) ?? emptyRequestMemory(),
     ready: () => state.ready,
     async start() {
       await deployConfigured(engine, ort, models.contexts, log);
       const history = await foldHistory(held, state);
       await models.follow();
-      state.ready = true;
+      state.ready = !state.closed;
       running.push(
         follow(held, state, log),
         watchAlerts(held, history, () => state.closed, log),
@@ -75,6 +90,8 @@ export function createServing(engine: Engine, log: Log): Serving {
   };
 }
 
+const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 type Held = Pick<Serving, "engine" | "models" | "metrics" | "verdicts">;
 
 /** The streams that are counted beside those that the index reads. */
@@ -86,48 +103,61 @@ function countedStreams({ models }: Held): string[] {
 /** Folds everything up to the head into the state; answers the verdicts, for the alerts to go on from. */
 async function foldHistory(held: Held, state: State): Promise<readonly Row[]> {
   const { store, project } = held.engine;
-  const { commitNo } = await store.head();
-  for (const stream of countedStreams(held)) {
-    for await (const stored of store.scan(stream, { upTo: commitNo })) countStored(held.metrics, stored);
-  }
+  const { commitNo, rows } = await rowCounts(held.engine);
+  await countHistory(held, commitNo, rows);
   const history = await verdictRows(held.engine, commitNo);
   rememberVerdicts(held.verdicts, history);
   state.index = await buildIndex(store, [...project.views.values()], commitNo);
-  state.position = commitNo;
+  state.following.position = commitNo;
   for (const name of held.models.contexts.keys()) state.memories.set(name, await foldRequests(store, name));
   return history;
+}
+
+/** The head, and how many rows each stream has up to it. */
+async function rowCounts({ store }: Engine): Promise<{ commitNo: number; rows: ReadonlyMap<string, number> }> {
+  for (;;) {
+    const { commitNo } = await store.head();
+    const streams = await store.streams();
+    if ((await store.head()).commitNo !== commitNo) continue; // someone committed in between
+    return { commitNo, rows: new Map(streams.map(({ stream, rows }) => [stream, rows])) };
+  }
+}
+
+/** Counts what is stored up to a commit: what became of ingested rows and verdicts, and of the others how many. */
+async function countHistory(held: Held, upTo: number, rows: ReadonlyMap<string, number>): Promise<void> {
+  for (const stream of countedStreams(held)) {
+    if (stream !== LEDGER && stream !== VERDICTS) countRows(held.metrics, stream, rows.get(stream) ?? 0);
+    else for await (const stored of held.engine.store.scan(stream, { upTo })) countStored(held.metrics, stored);
+  }
 }
 
 /** Follows the log until closed. A page that can't be read is tried again: requests go on being answered meanwhile. */
 async function follow(held: Held, state: State, log: Log): Promise<void> {
   const { store } = held.engine;
-  const streams = [...state.index!.streams, CONTROL, ...countedStreams(held)];
+  const index = state.index!;
+  const following: Following = {
+    store,
+    streams: [...index.streams, CONTROL, ...countedStreams(held)],
+    indexed: (stream) => index.streams.includes(stream),
+    apply: (stored, from, to) => applyRows(index, stored, from, to),
+    folded(stored) {
+      countStored(held.metrics, stored);
+      if (stored.stream === VERDICTS) rememberVerdicts(held.verdicts, rowsOf(stored.batch));
+    },
+    deploys: ({ stream, batch }) => stream === CONTROL && rowsOf(batch).some((row) => row.kind === "deploy"),
+    deploy: held.models.follow,
+  };
   while (!state.closed) {
     try {
-      const page = await store.tail(state.position, streams, 4_096);
-      let deployed = false;
-      for (const stored of page.rows) deployed = (await fold(held, state, stored)) || deployed;
-      state.position = page.upTo;
-      if (deployed) await held.models.follow();
-      if (page.upTo === page.head.commitNo) await store.waitBeyond(state.position, POLL_MS);
+      const head = await followPage(following, state.following);
+      measureLog(held.metrics, store);
+      if (state.following.position === head) await store.waitBeyond(head, POLL_MS);
     } catch (error) {
       if (state.closed) return;
-      log("following the log failed", { error: error instanceof Error ? error.message : String(error) });
+      log("following the log failed", { error: errorText(error) });
       await Bun.sleep(RETRY_MS);
     }
   }
-}
-
-/** Takes rows of one commit and stream in; true where they deploy a model. */
-async function fold(held: Held, state: State, stored: StoredRows): Promise<boolean> {
-  countStored(held.metrics, stored);
-  if (stored.stream === VERDICTS) rememberVerdicts(held.verdicts, rowsOf(stored.batch));
-  const { length } = stored.batch;
-  for (let at = 0; at < length && state.index!.streams.includes(stored.stream); at += SLICE_ROWS) {
-    applyRows(state.index!, stored, at, Math.min(at + SLICE_ROWS, length));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return stored.stream === CONTROL && rowsOf(stored.batch).some((row) => row.kind === "deploy");
 }
 
 /** Every verdict up to a commit, in the order they were written. */

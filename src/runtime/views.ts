@@ -5,8 +5,24 @@ import type { Engine } from "./engine.ts";
 import { featureLineage, lineageOf } from "./lineage.ts";
 import { toldLabels } from "./told_labels.ts";
 
-/** Exports a training set and records that it was: the lineage names the set by the digest of its file. */
-export async function exportView(engine: Engine, plan: ViewPlan, options: ExportOptions): Promise<TrainingSet> {
+/** Where a training set goes. */
+export interface Keeper {
+  /** Makes the set durable. */
+  keep(set: TrainingSet): Promise<void>;
+  /** Takes away again what `keep` made, where the record of it could not be committed. */
+  drop(): Promise<void>;
+}
+
+/**
+ * Exports a training set, and then records that it was: the lineage names the set by the digest of its file. No record
+ * names a file that was not written, and no file stays whose record is not committed.
+ */
+export async function exportView(
+  engine: Engine,
+  plan: ViewPlan,
+  options: ExportOptions,
+  keeper: Keeper,
+): Promise<TrainingSet> {
   const { world, project, store } = engine;
   const startedAt = world.clock.now();
   const told = (upTo: number) => toldLabels(engine, plan.name, plan.shape, upTo);
@@ -31,6 +47,12 @@ export async function exportView(engine: Engine, plan: ViewPlan, options: Export
       },
     ],
   });
-  await store.commit({ appends: [act] });
+  try {
+    await keeper.keep(set);
+    await store.commit({ appends: [act] });
+  } catch (error) {
+    await keeper.drop();
+    throw error;
+  }
   return set;
 }

@@ -1,8 +1,8 @@
 import type { Row } from "../base/row.ts";
 import { MICROS_PER_SECOND } from "../base/time.ts";
-import { rowAt } from "../contract/batch.ts";
+import { columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { scoresStream } from "../contract/streams.ts";
-import type { Store, StoredRows } from "../store/port.ts";
+import type { ScanOptions, Store, StoredRows } from "../store/port.ts";
 
 export interface StoredScore {
   /** The model's name. */
@@ -14,13 +14,16 @@ export interface StoredScore {
 
 const UUID7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const PREFIX = scoresStream("");
-/** How far the commit of a score may be behind the making of its id before the whole stream is read. */
+/**
+ * How far the commit of a score may be from the making of its id: an hour by its known time, for clocks that were set, and
+ * so many commits more, for known times that ran ahead of a clock set back. Further away a score is not found.
+ */
+const CLOCK_SLACK = 3_600 * MICROS_PER_SECOND;
 const COMMITS_NEAR = 256;
-const CLOCK_SLACK = 2 * MICROS_PER_SECOND;
 
 /**
- * The stored score of that id, null where there is none. The id names the millisecond it was made in, so the commits of
- * about that time are looked at first; only then whole streams are scanned.
+ * The stored score of that id, null where there is none. The id names the millisecond it was made in: only the commits of
+ * about that time are looked at, and of the others' rows no more than their ids and times.
  */
 export async function findScore(store: Store, scoreId: string, model?: string): Promise<StoredScore | null> {
   const match = UUID7.exec(scoreId);
@@ -29,35 +32,51 @@ export async function findScore(store: Store, scoreId: string, model?: string): 
   const streams = all.filter((stream) => stream.startsWith(PREFIX));
   if (streams.length === 0) return null;
   const madeAt = Number.parseInt(match[1]! + match[2]!, 16) * 1000;
-  let after = await store.commitAt(madeAt - CLOCK_SLACK);
-  const last = (await store.commitAt(madeAt + CLOCK_SLACK)) + COMMITS_NEAR;
-  while (after < last) {
-    const page = await store.tail(after, streams, 4096);
-    const found = page.rows.map((rows) => within(rows, scoreId)).find((score) => score !== null);
-    if (found) return found;
-    if (page.upTo === after || page.upTo >= page.head.commitNo) break;
-    after = page.upTo;
-  }
+  const after = await store.commitAt(madeAt - CLOCK_SLACK);
+  const upTo = (await store.commitAt(madeAt + CLOCK_SLACK)) + COMMITS_NEAR;
   for (const stream of streams) {
-    for await (const rows of store.scan(stream)) {
-      const found = within(rows, scoreId);
-      if (found) return found;
-    }
+    const place = await firstWith(store, stream, scoreId, { after, upTo, columns: ["score_id", "as_of"] });
+    if (!place) continue;
+    const { commitNo, asOf } = place;
+    const whole = await firstWith(store, stream, scoreId, {
+      after: commitNo - 1,
+      upTo: commitNo,
+      from: asOf,
+      to: asOf,
+    });
+    const { rows, index } = whole!;
+    return {
+      model: stream.slice(PREFIX.length),
+      row: rowAt(rows.batch, index),
+      commitNo,
+      sequence: rows.sequences[index]!,
+    };
   }
   return null;
 }
 
-function within({ stream, batch, commitNos, sequences, tombstones }: StoredRows, scoreId: string): StoredScore | null {
-  const column = batch.columns[batch.contract.fields.findIndex(({ name }) => name === "score_id")];
-  if (column?.kind !== "text") return null;
-  const code = column.dictionary.indexOf(scoreId);
-  if (code < 0) return null;
-  const index = column.codes.indexOf(code);
-  if (index < 0 || tombstones[index] === 1) return null;
-  return {
-    model: stream.slice(PREFIX.length),
-    row: rowAt(batch, index),
-    commitNo: commitNos[index]!,
-    sequence: sequences[index]!,
-  };
+interface Place {
+  readonly rows: StoredRows;
+  readonly index: number;
+  readonly commitNo: number;
+  readonly asOf: number;
+}
+
+/** The first row of the scan with that score id; undefined where there is none. */
+async function firstWith(
+  store: Store,
+  stream: string,
+  scoreId: string,
+  options: ScanOptions,
+): Promise<Place | undefined> {
+  for await (const rows of store.scan(stream, options)) {
+    const column = columnNamed(rows.batch, "score_id");
+    if (column.kind !== "text") continue;
+    const code = column.dictionary.indexOf(scoreId);
+    const index = code < 0 ? -1 : column.codes.indexOf(code);
+    if (index < 0 || rows.tombstones[index] === 1) continue;
+    const asOf = valueAt(columnNamed(rows.batch, "as_of"), "timestamp", index) as number;
+    return { rows, index, commitNo: rows.commitNos[index]!, asOf };
+  }
+  return undefined;
 }

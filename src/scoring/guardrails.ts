@@ -1,4 +1,5 @@
 import type { Row, Value } from "../base/row.ts";
+import type { Micros } from "../base/time.ts";
 import type { FeatureField } from "../contract/streams.ts";
 import { compile } from "../expression/compile.ts";
 import type { ExpressionSource, Program, ScopeColumn } from "../expression/types.ts";
@@ -33,6 +34,27 @@ export function planGuardrails(model: string, config: GuardrailConfig, features:
     return { name, sql: config[name]!.when, place, expect: "boolean" };
   });
   return { names, actions: names.map((name) => config[name]!.then), program: compile(sources, { columns }) };
+}
+
+/** Ids of scores that a verdict lists; further ones are counted. */
+const IDS_SHOWN_MAX = 10;
+
+/** One verdict for each guardrail that flagged or blocked among the score rows of one commit. */
+export function guardrailVerdicts(guardrails: Guardrails, model: string, rows: readonly Row[], at: Micros): Row[] {
+  const held = new Map<string, string[]>();
+  for (const row of rows) {
+    if (row.flags === "[]") continue;
+    for (const flag of JSON.parse(row.flags as string) as string[]) {
+      const name = guardrails.names.find((known) => flag === known || flag.startsWith(`${known}: `));
+      if (name !== undefined) held.set(name, [...(held.get(name) ?? []), row.score_id as string]);
+    }
+  }
+  return [...held].map(([name, scores]) => {
+    const outcome = guardrails.actions[guardrails.names.indexOf(name)]!;
+    const severity = outcome === "block" ? "block" : "warn";
+    const detail = JSON.stringify({ scores: scores.slice(0, IDS_SHOWN_MAX) });
+    return { kind: "guardrail", subject: model, name, outcome, severity, value: scores.length, detail, at };
+  });
 }
 
 /**

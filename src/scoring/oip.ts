@@ -103,9 +103,7 @@ function dataJson(name: string, tensor: Tensor): string {
 
 export const serverMetadata = (version: string) => ({ name: "mlpe", version, extensions: [] as string[] });
 /** Documents of the protocol disagree on the name of the flag, so both are there. */
-export const serverLive = (live: boolean) => ({ live, ready: live });
 export const serverReady = (ready: boolean) => ({ ready, live: ready });
-export const modelReady = (name: string, ready: boolean) => ({ name, ready });
 
 export function modelMetadata(model: ModelDocument) {
   const shown = ({ name, datatype, shape }: TensorInfo) => ({ name, datatype, shape });

@@ -1,4 +1,5 @@
 import { MlpeError } from "../base/errors.ts";
+import type { CompactionFailure } from "./compact.ts";
 import { storeErrors } from "./errors.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
@@ -12,6 +13,9 @@ export interface WriteChannel {
   compact(): Promise<void>;
   /** Called after commits of any thread. */
   onHead(listener: () => void): void;
+  onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
+  /** Called once the writer is gone though nobody closed it: nothing can be committed any more. */
+  onEnded(listener: (cause: Error) => void): void;
   /** A port through which another thread of this process can commit: for `connectStore`. */
   port(): MessagePort;
   close(): Promise<void>;
@@ -36,7 +40,8 @@ interface Call {
 type Answer =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure }
-  | { readonly head: true };
+  | { readonly head: true }
+  | { readonly compactionFailed: Failure; readonly retryInMs: number };
 
 interface Failure {
   readonly message: string;
@@ -66,6 +71,8 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
     onHead: (listener) => log.onCommitted(listener),
+    onCompactionFailed: (listener) => writer.onCompactionFailed(listener),
+    onEnded: () => {}, // it ends with this thread
     port() {
       const { port1, port2 } = new MessageChannel();
       ports.push(port1);
@@ -80,7 +87,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
 }
 
 /** Answers the calls that come through a port from the channel; its far end can't close the writer. */
-export function servePort(port: MessagePort, channel: WriteChannel): void {
+function servePort(port: MessagePort, channel: WriteChannel): void {
   const answer = serve(
     channel,
     (message) => port.postMessage(message),
@@ -97,6 +104,7 @@ export function serve(
   close: () => Promise<void>,
 ): (call: Call) => void {
   channel.onHead(() => post({ head: true }));
+  channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
   const run = async (request: Request): Promise<unknown> => {
     switch (request.kind) {
       case "commit":
@@ -125,9 +133,11 @@ export function serve(
 export function remoteChannel(
   carrier: Carrier,
   closed: () => Promise<void>,
-): { readonly channel: WriteChannel; receive(answer: unknown): void; fail(cause: Error): void } {
+): { readonly channel: WriteChannel; receive(answer: unknown): void; ended(cause: Error): void } {
   const pending = new Map<number, { resolve(value: never): void; reject(cause: unknown): void }>();
   const listeners: (() => void)[] = [];
+  const failureListeners: ((failure: CompactionFailure) => void)[] = [];
+  const endListeners: ((cause: Error) => void)[] = [];
   let next = 0;
   let broken: Error | undefined;
   const call = <T>(request: Request, transfer: (ArrayBuffer | MessagePort)[] = []): Promise<T> =>
@@ -152,6 +162,8 @@ export function remoteChannel(
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
       onHead: (listener) => listeners.push(listener),
+      onCompactionFailed: (listener) => failureListeners.push(listener),
+      onEnded: (listener) => endListeners.push(listener),
       port() {
         const { port1, port2 } = new MessageChannel();
         call({ kind: "connect", port: port1 }, [port1]).catch(() => port2.close());
@@ -169,11 +181,20 @@ export function remoteChannel(
         for (const listener of listeners) listener();
         return;
       }
+      if ("compactionFailed" in answer) {
+        const { compactionFailed, retryInMs } = answer;
+        for (const listener of failureListeners) listener({ cause: errorOf(compactionFailed), retryInMs });
+        return;
+      }
       const waiting = pending.get(answer.id);
       pending.delete(answer.id);
       if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
       else waiting?.resolve(answer.result as never);
     },
-    fail,
+    ended(cause) {
+      if (broken) return; // closed, or known already
+      fail(cause);
+      for (const listener of endListeners) listener(cause);
+    },
   };
 }

@@ -6,8 +6,8 @@ import {
   readSecret,
   readState,
   readWrappedKeys,
-  type Sealer,
   SECRETS,
+  type Sealer,
   type SecretName,
 } from "./catalogue.ts";
 import type { LogReader } from "./log_reader.ts";

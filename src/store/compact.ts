@@ -1,6 +1,7 @@
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../base/random.ts";
+import { othersTurn } from "../base/turn.ts";
 import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { CommitRow } from "./catalogue.ts";
 import { readState, type Sealer, writeState } from "./catalogue.ts";
@@ -14,8 +15,14 @@ import { STATEMENTS, type StatedCommit, statementContract, statementRows } from 
 import { bodyOf, rowsOfAppend, type TailCommit, tailCommit } from "./tail_index.ts";
 
 /** The tail is compacted at this many records or bytes. */
-export const COMPACT_RECORDS = 256;
-export const COMPACT_BYTES = 4 << 20;
+const COMPACT_RECORDS = 256;
+const COMPACT_BYTES = 4 << 20;
+/** So much of the tail is compacted at once, about: a tail that grew while compaction failed takes several turns. */
+const COMPACT_AT_ONCE_BYTES = 64 << 20;
+const COMPACT_AT_ONCE_RECORDS = 4_096;
+/** A compaction that failed is tried again after this long, then twice as long, up to the second. */
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
 /** Packed bytes of rows in one segment, about: far below the 64 MB that a file may have. */
 const SEGMENT_BYTES = 24 << 20;
 /** This many neighbouring segments of a level become one of the next. */
@@ -26,18 +33,30 @@ const MERGE_BYTES = 48 << 20;
 export interface Compactor {
   /** Compacts the tail as it stands, then merges; one at a time. Commits go on meanwhile. */
   compact(): Promise<void>;
-  /** Starts a compaction where the tail is over its bounds. */
+  /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
-  /** Resolves when none is running. */
-  idle(): Promise<void>;
+  /** Waits for the one that is running, and starts no other. */
+  close(): Promise<void>;
+}
+
+/** A compaction that failed by itself: commits go on, and it is tried again. */
+export interface CompactionFailure {
+  readonly cause: unknown;
+  readonly retryInMs: number;
 }
 
 /** The compactor of an open log, in the thread that writes. */
-export function compactor(log: LogWriter, directory: string, random: Random): Compactor {
-  const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
-  const target: SegmentTarget = { directory, sealer: log.sealer, random, pause };
+export function compactor(
+  log: LogWriter,
+  directory: string,
+  random: Random,
+  failed: (failure: CompactionFailure) => void,
+): Compactor {
+  const target: SegmentTarget = { directory, sealer: log.sealer, random, pause: othersTurn };
   let running: Promise<void> | undefined;
-  let triesFrom = 0; // records of the tail from which the next try after a failure is worth it
+  let failures = 0; // one after another
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let closed = false;
   const run = async () => {
     for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
     await compactTail(log, target);
@@ -49,25 +68,34 @@ export function compactor(log: LogWriter, directory: string, random: Random): Co
     });
     return running;
   };
+  const maybe = () => {
+    const { tail } = log.state();
+    if (running || retry || closed || (tail.records < COMPACT_RECORDS && tail.bytes < COMPACT_BYTES)) return;
+    start().then(
+      () => {
+        failures = 0;
+      },
+      (cause) => {
+        // A full disk, say: the tail stays as it was and commits go on.
+        const retryInMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures++);
+        retry = setTimeout(() => {
+          retry = undefined;
+          maybe();
+        }, retryInMs);
+        retry.unref();
+        failed({ cause, retryInMs });
+      },
+    );
+  };
   return {
     async compact() {
       await running?.catch(() => {});
       await start();
     },
-    maybe() {
-      const { tail } = log.state();
-      if (tail.records < triesFrom || (tail.records < COMPACT_RECORDS && tail.bytes < COMPACT_BYTES)) return;
-      // A failure (a full disk) leaves the tail as it was: commits go on, and it is tried again when the tail has grown.
-      start().then(
-        () => {
-          triesFrom = 0;
-        },
-        () => {
-          triesFrom = log.state().tail.records + COMPACT_RECORDS;
-        },
-      );
-    },
-    async idle() {
+    maybe,
+    async close() {
+      closed = true;
+      clearTimeout(retry);
       await running?.catch(() => {});
     },
   };
@@ -81,9 +109,29 @@ export function sweepOrphans(log: LogWriter, directory: string): void {
   }
 }
 
+/** Moves the commits up to the head as it is now into segments, some at a time. */
 async function compactTail(log: LogWriter, target: SegmentTarget): Promise<void> {
-  const rows = log.database.query<CommitRow, []>("SELECT * FROM commits ORDER BY commit_no").all();
-  if (rows.length === 0) return;
+  const head = log.state().head.commitNo;
+  for (let rows = oldestOfTail(log, head); rows.length > 0; rows = oldestOfTail(log, head)) {
+    await compactCommits(log, target, rows);
+  }
+}
+
+function oldestOfTail(log: LogWriter, upTo: number): CommitRow[] {
+  const rows: CommitRow[] = [];
+  let bytes = 0;
+  const oldest = log.database.query<CommitRow, [number]>(
+    "SELECT * FROM commits WHERE commit_no <= ? ORDER BY commit_no",
+  );
+  for (const row of oldest.iterate(upTo)) {
+    rows.push(row);
+    bytes += row.record.length;
+    if (bytes >= COMPACT_AT_ONCE_BYTES || rows.length >= COMPACT_AT_ONCE_RECORDS) break;
+  }
+  return rows;
+}
+
+async function compactCommits(log: LogWriter, target: SegmentTarget, rows: readonly CommitRow[]): Promise<void> {
   const commits = rows.map(tailCommit);
   const groups = new Grouping();
   for (const commit of commits) {

@@ -8,7 +8,7 @@ const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL res
 export const databasePath = (directory: string) => join(directory, "log.db");
 export const segmentsPath = (directory: string) => join(directory, "segments");
 
-export const hasStore = (directory: string) => existsSync(databasePath(directory));
+const hasStore = (directory: string) => existsSync(databasePath(directory));
 
 /** The handle of the one writer. Makes the directory (0700) and the file (0600). */
 export function openWriterDatabase(directory: string): Database {

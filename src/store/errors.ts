@@ -33,6 +33,11 @@ export const storeErrors = errorTable("store", {
     meaning: "Stored bytes are not what was written.",
     fix: "Restore the data directory from a backup; `mlpe audit verify` lists everything that is damaged.",
   },
+  writer_ended: {
+    kind: "unavailable",
+    meaning: "The thread that writes the log is gone: nothing can be committed any more.",
+    fix: "Start MLPE again: what was acknowledged is in the log. The log lines before say why the thread ended.",
+  },
   failed_write: {
     kind: "unavailable",
     meaning: "The operating system refused a write to the data directory.",

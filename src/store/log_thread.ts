@@ -8,11 +8,13 @@ export async function startLogThread(message: OpenMessage, workerUrl?: string | 
   const worker = workerUrl ? new Worker(workerUrl) : new Worker(new URL("./log_worker.ts", import.meta.url));
   const remote = remoteChannel(worker, async () => worker.terminate());
   return new Promise<WriteChannel>((resolve, reject) => {
-    worker.onerror = (event) => {
-      const cause = storeErrors.error("closed", `the log thread ended: ${event.message}`);
-      remote.fail(cause);
+    const ended = (why: string) => {
+      const cause = storeErrors.error("writer_ended", `the log thread ended: ${why}`);
+      remote.ended(cause);
       reject(cause);
     };
+    worker.onerror = (event) => ended(event.message);
+    worker.addEventListener("close", () => ended("it stopped by itself"));
     worker.onmessage = (event: MessageEvent) => {
       if (event.data.opened) {
         worker.onmessage = (later: MessageEvent) => remote.receive(later.data);

@@ -65,7 +65,7 @@ interface Table {
 }
 
 /** Every name that a query may use -> its stream. */
-export async function knownTables(store: Store): Promise<ReadonlyMap<string, Table>> {
+async function knownTables(store: Store): Promise<ReadonlyMap<string, Table>> {
   const streams = (await store.streams()).map((info) => info.stream).sort();
   const tables = new Map<string, Table>();
   const add = (name: string, table: Table) => {

@@ -147,7 +147,7 @@ export function leafOf(statement: Statement): Uint8Array {
 }
 
 /** The canonical bytes of a statement: the entry of the transparency log. */
-export function encodeStatement({ commitNo, knownTime, appends }: Statement): Uint8Array {
+function encodeStatement({ commitNo, knownTime, appends }: Statement): Uint8Array {
   const writer = new ByteWriter(64 + appends.length * 128);
   writer.text("mlpe/commit/1").varint(commitNo).varint(knownTime).varint(appends.length);
   for (const { stream, fingerprint, firstSequence, rows, root } of appends) {

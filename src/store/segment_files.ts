@@ -35,7 +35,7 @@ export interface CacheBounds {
   readonly orderedRows: number;
 }
 
-export const DEFAULT_CACHES: CacheBounds = { blockBytes: 64 << 20, openFiles: 128, orderedRows: 1 << 20 };
+const DEFAULT_CACHES: CacheBounds = { blockBytes: 64 << 20, openFiles: 128, orderedRows: 1 << 20 };
 
 export function segmentFiles(
   directory: string,

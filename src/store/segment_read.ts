@@ -64,7 +64,7 @@ function openHandle(directory: string, info: SegmentInfo): number {
   }
 }
 
-export function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
+function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
   const last = info.firstSequence + info.rows - 1;
   const place = `segment ${info.file}, stream ${info.stream}, sequences ${info.firstSequence} to ${last}`;
   return storeErrors.error("damaged", `${place}: ${what}`, { place, cause });
@@ -142,7 +142,7 @@ function segmentFile(
 }
 
 /** Commit number and known time of each sequence. */
-export function knownOf(footer: SegmentFooter, spanOf: (sequence: number) => number, sequences: Float64Array) {
+function knownOf(footer: SegmentFooter, spanOf: (sequence: number) => number, sequences: Float64Array) {
   const commitNos = new Float64Array(sequences.length);
   const knownTimes = new Float64Array(sequences.length);
   for (let i = 0; i < sequences.length; i++) {

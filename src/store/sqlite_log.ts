@@ -239,11 +239,11 @@ function writeFailure(cause: unknown): unknown {
 }
 
 /** The state of the log: what the catalogue holds, and the tail folded onto it. */
-export function foldLog(database: Database, sealer: Sealer, names: Names): LogState {
+function foldLog(database: Database, sealer: Sealer, names: Names): LogState {
   const base = readState(database, sealer);
   const state = stateOf(base);
-  const rows = database.query<CommitRow, []>("SELECT * FROM commits ORDER BY commit_no").all();
-  for (const row of rows) foldRow(state, row, sealer, names);
+  const rows = database.query<CommitRow, []>("SELECT * FROM commits ORDER BY commit_no");
+  for (const row of rows.iterate()) foldRow(state, row, sealer, names);
   return state;
 }
 

@@ -1,9 +1,11 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
+import { othersTurn } from "../base/turn.ts";
 import { openKeyring } from "../keys/keyring.ts";
 import type { KeySettings } from "../keys/registry.ts";
 import { readIdentity, readSecret, readWrappedKeys, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
+import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
@@ -36,6 +38,9 @@ export interface LogStore extends Store {
   compact(): Promise<void>;
   /** To be transferred to another thread of this process, for `connectStore` there. */
   port(): MessagePort;
+  onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
+  /** Called once the log thread is gone though nobody closed the store: nothing can be committed any more. */
+  onEnded(listener: (cause: Error) => void): void;
   readonly directory: string;
   readonly reader: LogReader;
   readonly sealer: Sealer;
@@ -143,7 +148,7 @@ function storeOver(
     async *scan(stream, scanOptions = {}) {
       for (const stored of open().scan(stream, scanOptions)) {
         for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
-          await new Promise((resolve) => setImmediate(resolve)); // a scan may be long, and the thread may serve
+          await othersTurn();
           const to = Math.min(from + SCAN_ROWS, stored.batch.length);
           yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
         }
@@ -153,6 +158,8 @@ function storeOver(
     streams: async () => open().streams(),
     compact: async () => writable().compact(),
     port: () => writable().port(),
+    onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
+    onEnded: (listener) => channel?.onEnded(listener),
     directory,
     reader,
     sealer: encoder.sealer,

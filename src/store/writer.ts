@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
-import { newEd25519Key, type Random } from "../base/random.ts";
+import type { Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import { type KeySettings, keyProvider } from "../keys/registry.ts";
@@ -15,7 +15,7 @@ import {
   STORE_FORMAT,
   writeState,
 } from "./catalogue.ts";
-import { compactor, sweepOrphans } from "./compact.ts";
+import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
@@ -25,6 +25,7 @@ export interface OpenWriter {
   readonly log: LogWriter;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
+  onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
   close(): Promise<void>;
 }
 
@@ -52,15 +53,19 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
     const keyring = await openKeyring(readWrappedKeys(database), provider, storeId, random);
     const log = logWriter(database, { storeId, keyring }, clock);
     sweepOrphans(log, directory);
-    const compacts = compactor(log, directory, random);
+    const listeners: ((failure: CompactionFailure) => void)[] = [];
+    const compacts = compactor(log, directory, random, (failure) => {
+      for (const listener of listeners) listener(failure);
+    });
     log.onCommitted(compacts.maybe);
     const unlock = release;
     return {
       log,
       compact: compacts.compact,
+      onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         await log.drain();
-        await compacts.idle();
+        await compacts.close();
         database.run("PRAGMA wal_checkpoint(TRUNCATE)");
         database.close();
         unlock();

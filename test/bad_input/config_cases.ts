@@ -1,4 +1,3 @@
-// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the config has variables of that form
 import { type Case, configCase } from "./case.ts";
 import { CONFIG, edited } from "./project.ts";
 

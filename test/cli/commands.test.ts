@@ -129,7 +129,7 @@ describe("contract infer", () => {
       const name = `${what.replaceAll(" ", "_")}.csv`;
       write(name, content);
       const failure = await mlpe.failure(["contract", "infer", name]);
-      expect(failure.code).toBe(`cli.${code}`);
+      expect(failure.code).toBe(`contract.${code}`);
       expect(failure.fix).toContain(fix);
     });
   }

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { stringify } from "yaml";
 import { MlpeError } from "../../src/base/errors.ts";
 import { absolutePaths, loadConfig } from "../../src/config/load.ts";
-import { BAD, changed, SMALL } from "./bad_configs.ts";
+import { BAD, SMALL } from "./bad_configs.ts";
 import { REFERENCE_CONFIG } from "./reference_config.ts";
 
 // The reference config must load as it stands; every bad case is that config, or a tiny one, changed in one place.

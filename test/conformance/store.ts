@@ -130,6 +130,9 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
           (await allOf(store.scan("curated/timed", options))).map((row) => (row as { sequence: number }).sequence);
         expect(await sequences({})).toEqual([0, 1, 2, 3]);
         expect(await sequences({ upTo: 1 })).toEqual([0, 1, 2]);
+        expect(await sequences({ after: 1 })).toEqual([3]);
+        expect(await sequences({ after: 0, upTo: 1, from: 5 })).toEqual([1, 2]);
+        expect(await sequences({ after: 2 })).toEqual([]);
         expect(await sequences({ from: 5, to: 7 })).toEqual([1, 3]);
         expect(await sequences({ entity: ["JFK", 1] })).toEqual([0, 3]);
         expect(await sequences({ entity: [null, 1] })).toEqual([]);

@@ -52,12 +52,14 @@ const packings: Readonly<Record<string, (bytes: Uint8Array) => Uint8Array>> = {
 const textCases = Object.entries(packings).flatMap(([ending, pack]): ConnectorCase[] => [
   {
     name: `file csv${ending}`,
+    finite: connectorKinds.file.finite,
     make: ({ records, broken = false }) => fileUnderTest(`csv${ending}`, pack(encode(csvText(records, broken)))),
     makeHuge: () =>
       fileUnderTest(`csv${ending}`, pack(encode(`n,text\n0,a\n1,${"x".repeat(RECORD_BYTES_MAX + 10)}\n2,c\n`))),
   },
   {
     name: `file jsonl${ending}`,
+    finite: connectorKinds.file.finite,
     make: ({ records, broken = false }) => fileUnderTest(`jsonl${ending}`, pack(encode(jsonText(records, broken)))),
     makeHuge: () =>
       fileUnderTest(
@@ -70,6 +72,7 @@ const textCases = Object.entries(packings).flatMap(([ending, pack]): ConnectorCa
 const rowsContract = streamContract({ name: "rows", fields: { n: "int", text: "string" }, recordId: ["n"] });
 const parquetCase: ConnectorCase = {
   name: "file parquet",
+  finite: connectorKinds.file.finite,
   make: ({ records }) => {
     const rows = Array.from({ length: records }, (_, n) => ({ n, text: text(n) }));
     return fileUnderTest("parquet", writeParquet([batchOf(rowsContract, rows)]));
@@ -78,6 +81,7 @@ const parquetCase: ConnectorCase = {
 
 const pushCase: ConnectorCase = {
   name: "http_push",
+  finite: connectorKinds.http_push.finite,
   make: async ({ records, broken = false }) => ({
     connect: () =>
       createConnector("rows", { connector: "http_push", max_rows: 10, lateness: 0, idle_after: 0 }, context),

@@ -137,12 +137,3 @@ test("a commit that fails is told to the sender, who may send again with the sam
   await drain();
   expect(await second).toMatchObject({ repeated: false, counts: { readings: { curated: 1 } } });
 });
-
-test("ready wakes when something is pushed", async () => {
-  const { connector } = start(new MemoryStore(clock));
-  const ready = connector.ready(60_000);
-  connector.push({ body: body(reading(1)) }).catch(() => {});
-  await ready;
-  await connector.ready(60_000);
-  await connector.close();
-});

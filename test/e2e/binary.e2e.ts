@@ -3,8 +3,8 @@
  * year of flights, real HTTP clients and receivers, real kills. The demo runs once; the other tests work on copies.
  */
 import { afterAll, expect, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import { killTest } from "./crash.ts";
 import { openHouse } from "./support/demo.ts";
 import { tableOf } from "./support/flights.ts";
@@ -62,7 +62,7 @@ test("the demo runs alone and says what it did", async () => {
 
 /** What may be opened to write outside the data directory: the key, by itself and while it is made, and devices. */
 const elsewhere = (key: string) => (path: string) =>
-  path === key || (path.startsWith(`${key}.`) && path.endsWith(".tmp")) || /^\/dev\/(?:null|tty|shm)?$/.test(path);
+  path === key || (path.startsWith(`${key}.`) && path.endsWith(".tmp")) || /^\/dev\/(?:null|tty)$/.test(path);
 
 test("nothing is written outside the data directory", async () => {
   const { trace, placed } = await house.demo();
@@ -78,7 +78,7 @@ test("nothing is written outside the data directory", async () => {
 test("nothing that was ingested, fused, scored or deployed is readable at rest", async () => {
   const { placed } = await house.demo();
   const needles = await everythingSecret(placed);
-  expect(findReadable(filesBelow(placed.data), needles)).toEqual([]);
+  expect(findReadable(writtenBelow(placed.data), needles)).toEqual([]);
   // The search itself: each kind of value is found where it does stand.
   const planted = house.room("planted");
   for (const [i, kind] of ["tail", "airport", "airline", "feature", "score", "weights"].entries()) {
@@ -98,8 +98,18 @@ test("nothing is readable either where the program was killed in the middle", as
   child.kill("SIGKILL");
   expect(await child.exited).toBe(137);
   expect(sizeOf(wal)).toBeGreaterThan(1 << 20);
-  expect(findReadable(filesBelow(project.data), await everythingSecret((await house.demo()).placed))).toEqual([]);
+  expect(findReadable(writtenBelow(project.data), await everythingSecret((await house.demo()).placed))).toEqual([]);
 });
+
+/** Every file but the libraries of ONNX Runtime, each of which is what its maker published, to the byte. */
+function writtenBelow(data: string): string[] {
+  const published = join(ROOT, "node_modules/onnxruntime-node/bin/napi-v6", process.platform, process.arch);
+  return filesBelow(data).filter((file) => {
+    const original = join(published, basename(file));
+    if (!file.startsWith(join(data, "runtime/")) || !existsSync(original)) return true;
+    return !readFileSync(file).equals(readFileSync(original));
+  });
+}
 
 let secret: Promise<Needles> | undefined;
 const everythingSecret = (demo: Placed): Promise<Needles> => {

@@ -93,7 +93,6 @@ export function linesPage(
 export function pagesConnector(pages: readonly (readonly unknown[])[], finite = true): Connector {
   let at = 0;
   return {
-    promises: { replayable: true, ordered: true, acknowledges: false, finite },
     open: async (cursor) => {
       at = cursor === "" ? 0 : Number(cursor.replace("end", ""));
     },
@@ -103,7 +102,6 @@ export function pagesConnector(pages: readonly (readonly unknown[])[], finite = 
       return finite ? { kind: "end", cursor: `${at}end` } : { kind: "wait" };
     },
     ack: async () => {},
-    ready: async () => {},
     close: async () => {},
   };
 }

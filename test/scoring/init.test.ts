@@ -49,7 +49,6 @@ test("what can't be told is said", () => {
   expect(codeOf(() => initManifest(fixture("identity.onnx"), many, options))).toBe("scoring.graph_mismatch");
 });
 
-// biome-ignore lint/suspicious/noThenProperty: `then` is the word of the config file
 const rule = (when: string, then: "flag" | "block") => ({ when, then });
 
 test("guardrails are expressions over the features and the score", () => {

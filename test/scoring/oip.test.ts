@@ -138,7 +138,7 @@ const MALFORMED: readonly (readonly [string, string, string])[] = [
     "request_unsupported",
   ],
   ["brackets without an end", "[".repeat(100_000), INVALID],
-  ["objects nested beyond 100", `{"a":`.repeat(101) + "1" + "}".repeat(101), INVALID],
+  ["objects nested beyond 100", `${`{"a":`.repeat(101)}1${"}".repeat(101)}`, INVALID],
 ];
 for (const [name, body, code] of MALFORMED) {
   test(`${name}: ${code}`, () => expect(codeOf(() => parseInfer(bytes(body), info))).toBe(`scoring.${code}`));

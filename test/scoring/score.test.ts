@@ -7,7 +7,7 @@ import { type ScoreStep, scoreReader, stepScore } from "../../src/scoring/job.ts
 import { emptyRequestMemory, foldRequests } from "../../src/scoring/requests.ts";
 import { scoreAndCommit } from "../../src/scoring/score.ts";
 import { MemoryStore } from "../support/memory_store.ts";
-import { addFeatures, engine, feature, HOUR, handGuardrails, request, stored, T, type World, world } from "./acts.ts";
+import { addFeatures, feature, HOUR, handGuardrails, request, stored, T, type World, world } from "./acts.ts";
 import { viewShape } from "./support.ts";
 
 describe("a request", () => {
@@ -188,7 +188,11 @@ describe("the batch job", () => {
     const made = world();
     await addFeatures(made.store, [feature(1)]);
     const acts: number[] = [];
-    await stepScore(step(made, { extra: ({ rows, upTo }) => (acts.push(rows.length, upTo), []) }));
+    const noted = ({ rows, upTo }: ScoreAct) => {
+      acts.push(rows.length, upTo);
+      return [];
+    };
+    await stepScore(step(made, { extra: noted }));
     expect(acts).toEqual([1, 1]);
   });
 });

@@ -109,6 +109,8 @@ async function compare(real: Store, model: Store, read: Reads): Promise<void> {
     const { upTo, from, to, columns } = read;
     const options = defined({ upTo, from, to, columns });
     expect(await collect(real, stream, options)).toEqual(await collect(model, stream, options));
+    const later = { ...options, after: read.after };
+    expect(await collect(real, stream, later)).toEqual(await collect(model, stream, later));
     for (const { stream: probed, entity } of read.probes) {
       if (probed !== stream) continue;
       expect(await collect(real, stream, { entity })).toEqual(await collect(model, stream, { entity }));

@@ -50,7 +50,7 @@ const long = fc.oneof(
 );
 const double = fc.oneof(fc.double(), fc.constantFrom(0, -0, 1, 1e40, Number.MAX_SAFE_INTEGER));
 
-export const timedRow: fc.Arbitrary<Row> = fc.record({
+const timedRow: fc.Arbitrary<Row> = fc.record({
   id: fc.constantFrom("r1", "r2", "r3", "r4"),
   place: optional(fc.constantFrom("JFK", "LGA", "", "Ü")),
   gate: optional(fc.constantFrom(1, 2, -3)),
@@ -65,13 +65,13 @@ export const timedRow: fc.Arbitrary<Row> = fc.record({
   payload: optional(fc.uint8Array({ maxLength: 9 })),
 });
 
-export const staticRow: fc.Arbitrary<Row> = fc.record({
+const staticRow: fc.Arbitrary<Row> = fc.record({
   code: fc.constantFrom("A", "B", "C"),
   name: optional(text),
   size: optional(long),
 });
 
-export const plainRow: fc.Arbitrary<Row> = fc.record({
+const plainRow: fc.Arbitrary<Row> = fc.record({
   kind: fc.constantFrom("k", "l"),
   body: optional(fc.uint8Array({ maxLength: 40 })),
   at: fc.integer({ min: -5, max: 5 }),

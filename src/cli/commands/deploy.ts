@@ -53,7 +53,7 @@ export const promoteCommand: Command = {
   },
 };
 
-export function promotionText(promotion: PackagePromotion): string {
+function promotionText(promotion: PackagePromotion): string {
   const gates = promotion.verdicts.map((verdict) => `  ${verdict.gate}: ${verdict.outcome}: ${verdict.reason}`);
   const name = `${promotion.model} ${promotion.version} (${promotion.digest.slice(7, 19)})`;
   const { refused } = promotion;

@@ -1,5 +1,5 @@
 import { SIGNATURE_FILE } from "../../contract/model_package.ts";
-import { readDeployments } from "../../delivery/promote.ts";
+import { listModels } from "../../delivery/promote.ts";
 import { generateSigningKey, signPackage, verifyPackage } from "../../delivery/sign.ts";
 import { packageFiles } from "../../runtime/delivery.ts";
 import { withEngine } from "../../runtime/engine.ts";
@@ -65,16 +65,7 @@ export const modelList: Command = {
   flags: PROJECT_FLAGS,
   run: (world, input) =>
     withEngine(world, locationOf(input), "read", async ({ store, project }) => {
-      const deployments = await readDeployments(store);
-      const models = Object.keys(project.config.models).map((name) => {
-        const state = deployments.get(name);
-        return {
-          name,
-          live: state?.live ?? null,
-          rollback: state?.canRollBackTo ?? null,
-          rollforward: state?.canRollForwardTo ?? null,
-        };
-      });
+      const models = await listModels(store, Object.keys(project.config.models));
       const show = (deployed: { version: string; digest: string } | null) =>
         deployed === null ? "-" : `${deployed.version} ${deployed.digest.slice(7, 19)}`;
       const rows = models.map((model) => [model.name, show(model.live), show(model.rollback), show(model.rollforward)]);

@@ -44,6 +44,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
     thread: true,
     workerUrl: world.workers.log,
   });
+  const ended = new Promise<Error>((resolve) => store.onEnded(resolve));
   const engine = engineOver(world, project, store);
   const serving = createServing(engine, log);
   // The pipeline thread opens while this one folds its index; what is pushed meanwhile waits for it.
@@ -63,11 +64,16 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
   const [pipeline] = await Promise.all([opening, serving.start()]);
   log("ready", { models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`) });
-  await world.stopRequested();
-  log("stopping", {});
+  pipeline.work();
+  const failure = await Promise.race([ended, world.stopRequested()]);
+  if (failure) logger.fatal({ error: failure.message }, "the log can't be written any more");
+  else log("stopping", {});
   await server.stop();
-  await pipeline.stop();
+  if (failure)
+    pipeline.end(); // what it has under way waits for an answer that never comes
+  else await pipeline.stop();
   await serving.close();
   await store.close();
+  if (failure) throw failure;
   return { json: { stopped: true }, text: "stopped" };
 }

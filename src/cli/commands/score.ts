@@ -4,13 +4,12 @@ import { liveOf } from "../../runtime/delivery.ts";
 import { judgeModelDrift } from "../../runtime/drift.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { runUntilIdle } from "../../runtime/loop.ts";
-import { loadStored, modelContext, openOnnx, periodReader, scoreStep } from "../../runtime/models.ts";
+import { liveThreshold, loadStored, modelContext, openOnnx, periodReader, scoreStep } from "../../runtime/models.ts";
 import { viewOfModel } from "../../runtime/project.ts";
 import { replayScore } from "../../scoring/replay.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { EXIT_NO } from "../errors.ts";
-import { grouped, locationOf, progressLine, table } from "../project.ts";
-import { instantFlag } from "./views.ts";
+import { grouped, instantFlag, locationOf, progressLine, table } from "../project.ts";
 
 const PERIOD_FLAGS = {
   from: { kind: "text", describe: "first T, inclusive" },
@@ -107,6 +106,7 @@ export const performanceCommand: Command = {
         ...(digest === undefined ? {} : { digest }),
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
+        threshold: await liveThreshold(engine, name),
       });
       const figure = (value: number | null) => (value === null ? "-" : value.toFixed(4));
       const line = (day: string, one: typeof performance.overall) => [
@@ -115,11 +115,12 @@ export const performanceCommand: Command = {
         grouped(one.labelled),
         figure(one.auc),
         figure(one.brier),
+        figure(one.accuracy),
       ];
       const rows = [...performance.days.map((day) => line(day.day, day)), line("all", performance.overall)];
       return {
         json: { model: name, digest: digest ?? null, ...performance },
-        text: table(["day", "scores", "labelled", "auc", "brier"], rows),
+        text: table(["day", "scores", "labelled", "auc", "brier", "accuracy"], rows),
       };
     }),
 };

@@ -1,27 +1,15 @@
 import type { Value } from "../../base/row.ts";
-import { formatDuration, formatInstant, type Micros, parseInstant } from "../../base/time.ts";
+import { formatDuration, formatInstant, MICROS_PER_DAY } from "../../base/time.ts";
 import { coercer } from "../../contract/coerce.ts";
 import { cutoffOf, historyView } from "../../fusion/history.ts";
 import type { ViewPlan } from "../../fusion/types.ts";
 import { withEngine } from "../../runtime/engine.ts";
-import { absolute, viewNamed } from "../../runtime/project.ts";
+import { absolute, type Project, viewNamed } from "../../runtime/project.ts";
 import { exportView } from "../../runtime/views.ts";
 import { type Explanation, explainEntity, type UsedRow } from "../../views/explain.ts";
-import { type Command, type Input, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
+import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, locationOf } from "../project.ts";
-
-/** An instant given on the command line, or `cli.bad_usage`. */
-export function instantFlag(command: Command, input: Input, flag: string): Micros | undefined {
-  const text = input.text(flag);
-  if (text === undefined) return undefined;
-  const instant = parseInstant(text);
-  if (instant !== undefined) return instant;
-  throw cliErrors.error("bad_usage", `--${flag} is "${text}", which is no instant`, {
-    place: `mlpe ${command.name}`,
-    fix: "Write it as 2013-10-01 or 2013-10-01T00:00:00Z.",
-  });
-}
+import { grouped, instantFlag, locationOf } from "../project.ts";
 
 export const viewsExport: Command = {
   name: "views export",
@@ -81,7 +69,8 @@ export const viewsExplain: Command = {
       const plan = viewNamed(project, name);
       const view = await historyView(store, plan, await cutoffOf(store, knownBy));
       const explained = explainEntity(view, entityFlag(plan, input.list("entity")), at);
-      return { json: shown(explained), text: explanationText(explained) };
+      const json = shown(explained, project.contracts);
+      return { json, text: explanationText(json) };
     });
   },
 };
@@ -105,28 +94,63 @@ function entityFlag(plan: ViewPlan, given: readonly string[]): Value[] {
   });
 }
 
-/** Times as text, for JSON. */
-function shown(explained: Explanation): unknown {
-  return { ...explained, asOf: formatInstant(explained.asOf) };
+type Shown = ReturnType<typeof shown>;
+
+/** The explanation with every instant and day as text. */
+function shown(explained: Explanation, contracts: Project["contracts"]) {
+  const used = (one: UsedRow) => {
+    const fields = contracts.get(one.dataset)!.fields.filter(({ name }) => name in one.row);
+    return {
+      ...one,
+      row: Object.fromEntries(fields.map(({ name, type }) => [name, shownValue(one.row[name]!, type)])),
+      ...shownTimes(one),
+    };
+  };
+  const { asOf, spine, joins, windows, features, label } = explained;
+  return {
+    ...explained,
+    asOf: formatInstant(asOf),
+    spine: used(spine),
+    joins: joins.map((join) => ({ ...join, used: join.used && used(join.used) })),
+    windows: windows.map((window) => ({
+      ...window,
+      from: formatInstant(window.from),
+      to: formatInstant(window.to),
+      rows: window.rows.map(used),
+    })),
+    features: features.map((feature) => ({ ...feature, value: shownValue(feature.value, feature.type) })),
+    label: label && { ...label, ...shownTimes(label) },
+  };
 }
 
-function usedText(used: UsedRow): string {
-  const time = used.eventTime === null ? "" : ` at ${formatInstant(used.eventTime)}`;
-  const values = Object.entries(used.row).map(([name, value]) => `${name}=${String(value)}`);
-  return `${used.dataset} #${used.sequence}${time}: ${values.join(" ")}`;
+function shownTimes({ eventTime, availableTime }: Pick<UsedRow, "eventTime" | "availableTime">) {
+  return {
+    eventTime: shownValue(eventTime, "timestamp") as string | null,
+    availableTime: shownValue(availableTime, "timestamp") as string | null,
+  };
 }
 
-function explanationText(explained: Explanation): string {
-  const lines = [`${explained.view} at T = ${formatInstant(explained.asOf)}`, `spine: ${usedText(explained.spine)}`];
+function shownValue(value: Value, type: string): Value {
+  if (typeof value !== "number" || !Number.isFinite(value)) return value;
+  if (type === "timestamp") return formatInstant(value);
+  return type === "date" ? formatInstant(value * MICROS_PER_DAY).slice(0, 10) : value;
+}
+
+function usedText({ dataset, sequence, eventTime, row }: Shown["spine"]): string {
+  const time = eventTime === null ? "" : ` at ${eventTime}`;
+  const values = Object.entries(row).map(([name, value]) => `${name}=${String(value)}`);
+  return `${dataset} #${sequence}${time}: ${values.join(" ")}`;
+}
+
+function explanationText(explained: Shown): string {
+  const lines = [`${explained.view} at T = ${explained.asOf}`, `spine: ${usedText(explained.spine)}`];
   for (const { alias, used, age } of explained.joins) {
     const found = used === null ? "no row" : `${usedText(used)}${age === null ? "" : `, ${formatDuration(age)} old`}`;
     lines.push(`join ${alias}: ${found}`);
   }
-  for (const window of explained.windows) {
-    lines.push(
-      `window ${window.alias}: ${window.count} rows of ${window.dataset} in (${formatInstant(window.from)}, ${formatInstant(window.to)}]`,
-    );
-    for (const row of window.rows.slice(-5)) lines.push(`  ${usedText(row)}`);
+  for (const { alias, count, dataset, from, to, rows } of explained.windows) {
+    lines.push(`window ${alias}: ${count} rows of ${dataset} in (${from}, ${to}]`);
+    for (const row of rows.slice(-5)) lines.push(`  ${usedText(row)}`);
   }
   for (const { name, value, failure, expression } of explained.features) {
     lines.push(`feature ${name} = ${String(value)}${failure === null ? "" : ` (${failure})`}  from ${expression}`);

@@ -1,7 +1,7 @@
 import type { Span } from "sqlite3-parser";
+import { nearest } from "../../base/nearest.ts";
 import { besideTemporal } from "../align.ts";
 import { isNumber, isReal, isWhole, type Kind, kindWord } from "../kinds.ts";
-import { nearest } from "../../base/nearest.ts";
 import type { Context, Typed } from "../typed.ts";
 import { isZone } from "../zones.ts";
 import type { Accepts, Form, LibraryFunction } from "./function.ts";

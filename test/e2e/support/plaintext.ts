@@ -47,31 +47,64 @@ export const filesBelow = (directory: string): string[] =>
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
 
+interface Wanted {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** Where in the needle its mark is: three bytes by which it is noticed. */
+  readonly mark: number;
+}
+
 /** Where any of the needles stands in any of the files: one pass over each, whatever the number of needles. */
 export function findReadable(files: readonly string[], needles: Needles): Hit[] {
-  const starts = new Uint8Array(1 << 24);
-  const byStart = new Map<number, [string, Uint8Array][]>();
-  for (const needle of needles) {
-    const [a, b, c] = needle[1] as unknown as [number, number, number];
-    const start = (a << 16) | (b << 8) | c;
-    starts[start] = 1;
-    byStart.set(start, [...(byStart.get(start) ?? []), needle]);
+  const marks = new Uint8Array(1 << 24);
+  const byMark = new Map<number, Wanted[]>();
+  for (const [name, bytes] of needles) {
+    const mark = markOf(bytes);
+    const key = (bytes[mark]! << 16) | (bytes[mark + 1]! << 8) | bytes[mark + 2]!;
+    marks[key] = 1;
+    const others = byMark.get(key);
+    if (others) others.push({ name, bytes, mark });
+    else byMark.set(key, [{ name, bytes, mark }]);
   }
   const hits: Hit[] = [];
   for (const file of files) {
-    const bytes = readFileSync(file);
-    let start = bytes.length < 2 ? 0 : (bytes[0]! << 8) | bytes[1]!;
-    for (let at = 2; at < bytes.length && hits.length < HITS_MAX; at++) {
-      start = ((start << 8) | bytes[at]!) & 0xffffff;
-      if (starts[start] === 0) continue;
-      for (const [needle, wanted] of byStart.get(start)!) {
-        if (at - 2 + wanted.length <= bytes.length && wanted.every((byte, i) => bytes[at - 2 + i] === byte)) {
-          hits.push({ file, offset: at - 2, needle });
-        }
+    const bytes = new Uint8Array(readFileSync(file));
+    for (const at of marked(bytes, marks)) {
+      const key = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+      for (const wanted of byMark.get(key)!) {
+        const offset = at - wanted.mark;
+        if (stands(wanted.bytes, bytes, offset)) hits.push({ file, offset, needle: wanted.name });
+        if (hits.length === HITS_MAX) return hits;
       }
     }
   }
   return hits;
+}
+
+/** Three different bytes, none of them 0: files have long runs of zeros. */
+function markOf(bytes: Uint8Array): number {
+  for (let at = 0; at + 3 <= bytes.length; at++) {
+    const three = new Set(bytes.subarray(at, at + 3));
+    if (three.size === 3 && !three.has(0)) return at;
+  }
+  return 0;
+}
+
+/** Every offset at which one of the marks stands. */
+function marked(bytes: Uint8Array, marks: Uint8Array): number[] {
+  const found: number[] = [];
+  let three = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+  for (let at = 2; at < bytes.length; at++) {
+    three = ((three << 8) | bytes[at]!) & 0xffffff;
+    if (marks[three] === 1) found.push(at - 2);
+  }
+  return found;
+}
+
+function stands(wanted: Uint8Array, bytes: Uint8Array, offset: number): boolean {
+  if (offset < 0 || offset + wanted.length > bytes.length) return false;
+  for (let i = 0; i < wanted.length; i++) if (bytes[offset + i] !== wanted[i]) return false;
+  return true;
 }
 
 export interface Written {
@@ -79,7 +112,7 @@ export interface Written {
   readonly path: string;
 }
 
-export const TRACED_CALLS = "openat,open,creat,rename,renameat,renameat2,unlink,unlinkat,memfd_create";
+const TRACED_CALLS = "openat,open,creat,rename,renameat,renameat2,unlink,unlinkat,memfd_create";
 export const strace = (to: string): string[] => [
   "strace",
   "-f",

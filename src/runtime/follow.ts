@@ -1,0 +1,103 @@
+import { invariant } from "../base/errors.ts";
+import { othersTurn } from "../base/turn.ts";
+import type { Store, StoredRows } from "../store/port.ts";
+
+/** Rows applied to the index before requests have a turn. */
+const SLICE_ROWS = 512;
+const ROWS_A_PAGE = 4_096;
+
+/** What a follower of the log does with what it reads. */
+export interface Following {
+  readonly store: Pick<Store, "tail">;
+  readonly streams: readonly string[];
+  /** Whether rows of that stream go into the index. */
+  indexed(stream: string): boolean;
+  apply(stored: StoredRows, from: number, to: number): void;
+  /** Called once for the rows of each commit and stream, when the whole commit is in the index. */
+  folded(stored: StoredRows): void;
+  /** Whether the rows deploy a model. */
+  deploys(stored: StoredRows): boolean;
+  deploy(): Promise<void>;
+}
+
+export interface FollowState {
+  /** The last commit that is folded whole: the cutoff of answers. */
+  position: number;
+  /** While a commit is in the index in part: resolves when it is there whole. Answers wait for it. */
+  folding: Promise<void> | undefined;
+  /** A deployment was read and is not yet followed. */
+  deployPending: boolean;
+}
+
+export const followState = (position: number): FollowState => ({
+  position,
+  folding: undefined,
+  deployPending: false,
+});
+
+/**
+ * Folds the next page of the log; answers the head that it saw. Where it throws, the position says what is folded, and
+ * calling again goes on from there: no commit is folded or counted twice, and no deployment is passed over.
+ */
+export async function followPage(following: Following, state: FollowState): Promise<number> {
+  if (state.deployPending) await followDeployments(following, state);
+  const page = await following.store.tail(state.position, following.streams, ROWS_A_PAGE);
+  let rows = 0; // since others had a turn
+  for (let from = 0; from < page.rows.length; ) {
+    const commitNo = commitOf(page.rows[from]!);
+    let to = from + 1;
+    while (to < page.rows.length && commitOf(page.rows[to]!) === commitNo) to++;
+    rows += await foldCommit(following, state, page.rows.slice(from, to));
+    state.position = commitNo;
+    from = to;
+    if (rows < SLICE_ROWS) continue;
+    await othersTurn();
+    rows = 0;
+  }
+  state.position = page.upTo;
+  if (state.deployPending) await followDeployments(following, state);
+  return page.head.commitNo;
+}
+
+async function followDeployments(following: Following, state: FollowState): Promise<void> {
+  await following.deploy();
+  state.deployPending = false;
+}
+
+const commitOf = (stored: StoredRows): number => {
+  const commitNo = stored.commitNos[0];
+  invariant(commitNo !== undefined, "a page holds no part without rows");
+  return commitNo;
+};
+
+/**
+ * One commit: at once where it is small; in slices where it is large, and answers wait meanwhile, since a position can't
+ * say that half a commit was seen. Answers the rows it put into the index.
+ */
+async function foldCommit(following: Following, state: FollowState, parts: readonly StoredRows[]): Promise<number> {
+  const indexed = parts.filter(({ stream }) => following.indexed(stream));
+  const rows = indexed.reduce((sum, { batch }) => sum + batch.length, 0);
+  if (rows <= SLICE_ROWS) for (const stored of indexed) following.apply(stored, 0, stored.batch.length);
+  else await foldInSlices(following, state, indexed);
+  for (const stored of parts) {
+    following.folded(stored);
+    if (following.deploys(stored)) state.deployPending = true;
+  }
+  return rows;
+}
+
+async function foldInSlices(following: Following, state: FollowState, parts: readonly StoredRows[]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  state.folding = promise;
+  try {
+    for (const stored of parts) {
+      for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
+        following.apply(stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
+        await othersTurn();
+      }
+    }
+  } finally {
+    state.folding = undefined;
+    resolve();
+  }
+}
