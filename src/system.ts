@@ -53,6 +53,7 @@ const files: Files = {
       .sort();
   },
   makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
+  removeFile: (path) => rm(path, { force: true }),
   removeDirectory: (path) => rm(path, { recursive: true, force: true }),
   async size(directory) {
     const sizes = await Promise.all(

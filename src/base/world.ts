@@ -45,6 +45,8 @@ export interface Files {
   /** Plain files below a directory, as relative paths with `/`, sorted. */
   list(directory: string): Promise<readonly string[]>;
   makeDirectory(path: string): Promise<void>;
+  /** Removes a plain file; one that is not there is no error, a directory is. */
+  removeFile(path: string): Promise<void>;
   removeDirectory(path: string): Promise<void>;
   /** Bytes of all files below. */
   size(directory: string): Promise<number>;

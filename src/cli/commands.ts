@@ -12,6 +12,7 @@ import { ledgerVerify } from "./commands/ledger.ts";
 import { lineage } from "./commands/lineage.ts";
 import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model.ts";
 import { modelInit } from "./commands/model_init.ts";
+import { quarantineList } from "./commands/quarantine.ts";
 import { queryCommand } from "./commands/query.ts";
 import { run } from "./commands/run.ts";
 import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   run,
   ingest,
   ledgerVerify,
+  quarantineList,
   viewsExport,
   viewsExplain,
   viewsVerify,

@@ -2,7 +2,7 @@ import { invariant } from "../base/errors.ts";
 import { curatedStream } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import { type BoundView, bindView } from "./bind.ts";
-import { applyToTable, createTable, type OnChange, type Table, type TableNeeds } from "./table.ts";
+import { applyToTable, createTable, reserveRows, type OnChange, type Table, type TableNeeds } from "./table.ts";
 import type { ViewPlan } from "./types.ts";
 
 /**
@@ -62,7 +62,9 @@ export async function buildIndex(
   options: IndexOptions = {},
 ): Promise<LiveIndex> {
   const index = createIndex(plans, options);
+  const rows = new Map((await store.streams()).map((info) => [info.stream, info.rows]));
   for (const table of index.tables.values()) {
+    reserveRows(table, rows.get(curatedStream(table.dataset)) ?? 0);
     const columns = table.fields.map(({ field }) => field.name);
     for await (const stored of store.scan(curatedStream(table.dataset), { columns, upTo })) applyRows(index, stored);
   }

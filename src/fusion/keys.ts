@@ -45,7 +45,7 @@ export function entryAt(table: KeyTable, place: number): number {
   table.slots[slot] = entry;
   if (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
   table.representatives[entry] = place;
-  if (table.count * 2 > table.slots.length) rehash(table);
+  if (table.count * 2 > table.slots.length) rehash(table, table.slots.length * 2);
   return entry;
 }
 
@@ -151,8 +151,17 @@ function finish(hash: number): number {
   return (spread ^ (spread >>> 13)) >>> 0;
 }
 
-function rehash(table: KeyTable): void {
-  const slots = new Int32Array(table.slots.length * 2).fill(-1);
+/** Makes room for so many entries at once. Text keys of one column grow with their dictionary instead. */
+export function reserveKeys(table: KeyTable, entries: number): void {
+  let length = table.slots.length;
+  while (length < entries * 2) length *= 2;
+  if (length > table.slots.length && !byCode(table)) rehash(table, length);
+}
+
+const byCode = ({ columns }: KeyTable): boolean => columns.length === 1 && columns[0]!.kind === "text";
+
+function rehash(table: KeyTable, length: number): void {
+  const slots = new Int32Array(length).fill(-1);
   const mask = slots.length - 1;
   for (let entry = 0; entry < table.count; entry++) {
     let hash = 0;

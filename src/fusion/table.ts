@@ -14,7 +14,7 @@ import {
   storeColumn,
   writeValue,
 } from "./column.ts";
-import { doubled, entryAt, type KeyTable, keyTable } from "./keys.ts";
+import { doubled, entryAt, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
 import { type AccessPath, accessPath, addPlace, removePlace } from "./path.ts";
 
 /**
@@ -61,7 +61,12 @@ interface Deriver {
   readonly program: Program;
   readonly inputs: readonly StoreColumn[];
   readonly outputs: readonly StoreColumn[];
+  /** For programs of one input: results by its value. Values repeat, and a lookup costs a tenth of an evaluation. */
+  readonly known: Map<Value, RowResult> | undefined;
 }
+
+/** Results kept for each program of one input; then they are forgotten and found anew. */
+const RESULTS_KEPT = 65_536;
 
 /** What a table must hold for one view. */
 export interface TableNeeds {
@@ -127,7 +132,8 @@ function deriversOf(needs: readonly TableNeeds[], columns: Map<string, StoreColu
       return column;
     });
     const inputs = derived.program.inputs.map((name) => columns.get(name)!);
-    derivers.push({ program: derived.program, inputs, outputs });
+    const known = inputs.length === 1 && inputs[0]!.kind !== "bytes" ? new Map<Value, RowResult>() : undefined;
+    derivers.push({ program: derived.program, inputs, outputs, known });
   }
   return derivers;
 }
@@ -247,13 +253,33 @@ function takeOver(table: Table, ids: KeyTable, place: number, sequence: number):
 }
 
 function derive(table: Table, place: number): void {
-  for (const { program, inputs, outputs } of table.derivers) {
+  for (const deriver of table.derivers) {
+    const { inputs, outputs } = deriver;
     const values: Value[] = new Array(inputs.length);
     for (let i = 0; i < inputs.length; i++) values[i] = readValue(inputs[i]!, place);
-    const result = program.evaluate(values);
+    const result = evaluateDeriver(deriver, values);
     for (let i = 0; i < outputs.length; i++) writeValue(outputs[i]!, place, result.values[i]!);
     table.failures += result.failures.length;
   }
+}
+
+function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]): RowResult {
+  const [only] = values;
+  if (known === undefined || only === undefined || Object.is(only, -0)) return program.evaluate(values);
+  let result = known.get(only);
+  if (result === undefined) {
+    result = program.evaluate(values);
+    if (known.size === RESULTS_KEPT) known.clear();
+    known.set(only, result);
+  }
+  return result;
+}
+
+/** Makes room for so many rows, where it is known how many will come: growing step by step copies them several times. */
+export function reserveRows(table: Table, rows: number): void {
+  if (rows <= table.capacity) return;
+  setCapacity(table, rows);
+  if (table.ids) reserveKeys(table.ids, rows);
 }
 
 /** A live place at the end, for a copy of a row of another table; the caller writes its columns and adds it to the paths. */
@@ -265,8 +291,11 @@ export function reservePlace(table: Table, sequence: number): number {
   return place;
 }
 
-function growTable(table: Table): void {
-  table.capacity = table.capacity === 0 ? 64 : Math.ceil(table.capacity * 1.5);
+const growTable = (table: Table): void =>
+  setCapacity(table, table.capacity === 0 ? 64 : Math.ceil(table.capacity * 1.5));
+
+function setCapacity(table: Table, capacity: number): void {
+  table.capacity = capacity;
   for (const column of table.columns.values()) growColumn(column, table.capacity);
   const alive = new Uint8Array(table.capacity);
   alive.set(table.alive);

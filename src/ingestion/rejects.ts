@@ -25,7 +25,7 @@ export const REJECT_CODES = {
   },
   "ingestion.blocked": {
     meaning: "A check with severity `block` failed for the batch that the row came in. Rule: check.",
-    fix: "See the verdict; correct the data or the check, then replay the quarantine.",
+    fix: "See the verdict and `mlpe quarantine list`; correct the data or the check, then send the rows again.",
   },
 } as const;
 

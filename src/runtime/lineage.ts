@@ -7,12 +7,14 @@ import type { DatasetPlan, RoutePlan } from "../ingestion/plan.ts";
 import {
   type ColumnLineage,
   completeEvent,
+  failEvent,
   type InputDataset,
   lineageAppend,
   type OutputDataset,
   startEvent,
 } from "../lineage/events.ts";
 import type { Append } from "../store/port.ts";
+import type { Step } from "./loop.ts";
 import type { Project } from "./project.ts";
 import { VERSION } from "./version.ts";
 
@@ -30,8 +32,37 @@ const namespaceOf = (project: Project): string => project.config.lineage.namespa
 
 /** The START and COMPLETE events of an act, to be committed with it. */
 export function lineageOf(world: World, project: Project, act: Act): Append {
+  const facts = factsOf(world, project, act);
+  const finishedAt = Math.max(world.clock.now(), act.startedAt);
+  const events = [startEvent({ ...facts, at: act.startedAt }), completeEvent({ ...facts, at: finishedAt })];
+  return lineageAppend(events, [act.startedAt, finishedAt]);
+}
+
+const STEP_JOBS: Readonly<Record<string, Act["jobType"]>> = { ingest: "INGEST", fuse: "FUSE", score: "SCORE" };
+
+/**
+ * The START and FAIL events of a turn that could not go on: a commit of their own, for of the turn nothing is committed.
+ * Undefined for steps that are no runs. `error` is a message for people, without data values.
+ */
+export function failureLineage(
+  world: World,
+  project: Project,
+  { name, reads, writes }: Pick<Step, "name" | "reads" | "writes">,
+  startedAt: Micros,
+  error: string,
+): Append | undefined {
+  const jobType = STEP_JOBS[name.slice(0, name.indexOf("."))];
+  if (!jobType) return undefined;
+  const named = (streams: readonly string[]) => streams.map((stream) => ({ name: stream }));
+  const facts = factsOf(world, project, { job: name, jobType, inputs: named(reads), outputs: named(writes) });
+  const failedAt = Math.max(world.clock.now(), startedAt);
+  const events = [startEvent({ ...facts, at: startedAt }), failEvent({ ...facts, at: failedAt, error })];
+  return lineageAppend(events, [startedAt, failedAt]);
+}
+
+function factsOf(world: World, project: Project, act: Omit<Act, "startedAt">) {
   const namespace = namespaceOf(project);
-  const facts = {
+  return {
     run: uuid7(world.clock, world.random),
     job: { namespace, name: act.job },
     jobType: act.jobType,
@@ -40,9 +71,6 @@ export function lineageOf(world: World, project: Project, act: Act): Append {
     outputs: act.outputs.map((dataset) => ({ namespace, ...dataset })),
     engine: { name: "mlpe", version: VERSION },
   };
-  const finishedAt = Math.max(world.clock.now(), act.startedAt);
-  const events = [startEvent({ ...facts, at: act.startedAt }), completeEvent({ ...facts, at: finishedAt })];
-  return lineageAppend(events, [act.startedAt, finishedAt]);
 }
 
 /** Where each field of a curated dataset comes from: source columns, through the `set` expressions where there are any. */

@@ -5,6 +5,7 @@ import { connectStore } from "../store/store.ts";
 import { type Engine, engineOver } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
+import { failureLineage } from "./lineage.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
 import { type Pipeline, pipelineOf } from "./steps.ts";
 import { supervise } from "./supervise.ts";
@@ -110,8 +111,14 @@ async function work(engine: Engine, state: State, { steps }: Pipeline, post: Sen
     steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
     clock: engine.world.clock,
     stopped: () => state.stopped,
-    failed: ({ name }, error, retryInMs) =>
-      post({ kind: "step_failed", step: name, error: plainError(error), retryInMs }),
+    failed: async (step, error, retryInMs, startedAt) => {
+      const told = plainError(error);
+      post({ kind: "step_failed", step: step.name, error: told, retryInMs });
+      const message = `${told.code}: ${told.message}`;
+      const lineage = failureLineage(engine.world, engine.project, step, startedAt, message);
+      // What failed may be the store itself: then the log line and the metric are all there is.
+      if (lineage) await engine.store.commit({ appends: [lineage], priority: "pipeline" }).catch(() => {});
+    },
     wait: (milliseconds) =>
       new Promise((resolve) => {
         const timer = setTimeout(resolve, milliseconds);

@@ -151,9 +151,12 @@ function readFields(fields: readonly Field[], item: unknown, place: string, null
   return row;
 }
 
-/** Times of an answer as ISO 8601; the rest as it is. */
-export function shownTimes(times: Row): Readonly<Record<string, string | null>> {
+/** Values of an answer by field name: timestamps as ISO 8601, the rest as it is. */
+export function shownValues(values: Row, fields: readonly { readonly name: string; readonly type: string }[]): Row {
+  const times = new Set(fields.filter(({ type }) => type === "timestamp").map(({ name }) => name));
   return Object.fromEntries(
-    Object.entries(times).map(([name, at]) => [name, at === null ? null : formatInstant(at as Micros)]),
+    Object.entries(values).map(([name, value]) => {
+      return [name, times.has(name) && value !== null ? formatInstant(value as Micros) : value];
+    }),
   );
 }

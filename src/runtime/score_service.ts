@@ -2,12 +2,13 @@ import { sha256Hex } from "../base/digest.ts";
 import type { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import { formatInstant, type Micros } from "../base/time.ts";
+import type { ViewShape } from "../contract/streams.ts";
 import { featureRecord } from "../fusion/feature_rows.ts";
 import { fuseEntities, fuseRequest, type RequestRow } from "../fusion/request.ts";
 import { scoreAndCommit } from "../scoring/score.ts";
 import type { ScoreResult } from "../scoring/score_rows.ts";
 import { actOfScoring, type ModelContext } from "./models.ts";
-import { parseScoreBody, requestErrors, type ScoreItems, shownTimes } from "./requests.ts";
+import { parseScoreBody, requestErrors, type ScoreItems, shownValues } from "./requests.ts";
 import type { Serving } from "./serving.ts";
 
 /** Looks up or takes the spine rows, fuses them at T from what is known, scores, commits, and then answers. */
@@ -40,7 +41,12 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
       extra: (rows: readonly Row[]) => actOfScoring(engine, context, lease.model, rows, startedAt),
     });
     metrics.observe("mlpe_score_seconds", (world.clock.now() - startedAt) / 1_000_000, { model: context.name });
-    return { model: context.name, version: lease.model.manifest.version, repeated, results: woven(results, missing) };
+    return {
+      model: context.name,
+      version: lease.model.manifest.version,
+      repeated,
+      results: woven(context.plan.shape, results, missing),
+    };
   } finally {
     lease.release();
   }
@@ -70,9 +76,9 @@ function fuseAsked(serving: Serving, { plan }: ModelContext, asked: ScoreItems, 
 }
 
 /** Results in the order asked, with an error in the place of what is not known: good items of the same request go on. */
-function woven(results: readonly ScoreResult[], missing: readonly Missing[]): object[] {
+function woven(shape: ViewShape, results: readonly ScoreResult[], missing: readonly Missing[]): object[] {
   const errors = new Map(missing.map(({ index, error }) => [index, error]));
-  const rest = results.map(shownScore);
+  const rest = results.map((result) => shownScore(shape, result));
   return Array.from({ length: results.length + missing.length }, (_, index) => {
     const error = errors.get(index);
     return error ? { error: { code: error.code, message: error.message, fix: error.fix } } : rest.shift()!;
@@ -80,11 +86,16 @@ function woven(results: readonly ScoreResult[], missing: readonly Missing[]): ob
 }
 
 /** A score as clients see it: times as ISO 8601. */
-export function shownScore(result: ScoreResult): object {
+export function shownScore(shape: ViewShape, result: ScoreResult): object {
   return {
     ...result,
     as_of: formatInstant(result.as_of),
     made_at: formatInstant(result.made_at),
-    times: shownTimes(result.times),
+    keys: shownValues(result.keys, shape.keys),
+    features: shownValues(result.features, shape.features),
+    times: shownValues(
+      result.times,
+      shape.inputs.map((name) => ({ name, type: "timestamp" })),
+    ),
   };
 }

@@ -94,7 +94,10 @@ function scoreServices(serving: Serving): ScoreServices {
     score: async (model, body) => scoreRequest(serving, contextOf(serving, model), body),
     async findScore(scoreId) {
       const found = await findScore(store, scoreId);
-      if (found) return shownScore(resultOf(contextOf(serving, found.model).plan.shape, found.row));
+      if (found) {
+        const { shape } = contextOf(serving, found.model).plan;
+        return shownScore(shape, resultOf(shape, found.row));
+      }
       const message = `there is no score "${scoreId.slice(0, 64)}"`;
       throw runtimeErrors.error("unknown_score", message, { place: "score id" });
     },

@@ -7,7 +7,8 @@ export interface Supervision {
   readonly clock: Clock;
   /** Resolves when there may be work: a commit, a pushed request, or the time given. */
   readonly wait: (milliseconds: number) => Promise<void>;
-  readonly failed: (step: Step, error: unknown, retryInMs: number) => void;
+  /** Told of each failed turn, with when it began: at most once per wait for the next try. */
+  readonly failed: (step: Step, error: unknown, retryInMs: number, startedAt: Micros) => Promise<void>;
   readonly stopped: () => boolean;
 }
 
@@ -15,6 +16,8 @@ interface Health {
   failures: number;
   notBefore: Micros;
   ended: boolean;
+  /** When its last turn began. */
+  startedAt: Micros;
 }
 
 /** Turns of one step before the next has its own. */
@@ -28,27 +31,30 @@ const LONGEST_RETRY_MS = 60_000;
  * others go on. A turn is one commit, so a stop or a crash between turns loses nothing.
  */
 export async function supervise({ steps, clock, wait, failed, stopped }: Supervision): Promise<void> {
-  const healths = new Map(steps.map((step) => [step, { failures: 0, notBefore: 0, ended: false } as Health]));
+  const healths = new Map(
+    steps.map((step) => [step, { failures: 0, notBefore: 0, ended: false, startedAt: 0 } as Health]),
+  );
   while (!stopped()) {
     let moved = false;
     for (const [step, health] of healths) {
       if (health.ended || health.notBefore > clock.now() || stopped()) continue;
       try {
-        moved = (await runTurns(step, health, stopped)) || moved;
+        moved = (await runTurns(step, health, clock, stopped)) || moved;
         health.failures = 0;
       } catch (error) {
         const retryInMs = Math.min(FIRST_RETRY_MS * 2 ** health.failures, LONGEST_RETRY_MS);
         health.failures++;
         health.notBefore = clock.now() + retryInMs * 1000;
-        failed(step, error, retryInMs);
+        await failed(step, error, retryInMs, health.startedAt);
       }
     }
     if (!moved && !stopped()) await wait(IDLE_MS);
   }
 }
 
-async function runTurns(step: Step, health: Health, stopped: () => boolean): Promise<boolean> {
+async function runTurns(step: Step, health: Health, clock: Clock, stopped: () => boolean): Promise<boolean> {
   for (let turn = 0; turn < TURNS_MAX && !stopped(); turn++) {
+    health.startedAt = clock.now();
     const result = await step.turn();
     if (result === "end") health.ended = true;
     if (result !== "progress") return turn > 0;

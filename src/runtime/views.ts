@@ -9,7 +9,7 @@ import { toldLabels } from "./told_labels.ts";
 export interface Keeper {
   /** Makes the set durable. */
   keep(set: TrainingSet): Promise<void>;
-  /** Takes away again what `keep` made, where the record of it could not be committed. */
+  /** Takes away what `keep` made, where it failed or the record of it could not be committed. */
   drop(): Promise<void>;
 }
 

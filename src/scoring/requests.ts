@@ -1,7 +1,7 @@
 import type { Row } from "../base/row.ts";
-import { rowAt } from "../contract/batch.ts";
+import { type Batch, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { scoresStream } from "../contract/streams.ts";
-import type { Store } from "../store/port.ts";
+import type { ScanOptions, Store } from "../store/port.ts";
 import { scoringErrors } from "./errors.ts";
 
 /**
@@ -24,19 +24,47 @@ const COMMITS_FOLDED = 20_000;
 
 export const emptyRequestMemory = (): RequestMemory => ({ requests: new Map(), running: new Map() });
 
-/** The memory of a model's requests, folded from its recent scores. */
+/**
+ * The memory of a model's requests, folded from its recent scores. Most stored scores may be of no request with an id: of
+ * those only ids and times are decoded.
+ */
 export async function foldRequests(store: Store, model: string): Promise<RequestMemory> {
   const memory = emptyRequestMemory();
-  const head = await store.head();
-  let after = Math.max(0, head.commitNo - COMMITS_FOLDED);
-  while (after < head.commitNo) {
-    const page = await store.tail(after, [scoresStream(model)]);
-    for (const { batch, tombstones } of page.rows) {
-      for (let i = 0; i < batch.length; i++) if (tombstones[i] === 0) remember(memory, rowAt(batch, i));
+  const { commitNo: upTo } = await store.head();
+  const stream = scoresStream(model);
+  const span = await requestSpan(store, stream, { after: Math.max(0, upTo - COMMITS_FOLDED), upTo });
+  if (!span) return memory;
+  const found: { sequence: number; row: Row }[] = [];
+  for await (const { batch, tombstones, sequences } of store.scan(stream, span)) {
+    const has = requestTest(batch);
+    for (let i = 0; i < batch.length; i++) {
+      if (tombstones[i] === 0 && has(i)) found.push({ sequence: sequences[i]!, row: rowAt(batch, i) });
     }
-    after = page.upTo;
   }
+  for (const { row } of found.sort((a, b) => a.sequence - b.sequence)) remember(memory, row);
   return memory;
+}
+
+/** The options narrowed to commits and T of rows with a request id; undefined where there are none. */
+async function requestSpan(store: Store, stream: string, options: ScanOptions): Promise<ScanOptions | undefined> {
+  let [first, last] = [Number.POSITIVE_INFINITY, 0];
+  let [from, to] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for await (const { batch, commitNos } of store.scan(stream, { ...options, columns: ["request_id", "as_of"] })) {
+    const has = requestTest(batch);
+    const asOf = columnNamed(batch, "as_of");
+    for (let i = 0; i < batch.length; i++) {
+      if (!has(i)) continue;
+      const at = valueAt(asOf, "timestamp", i) as number;
+      [first, last] = [Math.min(first, commitNos[i]!), Math.max(last, commitNos[i]!)];
+      [from, to] = [Math.min(from, at), Math.max(to, at)];
+    }
+  }
+  return last === 0 ? undefined : { after: first - 1, upTo: last, from, to };
+}
+
+function requestTest(batch: Batch): (index: number) => boolean {
+  const column = columnNamed(batch, "request_id");
+  return (index) => valueAt(column, "string", index) !== null;
 }
 
 /** Takes a committed score row into the memory; rows without a request id are nothing to remember. */

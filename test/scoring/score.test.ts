@@ -3,7 +3,7 @@ import { sha256Hex } from "../../src/base/digest.ts";
 import { MlpeError } from "../../src/base/errors.ts";
 import { scoresStream, VERDICTS } from "../../src/contract/streams.ts";
 import type { Guardrails } from "../../src/scoring/guardrails.ts";
-import { type ScoreStep, scoreReader, stepScore } from "../../src/scoring/job.ts";
+import { type ScoreAct, type ScoreStep, scoreReader, stepScore } from "../../src/scoring/job.ts";
 import { emptyRequestMemory, foldRequests } from "../../src/scoring/requests.ts";
 import { scoreAndCommit } from "../../src/scoring/score.ts";
 import { MemoryStore } from "../support/memory_store.ts";

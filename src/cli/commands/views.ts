@@ -1,11 +1,12 @@
 import type { Value } from "../../base/row.ts";
 import { formatDuration, formatInstant, MICROS_PER_DAY } from "../../base/time.ts";
+import type { World } from "../../base/world.ts";
 import { coercer } from "../../contract/coerce.ts";
 import { cutoffOf, historyView } from "../../fusion/history.ts";
 import type { ViewPlan } from "../../fusion/types.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, type Project, viewNamed } from "../../runtime/project.ts";
-import { exportView } from "../../runtime/views.ts";
+import { exportView, type Keeper } from "../../runtime/views.ts";
 import { type Explanation, explainEntity, type UsedRow } from "../../views/explain.ts";
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
@@ -37,20 +38,37 @@ export const viewsExport: Command = {
           fix: "Name a commit that is there: an earlier manifest says its own as cutoff.commit_no.",
         });
       }
-      const set = await exportView(engine, viewNamed(engine.project, name), {
+      const options = {
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
         ...(knownBy === undefined ? {} : { knownBy }),
         ...(cutoff === undefined ? {} : { cutoff }),
-      });
-      await world.files.write(out, set.parquet, 0o600);
-      await world.files.write(`${out}.json`, set.manifestText, 0o600);
+      };
+      const set = await exportView(engine, viewNamed(engine.project, name), options, filesAt(world, out));
       const { rows, labelled, sha256 } = set.manifest;
       const text = `${grouped(rows)} rows, ${grouped(labelled)} of them labelled\n${out}\nsha256 ${sha256}`;
       return { json: { file: out, manifest: set.manifest }, text };
     });
   },
 };
+
+/** The training set as the file `out`, with its manifest beside it. */
+function filesAt({ files }: World, out: string): Keeper {
+  const written: string[] = [];
+  const write = async (path: string, content: string | Uint8Array) => {
+    await files.write(path, content, 0o600);
+    written.push(path);
+  };
+  return {
+    async keep({ parquet, manifestText }) {
+      await write(out, parquet);
+      await write(`${out}.json`, manifestText);
+    },
+    async drop() {
+      for (const path of written) await files.removeFile(path);
+    },
+  };
+}
 
 export const viewsExplain: Command = {
   name: "views explain",
