@@ -2,7 +2,7 @@ import { invariant } from "../base/errors.ts";
 import { curatedStream } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import { type BoundView, bindView } from "./bind.ts";
-import { applyToTable, createTable, reserveRows, type OnChange, type Table, type TableNeeds } from "./table.ts";
+import { applyToTable, createTable, type OnChange, reserveRows, type Table, type TableNeeds } from "./table.ts";
 import type { ViewPlan } from "./types.ts";
 
 /**

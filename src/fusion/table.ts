@@ -1,7 +1,7 @@
 import { invariant } from "../base/errors.ts";
 import type { Value } from "../base/row.ts";
 import type { Contract, Field } from "../contract/contract.ts";
-import type { Program } from "../expression/types.ts";
+import type { Evaluated, Program } from "../expression/types.ts";
 import type { StoredRows } from "../store/port.ts";
 import {
   type CopyRow,
@@ -62,7 +62,7 @@ interface Deriver {
   readonly inputs: readonly StoreColumn[];
   readonly outputs: readonly StoreColumn[];
   /** For programs of one input: results by its value. Values repeat, and a lookup costs a tenth of an evaluation. */
-  readonly known: Map<Value, RowResult> | undefined;
+  readonly known: Map<Value, Evaluated> | undefined;
 }
 
 /** Results kept for each program of one input; then they are forgotten and found anew. */
@@ -132,7 +132,7 @@ function deriversOf(needs: readonly TableNeeds[], columns: Map<string, StoreColu
       return column;
     });
     const inputs = derived.program.inputs.map((name) => columns.get(name)!);
-    const known = inputs.length === 1 && inputs[0]!.kind !== "bytes" ? new Map<Value, RowResult>() : undefined;
+    const known = inputs.length === 1 && inputs[0]!.kind !== "bytes" ? new Map<Value, Evaluated>() : undefined;
     derivers.push({ program: derived.program, inputs, outputs, known });
   }
   return derivers;
@@ -263,7 +263,7 @@ function derive(table: Table, place: number): void {
   }
 }
 
-function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]): RowResult {
+function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]): Evaluated {
   const [only] = values;
   if (known === undefined || only === undefined || Object.is(only, -0)) return program.evaluate(values);
   let result = known.get(only);

@@ -7,6 +7,7 @@ import { scoresStream, VERDICTS, verdictContract } from "../contract/streams.ts"
 import { countedScores } from "../feedback/performance.ts";
 import { judgeDrift } from "../quality/drift.ts";
 import { loadPackageFiles } from "../scoring/artifacts.ts";
+import type { Store } from "../store/port.ts";
 import { liveOf } from "./delivery.ts";
 import type { Engine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
@@ -36,7 +37,7 @@ export async function judgeModelDrift(
   }
   const config = project.config.drift[model] ?? DEFAULT_DRIFT;
   const names = featuresOf(pack.manifest);
-  const values = await collect(engine, model, digest, names, from, to);
+  const values = await newestValues(store, { model, digest, from, to }, names);
   const features = Object.fromEntries(names.map((name) => [name, values.get(name)!]));
   const rows = judgeDrift({
     model,
@@ -51,17 +52,16 @@ export async function judgeModelDrift(
 }
 
 /** The values of the newest scores that count, in the order they were made: recomputed batch scores once. */
-async function collect(
-  { store }: Engine,
-  model: string,
-  digest: string,
+export async function newestValues(
+  store: Store,
+  period: { readonly model: string; readonly digest: string; readonly from: Micros; readonly to: Micros },
   names: readonly string[],
-  from: Micros,
-  to: Micros,
+  limit = ROWS_MAX,
 ): Promise<Map<string, Value[]>> {
+  const { model, from, to } = period;
   const upTo = (await store.head()).commitNo;
-  const counted = (await countedScores(store, model, { digest, from, to, upTo })).sequences;
-  const newest = counted.subarray(Math.max(0, counted.length - ROWS_MAX));
+  const counted = (await countedScores(store, model, { digest: period.digest, from, to, upTo })).sequences;
+  const newest = counted.subarray(Math.max(0, counted.length - limit));
   const places = new Map(Array.from(newest, (sequence, place) => [sequence, place]));
   const columns = [...names, "score"];
   const values = new Map(columns.map((name) => [name, new Array<Value>(newest.length).fill(null)]));

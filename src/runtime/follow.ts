@@ -40,7 +40,6 @@ export const followState = (position: number): FollowState => ({
  * calling again goes on from there: no commit is folded or counted twice, and no deployment is passed over.
  */
 export async function followPage(following: Following, state: FollowState): Promise<number> {
-  if (state.deployPending) await followDeployments(following, state);
   const page = await following.store.tail(state.position, following.streams, ROWS_A_PAGE);
   let rows = 0; // since others had a turn
   for (let from = 0; from < page.rows.length; ) {
@@ -48,20 +47,18 @@ export async function followPage(following: Following, state: FollowState): Prom
     let to = from + 1;
     while (to < page.rows.length && commitOf(page.rows[to]!) === commitNo) to++;
     rows += await foldCommit(following, state, page.rows.slice(from, to));
-    state.position = commitNo;
     from = to;
     if (rows < SLICE_ROWS) continue;
     await othersTurn();
     rows = 0;
   }
   state.position = page.upTo;
-  if (state.deployPending) await followDeployments(following, state);
+  // At the end only: a model that can't be loaded now must not keep the index from catching up.
+  if (state.deployPending && page.upTo === page.head.commitNo) {
+    await following.deploy();
+    state.deployPending = false;
+  }
   return page.head.commitNo;
-}
-
-async function followDeployments(following: Following, state: FollowState): Promise<void> {
-  await following.deploy();
-  state.deployPending = false;
 }
 
 const commitOf = (stored: StoredRows): number => {
@@ -77,27 +74,30 @@ const commitOf = (stored: StoredRows): number => {
 async function foldCommit(following: Following, state: FollowState, parts: readonly StoredRows[]): Promise<number> {
   const indexed = parts.filter(({ stream }) => following.indexed(stream));
   const rows = indexed.reduce((sum, { batch }) => sum + batch.length, 0);
-  if (rows <= SLICE_ROWS) for (const stored of indexed) following.apply(stored, 0, stored.batch.length);
-  else await foldInSlices(following, state, indexed);
-  for (const stored of parts) {
-    following.folded(stored);
-    if (following.deploys(stored)) state.deployPending = true;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  try {
+    if (rows > SLICE_ROWS) {
+      state.folding = promise;
+      await applyInSlices(following, indexed);
+    } else for (const stored of indexed) following.apply(stored, 0, stored.batch.length);
+    for (const stored of parts) {
+      following.folded(stored);
+      if (following.deploys(stored)) state.deployPending = true;
+    }
+    state.position = commitOf(parts[0]!);
+  } finally {
+    // Only now: who waited must find the position of what is in the index.
+    state.folding = undefined;
+    resolve();
   }
   return rows;
 }
 
-async function foldInSlices(following: Following, state: FollowState, parts: readonly StoredRows[]): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  state.folding = promise;
-  try {
-    for (const stored of parts) {
-      for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
-        following.apply(stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
-        await othersTurn();
-      }
+async function applyInSlices(following: Following, parts: readonly StoredRows[]): Promise<void> {
+  for (const stored of parts) {
+    for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
+      following.apply(stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
+      await othersTurn();
     }
-  } finally {
-    state.folding = undefined;
-    resolve();
   }
 }

@@ -11,7 +11,7 @@ import { type Encoder, encodeCommit } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
-import type { CommitRequest, Store } from "./port.ts";
+import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
 import { sliceStored } from "./select.ts";
 import { type Keys, openWriter, providerOf } from "./writer.ts";
 
@@ -145,15 +145,7 @@ function storeOver(
       const pollMs = channel ? CONNECTED_POLL_MS : POLL_MS;
       await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
     },
-    async *scan(stream, scanOptions = {}) {
-      for (const stored of open().scan(stream, scanOptions)) {
-        for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
-          await othersTurn();
-          const to = Math.min(from + SCAN_ROWS, stored.batch.length);
-          yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
-        }
-      }
-    },
+    scan: (stream, scanOptions = {}) => scanInTurns(open, stream, scanOptions),
     asOf: async (stream, probes, asOfOptions = {}) => open().asOf(stream, probes, asOfOptions),
     streams: async () => open().streams(),
     compact: async () => writable().compact(),
@@ -171,6 +163,17 @@ function storeOver(
       await channel?.close();
     },
   };
+}
+
+/** Long scans may be made in the thread that serves: others have a turn before each part. */
+async function* scanInTurns(open: () => LogReader, stream: string, options: ScanOptions): AsyncIterable<StoredRows> {
+  for (const stored of open().scan(stream, options)) {
+    for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
+      await othersTurn();
+      const to = Math.min(from + SCAN_ROWS, stored.batch.length);
+      yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
+    }
+  }
 }
 
 function raise(error: Error): never {

@@ -69,6 +69,16 @@ test("the contracts say what a pump and a reading are, quotes and all", () => {
 });
 
 test("what can't be read is quarantined, and the ledger balances", async () => {
+  const listed = await mlpe.json<{ counts: { dataset: string; rows: number }[]; examples: object[] }>([
+    ...["quarantine", "list", "--dataset", "readings", "--examples", "1"],
+  ]);
+  const [[stored]] = (await mlpe.json<{ rows: number[][] }>(["query", "select count(*) from quarantine_readings"]))
+    .rows as [[number]];
+  expect(listed.counts.reduce((sum, { rows }) => sum + rows, 0)).toBe(stored);
+  expect(listed.examples).toHaveLength(1);
+  expect(listed.examples[0]).toMatchObject({ dataset: "readings", source: "readings", message: expect.any(String) });
+  expect((await mlpe.run(["quarantine", "list"])).output).toContain("readings");
+  expect(await mlpe.failure(["quarantine", "list", "--dataset", "reading"])).toMatchObject({ place: "--dataset" });
   expect(await mlpe.json(["ledger", "verify"])).toMatchObject({ ok: true });
   const { rows } = await mlpe.json<{ rows: unknown[][] }>([
     "query",
@@ -122,7 +132,7 @@ test("an unsigned package is refused, the signed one goes live and scores", asyn
   expect(promoted).toMatchObject({ promoted: true, version: "1.0.0" });
   const later = "select count(*) from readings where read_at > '2024-01-25T00:00:00Z'";
   expect((await mlpe.json(["query", later])).rows).toEqual([[scores]]);
-  const { overall } = await mlpe.json<{ overall: { n: number; labelled: number; auc: number } }>([
+  const { overall } = await mlpe.json<{ overall: { n: number; labelled: number; auc: number; accuracy: number } }>([
     "performance",
     "pump_failure",
   ]);
@@ -130,6 +140,7 @@ test("an unsigned package is refused, the signed one goes live and scores", asyn
   expect(overall.labelled).toBeLessThan(scores);
   expect(overall.labelled).toBeGreaterThan(scores / 2);
   expect(overall.auc).toBeNumber();
+  expect(overall.accuracy).toBeWithin(0, 1.001); // by the threshold of the live package
 });
 
 test("a score is made again from what is stored, and its view from nothing but what was there", async () => {
@@ -154,6 +165,19 @@ test("a score is made again from what is stored, and its view from nothing but w
   ]);
 });
 
+test("an explanation shows instants as such", async () => {
+  const [pump] = (await mlpe.json<{ rows: string[][] }>(["query", 'select "Pump_No" from readings limit 1'])).rows[0]!;
+  const words = ["views", "explain", "pump_failure", "--entity", `Pump_No=${pump}`];
+  const { spine, label } = await mlpe.json<{ spine: Record<string, unknown>; label: unknown }>(words);
+  const instant = /^2024-\d\d-\d\dT[\d:.]+Z$/;
+  expect(spine.eventTime).toMatch(instant);
+  expect((spine.row as Record<string, unknown>).read_at).toBe(spine.eventTime);
+  expect(JSON.stringify(label)).not.toMatch(/\d{16}/);
+  const { output } = await mlpe.run(words);
+  expect(output).toContain(`read_at=${spine.eventTime}`);
+  expect(output).not.toMatch(/\d{16}/);
+});
+
 test("what doesn't fit is said before a package is made", async () => {
   const width = await mlpe.failure(init("bad"));
   expect(width.code).toBe("scoring.graph_mismatch");
@@ -173,4 +197,17 @@ test("what doesn't fit is said before a package is made", async () => {
   expect(await other({ manifest: "something" })).toBe("runtime.bad_training_set");
   expect(await other({ digest: `sha256:${"0".repeat(64)}` })).toBe("runtime.view_mismatch");
   expect(readdirSync(home.directory)).not.toContain("bad");
+});
+
+test("an export that can't be written leaves no record of itself", async () => {
+  const lineage = async () => {
+    const streams = await mlpe.json<{ stream: string; rows: number }[]>(["streams"]);
+    return streams.find(({ stream }) => stream === "lineage")!.rows;
+  };
+  const before = await lineage();
+  const refused = await mlpe.run(["views", "export", "pump_failure", "--out", "readings.csv/training.parquet"]);
+  expect(refused.code).not.toBe(0);
+  expect(await lineage()).toBe(before);
+  expect((await mlpe.run(["views", "export", "pump_failure", "--out", "again.parquet"])).code).toBe(0);
+  expect(await lineage()).toBeGreaterThan(before);
 });

@@ -4,7 +4,7 @@ import { REFERENCE_CONFIG } from "./reference_config.ts";
 export const SMALL = "site: s\nkeys: { path: /k }\n";
 
 /** The reference config with one text replaced, which must be there. */
-export function changed(from: string, to: string): string {
+function changed(from: string, to: string): string {
   if (!REFERENCE_CONFIG.includes(from)) throw new Error(`the reference config has no ${from}`);
   return REFERENCE_CONFIG.replace(from, () => to);
 }

@@ -71,11 +71,49 @@ test("labels by score id and by keys become rows; bad entries are named and the 
   expect(() => labelRowsFromApi(Array(10_001).fill({}), shape, 0)).toThrow("at most 10000");
 });
 
+test("keys are read as requests for scores read them", () => {
+  const typed = contractOf(
+    {
+      type: "record",
+      name: "t",
+      entity: [],
+      recordId: ["n", "day", "kind"],
+      fields: [
+        { name: "n", type: "long" },
+        { name: "day", type: { type: "int", logicalType: "date" } },
+        { name: "kind", type: { type: "enum", name: "kind", symbols: ["A", "B"] } },
+      ],
+    },
+    "t.avsc",
+  );
+  const read = (keys: object) => labelRowsFromApi([{ keys, label: 1 }], { ...shape, keys: typed.fields }, 9);
+  expect(read({ n: "9007199254740993", day: "2013-01-02", kind: "A" }).rows).toMatchObject([
+    { key_n: 9007199254740993n, key_day: 15_707, key_kind: "A" },
+  ]);
+  for (const wrong of [{ n: 1.5 }, { day: 15_707 }, { day: "2013-01-02T00:00:00Z" }, { kind: "C" }]) {
+    const { rows, problems } = read({ n: 1, day: "2013-01-02", kind: "A", ...wrong });
+    expect(rows).toEqual([]);
+    expect(problems[0]!.message).toContain(`key ${Object.keys(wrong)[0]} `);
+  }
+});
+
 const labelOf = (row: Row): DatasetLabel | null => {
   if (row.dep_delay === null) return null;
   const label = (row.dep_delay as number) > 15;
   return { keys: { carrier: row.carrier!, scheduled: row.scheduled! }, label, labelTime: row.departed as number };
 };
+
+test("a label of a dataset without times is of the time that its row became known", async () => {
+  const store = new MemoryStore({ now: () => T });
+  const row = { carrier: "AA", scheduled: T, departed: T, dep_delay: 20 };
+  await store.commit({ appends: [{ stream: curatedStream("departures"), batch: batchOf(departures, [row]) }] });
+  const timeless = (read: Row) => ({ ...labelOf(read)!, labelTime: null });
+  await stepLabels({ store, model: "m", shape, dataset: "departures", labelOf: timeless, now: T + 99 });
+  for await (const { batch } of store.scan(labelsStream("m"))) {
+    expect(rowsOf(batch)).toMatchObject([{ label: 1, label_time: T, at: T + 99 }]);
+  }
+  expect((await store.head()).commitNo).toBe(2);
+});
 
 test("labels of a dataset are taken once each, also late ones, corrections and withdrawals", async () => {
   const store = new MemoryStore({ now: () => T });

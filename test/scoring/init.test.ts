@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Row } from "../../src/base/row.ts";
 import type { ViewShape } from "../../src/contract/streams.ts";
-import { judge, planGuardrails } from "../../src/scoring/guardrails.ts";
+import { guardrailVerdicts, judge, planGuardrails } from "../../src/scoring/guardrails.ts";
 import { initManifest, initPackage } from "../../src/scoring/init.ts";
 import { loadModel } from "../../src/scoring/loaded.ts";
 import { checkView, readPackage } from "../../src/scoring/package.ts";
@@ -50,6 +50,28 @@ test("what can't be told is said", () => {
 });
 
 const rule = (when: string, then: "flag" | "block") => ({ when, then });
+
+test("the guardrails that hold in a commit make one verdict each, which names at most ten scores", () => {
+  const config = { low: rule("c <= 0", "flag"), absurd: rule("score > 0.9", "block"), never: rule("c > 9", "flag") };
+  const guardrails = planGuardrails("mine", config, viewShape.features);
+  const flagsOf = (i: number) => [...(i % 2 === 0 ? ["low"] : []), ...(i === 3 ? ["absurd: overflow"] : [])];
+  const rows = Array.from({ length: 30 }, (_, i) => ({ score_id: `s${i}`, flags: JSON.stringify(flagsOf(i)) }));
+  const refused = { score_id: "r", flags: JSON.stringify(["rejected: scoring.null: low is null"]) };
+  const verdicts = guardrailVerdicts(guardrails, "mine", [...rows, refused], 7);
+  const common = { kind: "guardrail", subject: "mine", at: 7 };
+  expect(verdicts).toEqual([
+    {
+      ...common,
+      name: "low",
+      outcome: "flag",
+      severity: "warn",
+      value: 15,
+      detail: JSON.stringify({ scores: Array.from({ length: 10 }, (_, i) => `s${2 * i}`) }),
+    },
+    { ...common, name: "absurd", outcome: "block", severity: "block", value: 1, detail: '{"scores":["s3"]}' },
+  ]);
+  expect(guardrailVerdicts(guardrails, "mine", [refused], 7)).toEqual([]);
+});
 
 test("guardrails are expressions over the features and the score", () => {
   const config = {

@@ -121,4 +121,38 @@ describe("replay", () => {
     expect(await findScore(made.store, id)).toMatchObject({ model: "late", row: { score_id: id } });
     expect(await findScore(made.store, id, "other")).toBeNull();
   });
+
+  test("of an unknown id only scores of about its time are read", async () => {
+    const made = await scored();
+    const id = made.rows[1]!.score_id as string;
+    const append = { stream: scoresStream("late"), batch: batchOf(made.contract, made.rows) };
+    const hour = 3_600_000_000;
+    made.clock.time += 3 * hour;
+    for (let i = 0; i < 300; i++) await made.store.commit({ appends: [append] });
+    let read = 0;
+    const counting = {
+      ...made.store,
+      streams: made.store.streams,
+      async *scan(...args: Parameters<typeof made.store.scan>) {
+        for await (const part of made.store.scan(...args)) {
+          read += part.batch.length;
+          yield part;
+        }
+      },
+    } as unknown as typeof made.store;
+    const digits = (at: number) =>
+      Math.floor(at / 1000)
+        .toString(16)
+        .padStart(12, "0");
+    const madeAt = (at: number) => `${digits(at).slice(0, 8)}-${digits(at).slice(8)}${id.slice(13)}`;
+    for (const at of [made.clock.time + 2 * hour, made.clock.time + 400 * 24 * hour]) {
+      expect(await findScore(counting, madeAt(at))).toBeNull();
+    }
+    expect(read).toBe(0);
+    // Of a clock that went back by half an hour: the commit's known time could not follow it.
+    const late = madeAt(made.clock.time - hour / 2);
+    const row = { ...made.rows[1]!, score_id: late };
+    await made.store.commit({ appends: [{ ...append, batch: batchOf(made.contract, [row]) }] });
+    expect(await findScore(counting, late)).toMatchObject({ row: { score_id: late } });
+  });
 });

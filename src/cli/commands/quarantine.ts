@@ -6,6 +6,7 @@ import { cliErrors } from "../errors.ts";
 import { grouped, locationOf, table } from "../project.ts";
 
 const EXAMPLES_DEFAULT = 5;
+const EXAMPLES_MAX = 1_000;
 const RECORD_SHOWN = 100;
 
 export const quarantineList: Command = {
@@ -24,7 +25,12 @@ export const quarantineList: Command = {
         const message = `there is no dataset "${dataset}"; the config has: ${known.join(", ") || "none"}`;
         throw cliErrors.error("bad_usage", message, { place: "--dataset" });
       }
-      const listed = await listQuarantine(store, dataset === undefined ? known : [dataset], input.number("examples")!);
+      const most = input.number("examples")!;
+      if (!Number.isInteger(most) || most < 0 || most > EXAMPLES_MAX) {
+        const message = `--examples is ${most}; it is a whole number up to ${EXAMPLES_MAX}`;
+        throw cliErrors.error("bad_usage", message, { place: "--examples" });
+      }
+      const listed = await listQuarantine(store, dataset === undefined ? known : [dataset], most);
       const counts = listed.counts.map((count) => ({ ...count, last: formatInstant(count.last) }));
       const examples = listed.examples.map((one) => ({ ...one, received_at: formatInstant(one.received_at) }));
       const rows = counts.map((one) => [
