@@ -47,6 +47,7 @@ export async function performanceOf(
   const upTo = options.upTo ?? (await store.head()).commitNo;
   const labels = await readLabels(store, model, upTo);
   const scores = await readScores(store, model, labels, { ...options, upTo });
+  await othersTurn();
   const days: Performance["days"][number][] = [];
   for (const [day, outcomes] of groupByDay(scores)) {
     await othersTurn();
@@ -54,8 +55,10 @@ export async function performanceOf(
     days.push({ day: date, ...realised(outcomes, options.threshold) });
   }
   await othersTurn();
+  const overall = realised(scores, options.threshold);
+  await othersTurn();
   return {
-    overall: realised(scores, options.threshold),
+    overall,
     days,
     calibration: calibration(scores),
     hindsight: scores.hindsight,
