@@ -125,7 +125,8 @@ function programOn(command: string[], config: string, directory: string, name: s
   const answer = async (...words: string[]) => {
     const child = run(...words);
     const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    return { code, errors: errors.trim(), json: output.trim() === "" ? undefined : (JSON.parse(output) as unknown) };
+    const ended = `exit ${code}${child.signalCode === null ? "" : ` by ${child.signalCode}`}: ${errors.trim()}`;
+    return { code, errors: ended, json: output.trim() === "" ? undefined : (JSON.parse(output) as unknown) };
   };
   let seen = 0; // a compaction may leave the table empty for a while
   const commits = () => {
