@@ -48,6 +48,8 @@ export interface Contract {
   readonly order?: string;
   /** What makes two deliveries the same record. */
   readonly recordId: readonly string[] | "content" | "position";
+  /** Sets rows apart whose fields are the same and whose values mean something else: the digest of the view they were fused by. */
+  readonly generation?: string;
   /** SHA-256 of the schema's Parsing Canonical Form and the properties above, in hex. */
   readonly fingerprint: string;
   /** The Avro schema itself, as written: exports carry it. */
@@ -224,6 +226,7 @@ interface Properties {
   readonly eventTime?: string;
   readonly availableTime?: string;
   readonly order?: string;
+  readonly generation?: string;
 }
 
 function readProperties(
@@ -266,6 +269,7 @@ function readProperties(
     ...(eventTime === undefined ? {} : { eventTime }),
     ...(availableTime === undefined ? {} : { availableTime }),
     ...(order === undefined ? {} : { order }),
+    ...(typeof record.generation === "string" ? { generation: record.generation } : {}),
   };
 }
 
@@ -296,6 +300,7 @@ export interface StreamShape {
   readonly eventTime?: string;
   readonly availableTime?: string;
   readonly recordId: readonly string[] | "content" | "position";
+  readonly generation?: string;
 }
 
 /** The contract of a stream that MLPE itself writes (features, scores, labels, verdicts, ...). */

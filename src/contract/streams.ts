@@ -169,10 +169,12 @@ function viewFields(shape: ViewShape, keysNullable: boolean): Shape {
   return fields;
 }
 
+/** `viewDigest` sets rows apart that an earlier version of the view fused: they are fused again, and never scored. */
 /** features/<view>: one row per spine record; a recomputed one has a newer known time. Event time is T. */
-export function featuresContract(shape: ViewShape): Contract {
+export function featuresContract(shape: ViewShape, viewDigest?: string): Contract {
   return streamContract({
     name: `features_${shape.view}`,
+    ...(viewDigest === undefined ? {} : { generation: viewDigest }),
     fields: viewFields(shape, false),
     entity: shape.entity.map((name) => `key_${name}`),
     eventTime: "as_of",

@@ -45,13 +45,14 @@ export function planView(name: string, config: ViewConfig, datasets: ReadonlyMap
   const needs = finishNeeds(draft);
   if (draft.problems.length > 0 || !features || asOf === undefined) throw failed(draft);
   const shape = shapeOf(name, spine.contract, keys, features.program, joins);
+  const digest = digestOf(draft, needs, asOf.canonical, joins, windows, features.program, label, builder);
   return {
     name,
     spine: config.spine,
     spineContract: spine.contract,
     shape,
-    contract: featuresContract(shape),
-    digest: digestOf(draft, needs, asOf.canonical, joins, windows, features.program, label, builder),
+    contract: featuresContract(shape, digest),
+    digest,
     needs,
     waitsFor: [...new Set([...joins, ...windows].map(({ dataset }) => dataset))].sort(),
     asOf: asOf.id,

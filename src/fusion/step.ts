@@ -2,6 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import { keyText, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { type Batch, columnNamed, valueAt } from "../contract/batch.ts";
+import { fieldOf } from "../contract/contract.ts";
 import { CONTROL, featuresStream } from "../contract/streams.ts";
 import type { Append, Store } from "../store/port.ts";
 import { featureBatch, keysAt } from "./feature_rows.ts";
@@ -122,7 +123,8 @@ export async function resumeFuser(store: Store, plan: ViewPlan, feeds: readonly 
 }
 
 /**
- * Marks the spine rows that have a feature row. A feature row may be newer than the position, where a restart fell
+ * Marks the spine rows whose latest feature row this very view fused: where the view has changed since, rows of the
+ * earlier one do not count, and their spine rows are fused again. A feature row may be newer than the position, where a restart fell
  * between the commits of one page: its spine row may then be one that is still to be read.
  */
 async function markWritten(store: Store, fuser: Fuser): Promise<void> {
@@ -135,6 +137,9 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
   const live = new Uint8Array(ids.count);
   const times = new Float64Array(ids.count);
   for await (const stored of store.scan(featuresStream(plan.name), { columns })) {
+    const { contract } = stored.batch;
+    if (columns.some((name) => !fieldOf(contract, name))) continue; // of a view with other keys
+    const own = contract.generation === plan.contract.generation;
     const keyColumns = names.map((name, i) => ({
       column: columnNamed(stored.batch, name),
       type: plan.shape.keys[i]!.type,
@@ -144,7 +149,7 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
       const sequence = stored.sequences[i]!;
       const keys = keyColumns.map(({ column, type }) => valueAt(column, type, i));
       const at = valueAt(asOf, "timestamp", i) as number;
-      const alive = stored.tombstones[i] === 0;
+      const alive = own && stored.tombstones[i] === 0;
       const entry = entryOf(ids, keys);
       if (entry < 0) {
         const text = keyText(keys);

@@ -97,6 +97,7 @@ export function scoreStep(engine: Engine, context: ModelContext, job: () => Scor
         random: world.random,
         shape: plan.shape,
         contract,
+        generation: plan.contract.generation,
         guardrails,
         ...current,
         extra,

@@ -18,6 +18,8 @@ export interface ScoreStep {
   readonly shape: ViewShape;
   /** The contract of scores/<model>, made once by `scoresContract(model, shape)`. */
   readonly contract: Contract;
+  /** Of the contract of the feature rows to score: the digest of the view. Rows of another one are passed over. */
+  readonly generation?: string | undefined;
   readonly guardrails: Guardrails;
   readonly role: ScoreRole;
   /** Only rows with T in [from, to] are scored; the others are passed over. */
@@ -67,6 +69,7 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
   const features: Row[] = [];
   const acts: FeatureAct[] = [];
   for (const { batch, tombstones } of page.rows) {
+    if (batch.contract.generation !== step.generation) continue; // fused by another version of the view
     const times = columnNamed(batch, "as_of");
     for (let i = 0; i < batch.length; i++) {
       const at = valueAt(times, "timestamp", i) as number;

@@ -93,6 +93,8 @@ async function latestRows(store: Store, plan: ViewPlan): Promise<Fused[]> {
   const latest = new Map<string, Fused & { readonly live: boolean }>();
   const columns = [...plan.shape.keys.map((key) => `key_${key.name}`), "as_of"];
   for await (const stored of store.scan(featuresStream(plan.name), { columns })) {
+    // Fused by an earlier version of the view, and not yet again: there is nothing to hold them against.
+    if (stored.batch.contract.generation !== plan.contract.generation) continue;
     const keys = plan.shape.keys.map(({ name, type }) => ({ type, column: columnNamed(stored.batch, `key_${name}`) }));
     const asOf = columnNamed(stored.batch, "as_of");
     for (let i = 0; i < stored.batch.length; i++) {
