@@ -169,8 +169,10 @@ function viewFields(shape: ViewShape, keysNullable: boolean): Shape {
   return fields;
 }
 
-/** `viewDigest` sets rows apart that an earlier version of the view fused: they are fused again, and never scored. */
-/** features/<view>: one row per spine record; a recomputed one has a newer known time. Event time is T. */
+/**
+ * features/<view>: one row per spine record; a recomputed one has a newer known time. Event time is T. `viewDigest` sets
+ * rows apart that an earlier version of the view fused: they are fused again, and never scored.
+ */
 export function featuresContract(shape: ViewShape, viewDigest?: string): Contract {
   return streamContract({
     name: `features_${shape.view}`,
