@@ -1,10 +1,10 @@
 import { constants } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { lstat, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { systemClock } from "./base/clock.ts";
 import { systemRandom } from "./base/random.ts";
-import type { Files, World } from "./base/world.ts";
-import { cliErrors } from "./cli/errors.ts";
+import type { DirectoryEntry, Files, World } from "./base/world.ts";
+import { cliErrors, EXIT_OUTPUT } from "./cli/errors.ts";
 
 /** The real world: the only reader of the environment, the terminal and the file system outside the rooms for it. */
 const files: Files = {
@@ -51,6 +51,20 @@ const files: Files = {
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name).slice(directory.length).replace(/^\/+/, ""))
       .sort();
+  },
+  async look(directory, most) {
+    const entries: DirectoryEntry[] = [];
+    try {
+      for await (const { name } of await opendir(directory)) {
+        if (entries.length >= most) break;
+        const status = await lstat(join(directory, name));
+        const kind = status.isFile() ? "file" : status.isDirectory() ? "directory" : "other";
+        entries.push({ name, kind, bytes: status.size });
+      }
+    } catch {
+      return undefined;
+    }
+    return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   },
   makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
   removeFile: (path) => rm(path, { force: true }),
@@ -104,8 +118,8 @@ export const systemWorld: World = {
   input: () => Bun.stdin.text(),
   stopRequested: () =>
     new Promise((resolve) => {
-      process.once("SIGINT", () => resolve());
-      process.once("SIGTERM", () => resolve());
+      process.once("SIGINT", () => resolve("SIGINT"));
+      process.once("SIGTERM", () => resolve("SIGTERM"));
     }),
   residentBytes: () => process.memoryUsage.rss(),
   // Relative to the entry point: a compiled executable keeps its workers beside it.
@@ -114,3 +128,32 @@ export const systemWorld: World = {
     pipeline: new URL("./pipeline_worker.ts", import.meta.url).href,
   },
 };
+
+/**
+ * Watches the two output streams, and gives what waits at the end until they have taken everything: a pipe takes 64 KiB
+ * at once, the rest would be lost with the process. Output that can't be written is said once and is the exit code; a
+ * reader that went away (`| head`) is no failure.
+ */
+export function outputGuard(): (code: number) => Promise<number> {
+  const streams = [process.stdout, process.stderr];
+  const failed = new Map<NodeJS.WriteStream, string>();
+  for (const stream of streams) {
+    stream.on("error", (cause) => {
+      if ((cause as NodeJS.ErrnoException).code !== "EPIPE" && !failed.has(stream)) failed.set(stream, why(cause));
+    });
+  }
+  const taken = (stream: NodeJS.WriteStream) =>
+    new Promise<void>((resolve) => {
+      stream.once("error", () => resolve());
+      stream.once("close", () => resolve());
+      if (stream.destroyed) resolve();
+      else stream.end(() => resolve());
+    });
+  return async (code) => {
+    await taken(process.stdout);
+    const reason = failed.get(process.stdout);
+    if (reason !== undefined) process.stderr.write(`error cli.not_written: standard output can't be written: ${reason}\n`);
+    await taken(process.stderr);
+    return failed.size > 0 ? EXIT_OUTPUT : code;
+  };
+}

@@ -1,4 +1,4 @@
-/** An instant in UTC: whole microseconds since 1970-01-01T00:00:00Z. Exact as a number until the year 2255. */
+/** An instant in UTC: whole microseconds since 1970-01-01T00:00:00Z. Exact as a number from 1684-07-28 to 2255-06-05. */
 export type Micros = number;
 
 const MICROS_PER_MILLISECOND = 1_000;
@@ -6,6 +6,7 @@ export const MICROS_PER_SECOND = 1_000_000;
 export const MICROS_PER_MINUTE = 60 * MICROS_PER_SECOND;
 export const MICROS_PER_HOUR = 60 * MICROS_PER_MINUTE;
 export const MICROS_PER_DAY = 24 * MICROS_PER_HOUR;
+const MILLISECONDS_PER_DAY = MICROS_PER_DAY / MICROS_PER_MILLISECOND;
 
 const UNITS: Readonly<Record<string, number>> = {
   us: 1,
@@ -39,7 +40,8 @@ const INSTANT =
 /**
  * An ISO 8601 instant with an explicit offset, as microseconds since the epoch.
  * A date alone is midnight UTC. A time without an offset is no instant: undefined, unless `assumeUtc`.
- * More than six fraction digits are refused rather than rounded, unless the rest are zeros.
+ * More than six fraction digits are refused rather than rounded, unless the rest are zeros; so is an instant whose
+ * microseconds a number does not hold exactly (`Micros` says which).
  */
 export function parseInstant(text: string, assumeUtc = false): Micros | undefined {
   const match = INSTANT.exec(text);
@@ -48,12 +50,44 @@ export function parseInstant(text: string, assumeUtc = false): Micros | undefine
   if (hour !== undefined && zone === undefined && !assumeUtc) return undefined;
   const digits = fraction.padEnd(6, "0");
   if (digits.length > 6 && /[1-9]/.test(digits.slice(6))) return undefined;
-  const date = Date.UTC(+year!, +month! - 1, +day!, +(hour ?? 0), +(minute ?? 0), +(second ?? 0));
-  const check = new Date(date);
-  if (check.getUTCMonth() !== +month! - 1 || check.getUTCDate() !== +day! || +(hour ?? 0) > 23) return undefined;
-  if (+(minute ?? 0) > 59 || +(second ?? 0) > 59) return undefined;
+  const midnight = midnightOf(+year!, +month!, +day!);
+  if (midnight === undefined || +(hour ?? 0) > 23 || +(minute ?? 0) > 59 || +(second ?? 0) > 59) return undefined;
   const offset = zoneOffset(zone ?? "Z");
-  return offset === undefined ? undefined : date * 1000 + Number(digits.slice(0, 6)) - offset;
+  if (offset === undefined) return undefined;
+  const time = +(hour ?? 0) * MICROS_PER_HOUR + +(minute ?? 0) * MICROS_PER_MINUTE + +(second ?? 0) * MICROS_PER_SECOND;
+  // The fraction last: up to there every sum is of whole seconds, which a number holds exactly far beyond the bound.
+  const micros = midnight * 1000 + time - offset + Number(digits.slice(0, 6));
+  return Number.isSafeInteger(micros) ? micros : undefined;
+}
+
+const DAY = /^(\d{4})-(\d{2})-(\d{2})$/;
+
+/** `2013-01-31` as days since 1970-01-01, in any year from 0000 to 9999; undefined when it is no such day. */
+export function parseDay(text: string): number | undefined {
+  const match = DAY.exec(text);
+  const midnight = match ? midnightOf(+match[1]!, +match[2]!, +match[3]!) : undefined;
+  return midnight === undefined ? undefined : midnight / MILLISECONDS_PER_DAY;
+}
+
+/** A day, written so or as an instant at its midnight in UTC. */
+export function dayOf(text: string, assumeUtc = false): number | undefined {
+  const micros = DAY.test(text) ? undefined : parseInstant(text, assumeUtc);
+  if (micros === undefined) return parseDay(text);
+  return micros % MICROS_PER_DAY === 0 ? micros / MICROS_PER_DAY : undefined;
+}
+
+/** Days since 1970-01-01 as `2013-01-31`; what no year has a day for stays the number. */
+export function formatDay(days: number): string {
+  const date = new Date(days * MILLISECONDS_PER_DAY);
+  return Number.isNaN(date.getTime()) ? String(days) : date.toISOString().slice(0, -"T00:00:00.000Z".length);
+}
+
+/** Milliseconds since the epoch. `Date.UTC` would take the years 0 to 99 for 1900 to 1999. */
+function midnightOf(year: number, month: number, day: number): number | undefined {
+  const date = new Date(0);
+  const midnight = date.setUTCFullYear(year, month - 1, day);
+  const same = date.getUTCFullYear() === year && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+  return same ? midnight : undefined;
 }
 
 /** Undefined where no place on Earth could have it: beyond 18 hours. */
@@ -66,8 +100,12 @@ function zoneOffset(zone: string): Micros | undefined {
   return sign * (hours * MICROS_PER_HOUR + minutes * MICROS_PER_MINUTE);
 }
 
-/** `2013-01-01T10:00:00Z`, with as many fraction digits as are needed (none, 3 or 6). */
+/**
+ * `2013-01-01T10:00:00Z`, with as many fraction digits as are needed (none, 3 or 6). A number that is no exact instant
+ * is shown as such (`9223372036854776000us`), not as a date that nobody meant.
+ */
 export function formatInstant(micros: Micros): string {
+  if (!Number.isSafeInteger(micros)) return `${micros}us`;
   const rest = ((micros % MICROS_PER_SECOND) + MICROS_PER_SECOND) % MICROS_PER_SECOND;
   const base = new Date((micros - rest) / 1000).toISOString().slice(0, 19);
   if (rest === 0) return `${base}Z`;

@@ -21,13 +21,15 @@ export interface World {
   again(args: readonly string[], options?: AgainOptions): Promise<{ code: number; output: string; errors: string }>;
   /** Everything on standard input. */
   input(): Promise<string>;
-  /** Resolves when the process is asked to stop (SIGINT, SIGTERM). */
-  stopRequested(): Promise<void>;
+  /** Resolves when the process is asked to stop. Asked a second time, the process ends at once. */
+  stopRequested(): Promise<StopSignal>;
   /** Bytes of memory the process holds now. */
   residentBytes(): number;
   /** Where the threads' entry files are. */
   readonly workers: { readonly log: string; readonly pipeline: string };
 }
+
+export type StopSignal = "SIGINT" | "SIGTERM";
 
 export interface AgainOptions {
   /** Given on standard input, which is otherwise empty. */
@@ -37,6 +39,12 @@ export interface AgainOptions {
   readonly timeoutMs?: number;
 }
 
+export interface DirectoryEntry {
+  readonly name: string;
+  readonly kind: "file" | "directory" | "other";
+  readonly bytes: number;
+}
+
 export interface Files {
   read(path: string): Promise<Uint8Array>;
   /** Writes whole: to a temporary neighbour, synced, then renamed. */
@@ -44,6 +52,8 @@ export interface Files {
   exists(path: string): Promise<boolean>;
   /** Plain files below a directory, as relative paths with `/`, sorted. */
   list(directory: string): Promise<readonly string[]>;
+  /** What lies directly in a directory, sorted, at most `most` of it; a link is `other`. Undefined where it can't be read. */
+  look(directory: string, most: number): Promise<readonly DirectoryEntry[] | undefined>;
   makeDirectory(path: string): Promise<void>;
   /** Removes a plain file; one that is not there is no error, a directory is. */
   removeFile(path: string): Promise<void>;

@@ -1,4 +1,5 @@
 import { type ErrorKind, errorTable } from "../base/errors.ts";
+import type { StopSignal } from "../base/world.ts";
 
 export const cliErrors = errorTable("cli", {
   unknown_command: { kind: "invalid", meaning: "There is no such command.", fix: "Run `mlpe help` for the list." },
@@ -36,3 +37,6 @@ export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
 export const EXIT_USAGE = 64;
 export const EXIT_CONFIG = 78;
 export const EXIT_NO = 1;
+/** As a shell says it of a process that a signal ended. */
+export const EXIT_STOPPED: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+export const EXIT_OUTPUT = 74;

@@ -1,8 +1,8 @@
 import { type Micros, parseInstant } from "../base/time.ts";
-import type { World } from "../base/world.ts";
+import type { StopSignal, World } from "../base/world.ts";
 import type { ProjectLocation } from "../runtime/project.ts";
-import type { Command, Input } from "./command.ts";
-import { cliErrors } from "./errors.ts";
+import type { Command, Input, Outcome } from "./command.ts";
+import { cliErrors, EXIT_STOPPED } from "./errors.ts";
 
 /** The project that PROJECT_FLAGS name. */
 export function locationOf(input: Input): ProjectLocation {
@@ -36,6 +36,21 @@ export function table(header: readonly string[], rows: readonly (readonly string
       .trimEnd();
   return [line(header), ...rows.map(line)].join("\n");
 }
+
+/** Watches for a request to stop while work goes on: it is looked at between commits. */
+export function watchStop(world: World): () => StopSignal | undefined {
+  let asked: StopSignal | undefined;
+  void world.stopRequested().then((signal) => {
+    asked = signal;
+  });
+  return () => asked;
+}
+
+/** What a command answers that was asked to stop before its end. */
+export const stoppedBy = (
+  signal: StopSignal,
+  text = "stopped: what was committed is kept; run it again to go on",
+): Outcome => ({ json: { stopped: signal }, text, exit: EXIT_STOPPED[signal] });
 
 /** A status line for long work, at most ten a second, and nothing where no terminal is. */
 export function progressLine(world: World): (text: string) => void {

@@ -1,6 +1,6 @@
 import { fromBase64, toBase64 } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
-import { MICROS_PER_DAY, parseInstant } from "../base/time.ts";
+import { parseDay, parseInstant } from "../base/time.ts";
 import type { Field, FieldType } from "./contract.ts";
 
 /** Why a raw value can't become the field's type without loss. `rule` is stable; the message never holds the value. */
@@ -25,7 +25,6 @@ const LONG_MIN = -(2n ** 63n);
 const LONG_MAX = 2n ** 63n - 1n;
 const WHOLE = /^[+-]?\d+(?:\.0*)?$/;
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
-const DATE = /^\d{4}-\d{2}-\d{2}$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** How values of the field's type are read, without loss or not at all. A coercer may remember the last few texts it read. */
@@ -83,8 +82,8 @@ const READERS: Readonly<Record<FieldType, (field: Field) => Reader>> = {
   },
   timestamp: (field) => timestampReader(field),
   date: (field) => (raw) => {
-    const micros = typeof raw === "string" && DATE.test(raw) ? parseInstant(raw) : undefined;
-    return micros === undefined ? refuse(field, "date", "is not a date like 2013-01-31") : micros / MICROS_PER_DAY;
+    const day = typeof raw === "string" ? parseDay(raw) : undefined;
+    return day ?? refuse(field, "date", "is not a date like 2013-01-31");
   },
   enum: (field) => {
     const symbols = new Set(field.symbols);

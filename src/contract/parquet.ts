@@ -12,7 +12,7 @@ import { ByteWriter, ParquetWriter } from "hyparquet-writer";
 import { toBase64 } from "../base/bytes.ts";
 import { invariant, MlpeError } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
-import { formatInstant, MICROS_PER_DAY } from "../base/time.ts";
+import { formatDay, formatInstant } from "../base/time.ts";
 import { type Batch, valueAt } from "./batch.ts";
 import type { Contract, Field, FieldType } from "./contract.ts";
 import { contractErrors } from "./errors.ts";
@@ -235,7 +235,7 @@ function json(value: Value, column: ParquetColumn): string {
   if (value instanceof Uint8Array) return JSON.stringify(toBase64(value));
   if (typeof value !== "number") return JSON.stringify(value);
   if (column.type === "timestamp") return JSON.stringify(formatInstant(value));
-  if (column.type === "date") return JSON.stringify(formatInstant(value * MICROS_PER_DAY).slice(0, 10));
+  if (column.type === "date") return JSON.stringify(formatDay(value));
   return Number.isFinite(value) ? JSON.stringify(value) : JSON.stringify(String(value));
 }
 

@@ -186,22 +186,27 @@ export interface FlipOptions {
   readonly clock: Clock;
   readonly model: string;
   readonly direction: "rollback" | "rollforward";
+  /** Looks at what would become live before the pointer moves; where it throws, nothing is written. */
+  readonly check?: (to: Deployed, from: Deployed) => Promise<void>;
+}
+
+export interface Flipped {
+  readonly from: Deployed;
+  readonly to: Deployed;
+  readonly commitNo: number;
 }
 
 /**
  * Rollback or rollforward: one committed pointer flip with its verdict row, that needs no network, no package file and
  * no gate, for the package was live before. Throws the errors of `rollbackRow` and `rollforwardRow`.
  */
-export async function flip({ store, clock, model, direction }: FlipOptions): Promise<{
-  readonly from: Deployed;
-  readonly to: Deployed;
-  readonly commitNo: number;
-}> {
+export async function flip({ store, clock, model, direction, check }: FlipOptions): Promise<Flipped> {
   const { state, expected, upTo } = await modelState(store, model);
   const at = clock.now();
   const row = direction === "rollback" ? rollbackRow(state, at) : rollforwardRow(state, at);
   const from = state.live!;
   const to = (direction === "rollback" ? state.canRollBackTo : state.canRollForwardTo)!;
+  await check?.(to, from);
   const verdict: Row = {
     kind: "promotion",
     subject: model,

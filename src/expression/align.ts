@@ -1,5 +1,5 @@
 import type { Span } from "sqlite3-parser";
-import { formatInstant, MICROS_PER_DAY, parseInstant } from "../base/time.ts";
+import { dayOf, formatDay, formatInstant, parseInstant } from "../base/time.ts";
 import { commonKind, type Kind, kindWord } from "./kinds.ts";
 import { asDouble, type Context, type Typed } from "./typed.ts";
 
@@ -53,16 +53,15 @@ export function adviceFor(a: Kind, b: Kind): string | undefined {
 
 /** A text literal as the timestamp or date it says, printed as a number. */
 function readLiteral(context: Context, value: Typed, kind: "timestamp" | "date"): Typed | undefined {
-  const micros = parseInstant(value.text!);
-  if (micros === undefined || (kind === "date" && micros % MICROS_PER_DAY !== 0)) {
+  const read = kind === "date" ? dayOf(value.text!) : parseInstant(value.text!);
+  if (read === undefined) {
     const example = kind === "date" ? "'2013-01-31'" : "'2013-01-31T10:00:00Z'";
     const message = `'${value.text}' is not ${kindWord(kind)}`;
     context.problem("literal", message, value.span, `Write it as ${example}, with its offset from UTC.`);
     return undefined;
   }
-  const number = BigInt(kind === "date" ? micros / MICROS_PER_DAY : micros);
-  const instant = formatInstant(micros);
-  const canonical = `'${kind === "date" ? instant.slice(0, 10) : instant}'`;
+  const number = BigInt(read);
+  const canonical = `'${kind === "date" ? formatDay(read) : formatInstant(read)}'`;
   const sql = String(number);
   return {
     ...value,

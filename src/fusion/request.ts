@@ -5,6 +5,7 @@ import { evaluate, spineAt, spineOf } from "./evaluate.ts";
 import type { FeatureRow } from "./feature_rows.ts";
 import { keysAt } from "./feature_rows.ts";
 import { boundView, type LiveIndex } from "./index.ts";
+import { labelOf } from "./label.ts";
 import { countUpTo, placesOf } from "./path.ts";
 import type { ViewPlan } from "./types.ts";
 
@@ -44,5 +45,24 @@ export function fuseEntities(
     const place = findSpine(view, entity, at);
     if (place === undefined) return undefined;
     return { keys: keysAt(view, place), asOf: at, fused: evaluate(view, spineAt(view, place), at) };
+  });
+}
+
+/**
+ * Whether the outcome of rows (as for `fuseRequest`) is known already: a score of them is no forecast. Entities are given
+ * as for `fuseEntities`; one that is unknown has no outcome.
+ */
+export function outcomesKnown(
+  plan: ViewPlan,
+  index: LiveIndex,
+  asked: readonly Row[] | readonly (readonly Value[])[],
+  at: Micros,
+): boolean[] {
+  const view = boundView(index, plan);
+  return asked.map((one) => {
+    if (!view.label) return false;
+    if (!Array.isArray(one)) return labelOf(view, spineOf(view, one as Row)) !== null;
+    const place = findSpine(view, one, at);
+    return place !== undefined && labelOf(view, spineAt(view, place)) !== null;
   });
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Value } from "../base/row.ts";
-import { MICROS_PER_DAY, parseInstant } from "../base/time.ts";
+import { dayOf, parseInstant } from "../base/time.ts";
 import type { Contract, Field, FieldType } from "../contract/contract.ts";
 import { fieldOf } from "../contract/contract.ts";
 
@@ -42,8 +42,8 @@ export function valueFor(field: Field, given: number | string | boolean): Value 
     const micros = parseInstant(given, true);
     if (micros !== undefined) return micros;
   } else if (field.type === "date" && typeof given === "string") {
-    const micros = parseInstant(given, true);
-    if (micros !== undefined && micros % MICROS_PER_DAY === 0) return micros / MICROS_PER_DAY;
+    const day = dayOf(given, true);
+    if (day !== undefined) return day;
   } else if (TEXTUAL.has(field.type)) {
     if (typeof given === "string") return given;
   } else if (field.type === "boolean") {

@@ -1,9 +1,10 @@
+import { MlpeError } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
 import { type Batch, valueAt } from "../contract/batch.ts";
 import { scoresStream } from "../contract/streams.ts";
 import type { Deployed } from "../delivery/deployments.ts";
 import type { LabelledScore } from "../delivery/gates.ts";
-import { type Promotion, promote, readDeployments } from "../delivery/promote.ts";
+import { type Flipped, flip, type Promotion, promote, readDeployments } from "../delivery/promote.ts";
 import { outcomesOf } from "../feedback/performance.ts";
 import { hasPackage, storePackage } from "../scoring/artifacts.ts";
 import { goldenResults, type LoadedModel, loadModel } from "../scoring/loaded.ts";
@@ -11,7 +12,7 @@ import type { Engine as Ort } from "../scoring/tensor.ts";
 import { scoreRows } from "../scoring/tensors.ts";
 import type { Engine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
-import { type ModelContext, readModelPackage } from "./models.ts";
+import { loadStored, type ModelContext, readModelPackage } from "./models.ts";
 import { viewOfModel } from "./project.ts";
 
 export interface PackagePromotion extends Promotion {
@@ -74,6 +75,37 @@ export async function promotePackage(
   }
 }
 
+/**
+ * Rollback or rollforward of a model. The target is loaded first, which compares its view and its golden rows: where it
+ * can't be, `runtime.not_loadable` is thrown and the pointer stays.
+ */
+export function flipPackage(
+  engine: Engine,
+  context: ModelContext,
+  ort: Ort,
+  direction: "rollback" | "rollforward",
+): Promise<Flipped> {
+  const { store, world } = engine;
+  const check = async (to: Deployed, from: Deployed) => {
+    try {
+      (await loadStored(engine, context, ort, to.digest)).session.dispose();
+    } catch (cause) {
+      if (!(cause instanceof MlpeError)) throw cause;
+      throw notLoadable(context, to, from, cause);
+    }
+  };
+  return flip({ store, clock: world.clock, model: context.name, direction, check });
+}
+
+function notLoadable(context: ModelContext, to: Deployed, from: Deployed, cause: MlpeError): MlpeError {
+  const view = cause.code.endsWith(".view_mismatch");
+  const why = view ? `it was trained on another view than "${context.plan.name}" is now` : cause.message;
+  const stay = `Stay on ${from.version}, which is live`;
+  const fix = view ? `${stay}, or go back to the view that ${to.version} was trained on.` : `${stay}.`;
+  const message = `${context.name} ${to.version} can't be made live: ${why}; nothing was changed`;
+  return runtimeErrors.error("not_loadable", message, { place: `models.${context.name}`, fix, cause });
+}
+
 /** So many rows are scored before others have a turn: promotion may run in the thread that serves. */
 const SLICE_ROWS = 64;
 
@@ -131,14 +163,4 @@ export async function liveOf({ store, project }: Engine, model: string): Promise
   const live = (await readDeployments(store)).get(model)?.live;
   if (live) return live;
   throw runtimeErrors.error("nothing_live", `no package of "${model}" is live`, { place: `models.${model}` });
-}
-
-/** The files of a package directory, by path. */
-export async function packageFiles(
-  { world }: Pick<Engine, "world">,
-  directory: string,
-): Promise<Map<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  for (const path of await world.files.list(directory)) files.set(path, await world.files.read(`${directory}/${path}`));
-  return files;
 }

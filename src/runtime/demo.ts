@@ -7,11 +7,12 @@ import type { Deployed } from "../delivery/deployments.ts";
 import { flip } from "../delivery/promote.ts";
 import { performanceOf } from "../feedback/performance.ts";
 import { verifyLedger } from "../ingestion/ledger.ts";
-import { type PackagePromotion, packageFiles, promotePackage } from "./delivery.ts";
+import { type PackagePromotion, promotePackage } from "./delivery.ts";
 import { judgeModelDrift } from "./drift.ts";
 import { type Engine, withEngine } from "./engine.ts";
 import { runUntilIdle, type Step } from "./loop.ts";
 import { loadStored, type ModelContext, modelContext, openOnnx, periodReader, scoreStep } from "./models.ts";
+import { packageFiles } from "./package_files.ts";
 import { pipelineOf } from "./steps.ts";
 
 const MODEL = "flight_delay";

@@ -40,7 +40,7 @@ export async function openLog(options: OpenOptions): Promise<LogStore> {
     const code = systemCode(cause);
     if (code === undefined) throw cause;
     const { directory } = options;
-    const refused = UNUSABLE[code] ?? `the operating system answers ${code}`;
+    const refused = UNUSABLE[code] ?? UNUSABLE[primaryCode(code)] ?? `the operating system answers ${code}`;
     throw runtimeErrors.error("unusable_data", `${directory} can't be used as a data directory: ${refused}`, {
       place: directory,
       cause,
@@ -48,13 +48,24 @@ export async function openLog(options: OpenOptions): Promise<LogStore> {
   }
 }
 
+/** SQLite's extended codes begin with the primary one: `SQLITE_READONLY_DIRECTORY`. */
+const primaryCode = (code: string): string => code.split("_").slice(0, 2).join("_");
+
 /** From the log thread an error comes as its message alone, which begins with the code (`ENOTDIR: ...`). */
 function systemCode(cause: unknown): string | undefined {
   const { code, message = "" } = cause as { code?: unknown; message?: string };
   if (typeof code === "string") return code;
-  if (message === "file is not a database") return "SQLITE_NOTADB";
-  return /^(E[A-Z]+):/.exec(message)?.[1];
+  return SQLITE_SAYS[message] ?? /^(E[A-Z]+):/.exec(message)?.[1];
 }
+
+const SQLITE_SAYS: Readonly<Record<string, string>> = {
+  "file is not a database": "SQLITE_NOTADB",
+  "database disk image is malformed": "SQLITE_CORRUPT",
+  "unable to open database file": "SQLITE_CANTOPEN",
+  "attempt to write a readonly database": "SQLITE_READONLY",
+  "disk I/O error": "SQLITE_IOERR",
+  "database or disk is full": "SQLITE_FULL",
+};
 
 const UNUSABLE: Readonly<Record<string, string>> = {
   ENOTDIR: "it is a file, or lies below one",
@@ -65,8 +76,10 @@ const UNUSABLE: Readonly<Record<string, string>> = {
   ENOSPC: "its disk is full",
   SQLITE_NOTADB: "its log.db is no log of MLPE",
   SQLITE_CORRUPT: "its log.db is damaged",
-  SQLITE_CANTOPEN: "its log.db can't be opened",
-  SQLITE_READONLY: "its log.db can't be written",
+  SQLITE_CANTOPEN: "it or its log.db can't be written by this user, or its file system is read-only",
+  SQLITE_READONLY: "its log.db can't be written by this user, or its file system is read-only",
+  SQLITE_IOERR: "its disk can't be read or written",
+  SQLITE_FULL: "its disk is full",
 };
 
 /** The engine over a store that is open already. */

@@ -31,6 +31,26 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "No package of this model has been promoted, so nothing can score.",
     fix: "Promote one: `mlpe promote <model> <package directory>`.",
   },
+  not_loaded: {
+    kind: "unavailable",
+    meaning: "The live package of this model can't be loaded, so nothing can score.",
+    fix: "Make another one live: `mlpe rollback`, `mlpe rollforward` or `mlpe promote`; other models are served.",
+  },
+  not_loadable: {
+    kind: "refused",
+    meaning: "The package that would become live can't be loaded, so the pointer was not moved.",
+    fix: "Stay on the live package, or promote one that loads.",
+  },
+  no_package: {
+    kind: "missing",
+    meaning: "There is no model package in that directory.",
+    fix: "Name a directory with a model.json, that this user may read; `mlpe model init` writes one.",
+  },
+  package_entry: {
+    kind: "refused",
+    meaning: "A package directory holds something that is neither a plain file nor a folder.",
+    fix: "Put plain files in its place: links, pipes and devices are not followed.",
+  },
   unknown_score: {
     kind: "missing",
     meaning: "There is no score with that id.",

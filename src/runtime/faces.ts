@@ -1,3 +1,5 @@
+import type { Unloaded } from "./live_models.ts";
+
 /** What the HTTP faces need of the house. Bodies arrive as text: each service parses with its own limits. */
 export interface Services extends StatusServices, InferenceServices, ScoreServices, DeliveryServices {
   readonly site: string;
@@ -8,6 +10,8 @@ export interface Services extends StatusServices, InferenceServices, ScoreServic
 
 export interface StatusServices {
   ready(): boolean;
+  /** The models whose live package can't be loaded: ready is whoever has none. */
+  unloaded(): readonly Unloaded[];
   /** Prometheus text. */
   metrics(): string;
   /** Counts a request that was answered with an error. */

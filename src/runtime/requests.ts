@@ -42,6 +42,9 @@ export const requestErrors = errorTable("request", {
 /** Most entities or rows in one request. */
 const ITEMS_MAX = 10_000;
 
+/** How far ahead of now a T may lie, in microseconds: 24 hours. A score for later would be of what nobody knows yet. */
+const AHEAD_MAX = 86_400_000_000;
+
 export type ScoreItems =
   | { readonly kind: "entities"; readonly items: readonly (readonly Value[])[] }
   | { readonly kind: "rows"; readonly items: readonly Row[] };
@@ -77,7 +80,7 @@ function parseBody(body: string): unknown {
 }
 
 /** `{ id?, at?, entities: [{...keys}] }` or `{ id?, at?, rows: [{...spine fields}] }`, typed by the view's spine. */
-export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
+export function parseScoreBody(plan: ViewPlan, body: string, now: Micros): ScoreBody {
   const { id, at, entities, rows, ...rest } = parseObject(body);
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined)
@@ -98,12 +101,19 @@ export function parseScoreBody(plan: ViewPlan, body: string): ScoreBody {
     kind === "rows"
       ? { kind, items: list.map((item, i) => readRow(plan, item, `rows[${i}]`)) }
       : { kind, items: list.map((item, i) => readEntity(plan, item, `entities[${i}]`)) };
-  return { id, at: readAt(at), asked };
+  return { id, at: readAt(at, now), asked };
 }
 
-function readAt(at: unknown): Micros | undefined {
+function readAt(at: unknown, now: Micros): Micros | undefined {
   if (at === undefined || at === null) return undefined;
   const instant = typeof at === "string" ? parseInstant(at) : Number.isSafeInteger(at) ? (at as number) : undefined;
+  if (instant !== undefined && instant > now + AHEAD_MAX) {
+    const message = `at is ${formatInstant(instant)}, which is more than 24 hours ahead; the latest is ${formatInstant(now + AHEAD_MAX)}`;
+    throw requestErrors.error("bad_value", message, {
+      place: "at",
+      fix: "Ask closer to that time, or leave `at` out.",
+    });
+  }
   if (instant !== undefined) return instant;
   throw requestErrors.error("bad_value", `at is ${exactJsonText(at).slice(0, 80)}, which is no instant`, {
     place: "at",

@@ -1,28 +1,69 @@
+import { timingSafeEqual } from "node:crypto";
+import { hmac } from "../base/digest.ts";
 import { MlpeError } from "../base/errors.ts";
+import type { Random } from "../base/random.ts";
 import type { World } from "../base/world.ts";
 import type { Project } from "./project.ts";
 
-/** Where a running server says how to reach it. Not a secret: it listens on loopback. */
+/** Where a running server answers, and what it takes as proof that the caller may read its data directory. */
+export interface ServerAddress {
+  readonly url: string;
+  /** A secret of this run of the server. */
+  readonly token: string;
+}
+
+/** Where a running server writes its address, readable by its own user alone. */
 export const addressFile = (dataDirectory: string): string => `${dataDirectory}/server.url`;
 
-/** The address of the server that has this data directory open, if one answers. */
-export async function runningServer(world: World, project: Project): Promise<string | undefined> {
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+export const newToken = (random: Random): string => hex(random.bytes(32));
+
+/** What only the server with that token can answer to a challenge; the token itself is not told. */
+export const proofOf = (token: string, challenge: string): string => hex(hmac(Buffer.from(token), "site\n", challenge));
+
+/** Whether two secrets are the same, in a time that does not say where they differ. */
+export function sameSecret(one: string, other: string): boolean {
+  const key = Buffer.from("compare"); // digests have one length, as the comparison needs
+  return timingSafeEqual(hmac(key, one), hmac(key, other));
+}
+
+/**
+ * The server that has this data directory open, if one answers and proves it: after a crash the file stays, and the port
+ * may be another site's by now.
+ */
+export async function runningServer(world: World, project: Project): Promise<ServerAddress | undefined> {
   const path = addressFile(project.dataDirectory);
   if (!(await world.files.exists(path))) return undefined;
-  const url = new TextDecoder().decode(await world.files.read(path)).trim();
-  const alive = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(2000) }).then(
-    (response) => response.ok,
-    () => false,
-  );
-  return alive ? url : undefined;
+  const address = parseAddress(await world.files.read(path));
+  if (address === undefined) return undefined;
+  const challenge = newToken(world.random);
+  try {
+    const signal = AbortSignal.timeout(2000);
+    const response = await fetch(`${address.url}/v1/site?challenge=${challenge}`, { signal, redirect: "manual" });
+    const { proof } = (await response.json()) as { proof?: unknown };
+    return typeof proof === "string" && sameSecret(proof, proofOf(address.token, challenge)) ? address : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function parseAddress(bytes: Uint8Array): ServerAddress | undefined {
+  try {
+    const { url, token } = JSON.parse(new TextDecoder().decode(bytes)) as { url?: unknown; token?: unknown };
+    return typeof url === "string" && typeof token === "string" ? { url, token } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Posts JSON to a running server and gives its answer; its error comes back as the same error. */
-export async function askServer(url: string, path: string, body?: unknown): Promise<unknown> {
+export async function askServer({ url, token }: ServerAddress, path: string, body: unknown): Promise<unknown> {
   const response = await fetch(`${url}${path}`, {
-    method: body === undefined ? "GET" : "POST",
-    headers: { "content-type": "application/json" },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+    body: JSON.stringify(body),
+    redirect: "manual",
   });
   const answer = (await response.json()) as { error?: { code: string; message: string; place?: string; fix: string } };
   if (response.ok || !answer.error) return answer;

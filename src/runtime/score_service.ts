@@ -1,10 +1,11 @@
 import { sha256Hex } from "../base/digest.ts";
 import type { MlpeError } from "../base/errors.ts";
-import type { Row } from "../base/row.ts";
+import type { Row, Value } from "../base/row.ts";
 import { formatInstant, type Micros } from "../base/time.ts";
+import { othersTurn } from "../base/turn.ts";
 import type { ViewShape } from "../contract/streams.ts";
 import { featureRecord } from "../fusion/feature_rows.ts";
-import { fuseEntities, fuseRequest, type RequestRow } from "../fusion/request.ts";
+import { fuseEntities, fuseRequest, outcomesKnown, type RequestRow } from "../fusion/request.ts";
 import { scoreAndCommit } from "../scoring/score.ts";
 import type { ScoreResult } from "../scoring/score_rows.ts";
 import { actOfScoring, type ModelContext } from "./models.ts";
@@ -16,13 +17,11 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
   const { engine, models, metrics } = serving;
   const { store, world } = engine;
   const startedAt = world.clock.now();
-  const { id, at, asked } = parseScoreBody(context.plan, body);
+  const { id, at, asked } = parseScoreBody(context.plan, body, startedAt);
   const asOf = at ?? startedAt;
-  const lease = models.table.acquire(context.name);
+  const lease = models.acquire(context.name);
   try {
-    for (let folding = serving.folding(); folding; folding = serving.folding()) await folding;
-    const position = serving.position();
-    const { found, missing } = fuseAsked(serving, context, asked, asOf);
+    const { found, known, missing } = await fuseAsked(serving, context, asked, asOf);
     if (found.length === 0) throw missing[0]!.error;
     const { results, repeated } = await scoreAndCommit({
       store,
@@ -37,7 +36,8 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
       ...(id === undefined ? {} : { request: { id, digest: sha256Hex(body) } }),
       clock: world.clock,
       random: world.random,
-      features: () => found.map((row) => featureRecord(context.plan, row, position)),
+      features: () => found,
+      outcomeKnown: (index) => known[index] === true,
       extra: (rows: readonly Row[]) => actOfScoring(engine, context, lease.model, rows, startedAt),
     });
     metrics.observe("mlpe_score_seconds", (world.clock.now() - startedAt) / 1_000_000, { model: context.name });
@@ -57,22 +57,54 @@ interface Missing {
   readonly error: MlpeError;
 }
 
-function fuseAsked(serving: Serving, { plan }: ModelContext, asked: ScoreItems, at: Micros) {
-  if (asked.kind === "rows")
-    return { found: fuseRequest(plan, serving.index(), asked.items, at), missing: [] as Missing[] };
-  const found: RequestRow[] = [];
-  const missing: Missing[] = [];
-  fuseEntities(plan, serving.index(), asked.items, at).forEach((row, index) => {
-    if (row) found.push(row);
-    else
-      missing.push({
-        index,
-        error: requestErrors.error("unknown_entity", `no stored row has the entity of item ${index}`, {
-          place: `entities[${index}]`,
-        }),
-      });
+/** So many items are fused before others have a turn. */
+const SLICE_ITEMS = 64;
+
+interface FusedItems {
+  /** Feature rows of the items that are known, in order. */
+  readonly found: Row[];
+  /** Whether the outcome of each is known already. */
+  readonly known: boolean[];
+  readonly missing: Missing[];
+}
+
+/** A slice is fused at one position of the log, which its rows name; between slices the index may move on. */
+async function fuseAsked(serving: Serving, context: ModelContext, asked: ScoreItems, at: Micros): Promise<FusedItems> {
+  const fused: FusedItems = { found: [], known: [], missing: [] };
+  for (let from = 0; from < asked.items.length; from += SLICE_ITEMS) {
+    if (from > 0) await othersTurn();
+    for (let folding = serving.folding(); folding; folding = serving.folding()) await folding;
+    fuseSlice(serving, context, asked, from, at, fused);
+  }
+  return fused;
+}
+
+function fuseSlice(
+  serving: Serving,
+  { plan }: ModelContext,
+  asked: ScoreItems,
+  from: number,
+  at: Micros,
+  { found, known, missing }: FusedItems,
+): void {
+  const [index, position] = [serving.index(), serving.position()];
+  const items = asked.items.slice(from, from + SLICE_ITEMS) as typeof asked.items;
+  const rows: readonly (RequestRow | undefined)[] =
+    asked.kind === "rows"
+      ? fuseRequest(plan, index, items as readonly Row[], at)
+      : fuseEntities(plan, index, items as readonly (readonly Value[])[], at);
+  const outcomes = outcomesKnown(plan, index, items, at);
+  rows.forEach((row, i) => {
+    if (row) {
+      found.push(featureRecord(plan, row, position));
+      known.push(outcomes[i]!);
+    } else missing.push(unknownEntity(from + i));
   });
-  return { found, missing };
+}
+
+function unknownEntity(index: number): Missing {
+  const message = `no stored row has the entity of item ${index}`;
+  return { index, error: requestErrors.error("unknown_entity", message, { place: `entities[${index}]` }) };
 }
 
 /** Results in the order asked, with an error in the place of what is not known: good items of the same request go on. */

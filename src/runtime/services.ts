@@ -1,16 +1,17 @@
 import { batchOf } from "../contract/batch.ts";
 import { labelsContract, labelsStream } from "../contract/streams.ts";
-import { flip, listModels } from "../delivery/promote.ts";
+import { listModels } from "../delivery/promote.ts";
 import { labelRowsFromApi } from "../feedback/labels.ts";
 import { performanceOf } from "../feedback/performance.ts";
 import { findScore } from "../scoring/find_score.ts";
 import { inferJson, modelMetadata, parseInfer } from "../scoring/oip.ts";
 import { resultOf } from "../scoring/score_rows.ts";
-import { packageFiles, promotePackage } from "./delivery.ts";
+import { flipPackage, liveOf, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
 import type { DeliveryServices, InferenceServices, ScoreServices, Services, StatusServices } from "./faces.ts";
 import { measureLog } from "./metrics.ts";
 import type { ModelContext } from "./models.ts";
+import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
@@ -45,8 +46,9 @@ function statusServices(serving: Serving): StatusServices {
   const { metrics, engine } = serving;
   return {
     ready: serving.ready,
+    unloaded: serving.models.unloaded,
     metrics() {
-      metrics.set("mlpe_ready", serving.ready() ? 1 : 0);
+      metrics.set("mlpe_ready", serving.ready() && serving.models.unloaded().length === 0 ? 1 : 0);
       metrics.set("mlpe_log_commits", serving.position());
       measureLog(metrics, engine.store);
       metrics.set("mlpe_resident_memory_bytes", engine.world.residentBytes());
@@ -61,22 +63,24 @@ function statusServices(serving: Serving): StatusServices {
 }
 
 function inferenceServices(serving: Serving): InferenceServices {
-  const { table } = serving.models;
+  const { models } = serving;
   return {
     modelReady(model, version) {
       if (!serving.ready()) return false;
-      table.acquire(contextOf(serving, model).name, version).release();
+      const { name } = contextOf(serving, model);
+      if (models.unloaded().some((one) => one.model === name)) return false;
+      models.acquire(name, version).release();
       return true;
     },
     modelMetadata(model, version) {
-      const lease = table.acquire(contextOf(serving, model).name, version);
+      const lease = models.acquire(contextOf(serving, model).name, version);
       const { inputs, outputs } = lease.model.session;
       const document = modelMetadata({ name: model, versions: [lease.model.manifest.version], inputs, outputs });
       lease.release();
       return document;
     },
     infer(model, version, body) {
-      const lease = table.acquire(contextOf(serving, model).name, version);
+      const lease = models.acquire(contextOf(serving, model).name, version);
       try {
         const { session, manifest } = lease.model;
         const request = parseInfer(body, session);
@@ -111,8 +115,10 @@ function scoreServices(serving: Serving): ScoreServices {
     },
     async performance(model) {
       const { name } = contextOf(serving, model);
-      const live = serving.models.table.list().find((state) => state.name === name)?.live;
-      return performanceOf(store, name, { threshold: live?.manifest.score.threshold });
+      // Of the live package alone: figures over several packages at once are of none.
+      const { digest } = await liveOf(serving.engine, name);
+      const live = serving.models.table.list().find((state) => state.live.digest === digest)?.live;
+      return performanceOf(store, name, { digest, threshold: live?.manifest.score.threshold });
     },
   };
 }
@@ -120,8 +126,7 @@ function scoreServices(serving: Serving): ScoreServices {
 function deliveryServices(serving: Serving): DeliveryServices {
   const { engine, models } = serving;
   const flipped = async (model: string, direction: "rollback" | "rollforward") => {
-    contextOf(serving, model);
-    const result = await flip({ store: engine.store, clock: engine.world.clock, model, direction });
+    const result = await flipPackage(engine, contextOf(serving, model), serving.ort, direction);
     await models.follow();
     return result;
   };

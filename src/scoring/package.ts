@@ -41,7 +41,8 @@ interface PackageLimits {
   readonly goldenRows: number;
 }
 
-const PACKAGE_LIMITS: PackageLimits = { files: 64, bytes: 1 << 29, goldenRows: 10_000 };
+/** What a package may have at most. */
+export const PACKAGE_LIMITS: PackageLimits = { files: 64, bytes: 1 << 29, goldenRows: 10_000 };
 
 /**
  * A package from the files of its directory, by path relative to it with `/` between folders. Every digest, the graph,

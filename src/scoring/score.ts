@@ -1,4 +1,5 @@
 import type { Row } from "../base/row.ts";
+import { othersTurn } from "../base/turn.ts";
 import { batchOf } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
 import { scoresStream } from "../contract/streams.ts";
@@ -11,6 +12,8 @@ export interface ScoreRequest extends ScoreContext {
   /** The contract of scores/<model>, made once by `scoresContract(model, shape)`. */
   readonly contract: Contract;
   readonly memory: RequestMemory;
+  /** Whether the outcome of a feature row was known when it was asked: its score is hindsight too. Default: of none. */
+  readonly outcomeKnown?: (index: number) => boolean;
   /** Feature rows as in features/<view>; asked for only if the request is new. */
   readonly features: () => readonly Row[] | Promise<readonly Row[]>;
   /** What else belongs into the same commit: lineage of the act. */
@@ -46,7 +49,7 @@ export async function scoreAndCommit(request: ScoreRequest): Promise<ScoreAnswer
 }
 
 async function commitScores(request: ScoreRequest): Promise<readonly Row[]> {
-  const rows = makeScoreRows(request, await request.features());
+  const rows = await scoreInSlices(request, await request.features());
   if (rows.length === 0) return rows;
   const stream = scoresStream(request.model.name);
   await request.store.commit({
@@ -54,6 +57,20 @@ async function commitScores(request: ScoreRequest): Promise<readonly Row[]> {
     priority: "score",
   });
   for (const row of rows) remember(request.memory, row);
+  return rows;
+}
+
+/** So many rows are scored before others have a turn: a large request must not hold up the thread that serves. */
+const SLICE_ROWS = 64;
+
+async function scoreInSlices(request: ScoreRequest, features: readonly Row[]): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let at = 0; at < features.length; at += SLICE_ROWS) {
+    if (at > 0) await othersTurn();
+    for (const row of makeScoreRows(request, features.slice(at, at + SLICE_ROWS))) {
+      rows.push(request.outcomeKnown?.(rows.length) ? { ...row, hindsight: true } : row);
+    }
+  }
   return rows;
 }
 

@@ -1,21 +1,28 @@
 import { type Context, Hono } from "hono";
 import { exactJsonText } from "../contract/json.ts";
 import type { Services } from "../runtime/faces.ts";
+import { proofOf, sameSecret } from "../runtime/running.ts";
 import { answerFor, serverErrors } from "./errors.ts";
 
 const SERVER_NAME = "mlpe";
 
-/** The HTTP faces: Open Inference Protocol at /v2, the rest at /v1, health and metrics beside them. */
-export function createApp(services: Services): Hono {
+/**
+ * The HTTP faces: Open Inference Protocol at /v2, the rest at /v1, health and metrics beside them. The token proves whose
+ * server this is, and who has it may deploy.
+ */
+export function createApp(services: Services, token: string): Hono {
   const app = new Hono({ strict: false });
   const fail = failure(services);
   app.get("/healthz", (context) => context.json({ live: true }));
-  app.get("/readyz", (context) => context.json({ ready: services.ready() }, services.ready() ? 200 : 503));
+  app.get("/readyz", (context) => {
+    const [ready, unloaded] = [isReady(services), services.unloaded()];
+    return context.json({ ready, ...(unloaded.length === 0 ? {} : { unloaded }) }, ready ? 200 : 503);
+  });
   app.get("/metrics", (context) => {
     return context.text(services.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
   });
   app.route("/v2", inferenceProtocol(services));
-  app.route("/v1", api(services));
+  app.route("/v1", api(services, token));
   app.notFound((context) => {
     const { method, path } = context.req;
     const allowed = METHODS.filter((other) => app.router.match(other, withoutSlash(path))[0].length > 0);
@@ -29,6 +36,9 @@ export function createApp(services: Services): Hono {
   app.onError((error, context) => fail(context, error));
   return app;
 }
+
+/** Started, and every live package is loaded. */
+const isReady = (services: Services): boolean => services.ready() && services.unloaded().length === 0;
 
 /** Those that any address takes; HEAD goes wherever GET does. */
 const METHODS = ["GET", "POST"] as const;
@@ -59,7 +69,7 @@ function inferenceProtocol(services: Services): Hono {
   v2.get("/", (context) => context.json({ name: SERVER_NAME, version: services.version, extensions: [] }));
   v2.get("/health/live", (context) => context.json({ live: true }));
   v2.get("/health/ready", (context) => {
-    const ready = services.ready();
+    const ready = isReady(services);
     return context.json({ ready, live: true }, ready ? 200 : 503);
   });
   for (const base of ["/models/:model", "/models/:model/versions/:version"] as const) {
@@ -85,7 +95,7 @@ function binaryTensors(): Error {
   });
 }
 
-function api(services: Services): Hono {
+function api(services: Services, token: string): Hono {
   const v1 = new Hono({ strict: false });
   const body = (context: Context) => context.req.text();
   v1.post("/score/:model", async (context) =>
@@ -102,10 +112,32 @@ function api(services: Services): Hono {
   v1.get("/models", async (context) => exact(context, await services.models()));
   v1.get("/models/:model/performance", async (context) => exact(context, await services.performance(model(context))));
   v1.get("/verdicts", (context) => exact(context, services.verdicts()));
-  v1.post("/models/:model/promote", async (context) =>
-    exact(context, await services.promote(model(context), await body(context))),
-  );
-  v1.post("/models/:model/rollback", async (context) => exact(context, await services.rollback(model(context))));
-  v1.post("/models/:model/rollforward", async (context) => exact(context, await services.rollforward(model(context))));
+  v1.get("/site", (context) => {
+    const challenge = (context.req.query("challenge") ?? "").slice(0, CHALLENGE_MAX);
+    return context.json({ site: services.site, proof: proofOf(token, challenge) });
+  });
+  const authorized = (context: Context) => checkToken(context, token);
+  v1.post("/models/:model/promote", async (context) => {
+    authorized(context);
+    return exact(context, await services.promote(model(context), await body(context)));
+  });
+  v1.post("/models/:model/rollback", async (context) => {
+    authorized(context);
+    return exact(context, await services.rollback(model(context)));
+  });
+  v1.post("/models/:model/rollforward", async (context) => {
+    authorized(context);
+    return exact(context, await services.rollforward(model(context)));
+  });
   return v1;
+}
+
+/** Characters of a challenge that are answered. */
+const CHALLENGE_MAX = 128;
+
+function checkToken(context: Context, token: string): void {
+  const given = /^Bearer +(\S+)$/i.exec(context.req.header("authorization") ?? "")?.[1];
+  if (given !== undefined && sameSecret(given, token)) return;
+  const message = given === undefined ? "the request has no token" : "the token is not the one of this server";
+  throw serverErrors.error("token_needed", message, { place: "Authorization" });
 }

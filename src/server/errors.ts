@@ -11,6 +11,21 @@ export const serverErrors = errorTable("server", {
     meaning: "The address is there, and takes another method.",
     fix: "Use one of the methods in the Allow header.",
   },
+  token_needed: {
+    kind: "refused",
+    meaning: "Promote, rollback and rollforward are only for who can read the server's data directory.",
+    fix: "Use `mlpe promote`, `mlpe rollback` or `mlpe rollforward`, or send `Authorization: Bearer` with the token in `server.url` of the data directory.",
+  },
+  foreign_host: {
+    kind: "refused",
+    meaning: "The Host header names something else than this machine's loopback address.",
+    fix: "Ask by the address the server listens on: 127.0.0.1 or localhost, with its port.",
+  },
+  foreign_origin: {
+    kind: "refused",
+    meaning: "A page of another site sent the request.",
+    fix: "Send it from a program, or from a page of this server.",
+  },
   bad_body: {
     kind: "invalid",
     meaning: "The request body can't be read as what this address takes.",

@@ -11,9 +11,17 @@ export interface Listening {
   stop(): Promise<void>;
 }
 
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly maxBody: number;
+  /** What deploys must be asked with. */
+  readonly token: string;
+}
+
 /** Serves the faces on a loopback address. Port 0 picks a free one. */
-export function listen(services: Services, options: { host: string; port: number; maxBody: number }): Listening {
-  const app = limited(createApp(services), services, options.maxBody);
+export function listen(services: Services, options: ListenOptions): Listening {
+  const app = limited(createApp(services, options.token), services, options);
   try {
     const server = Bun.serve({
       hostname: options.host,
@@ -36,15 +44,40 @@ export function listen(services: Services, options: { host: string; port: number
   }
 }
 
-/** The app behind a limit on bodies. Around it rather than in it, so that the app's routes are its addresses alone. */
-function limited(app: Hono, services: Services, maxSize: number): Hono {
+/** The app behind a limit on bodies and a look at who asks. Around it rather than in it, so that the app's routes are its addresses alone. */
+function limited(app: Hono, services: Services, { host, maxBody: maxSize }: ListenOptions): Hono {
   const around = new Hono();
   const fail = failure(services);
   const onError = (context: Context) => {
     const message = `the body has more than ${maxSize} bytes`;
     return fail(context, serverErrors.error("body_too_large", message, { place: "listen.max_body" }));
   };
+  around.use((context, next) => {
+    const foreign = foreignTo(host, context);
+    return foreign === undefined ? next() : Promise.resolve(fail(context, foreign));
+  });
   around.use(bodyLimit({ maxSize, onError }));
   around.all("*", (context) => app.fetch(context.req.raw));
   return around;
+}
+
+/**
+ * A browser lets any page send requests here, and a page whose name was made to resolve to this machine may read the
+ * answers too. Such requests carry the page's name as Host, or its address as Origin. A program sends no Origin, and a Host
+ * of loopback; its port may be a tunnel's.
+ */
+function foreignTo(host: string, context: Context): Error | undefined {
+  const [named, origin] = [context.req.header("host"), context.req.header("origin")];
+  if (named !== undefined && !isLoopback(named, host)) {
+    const message = `the Host ${JSON.stringify(named.slice(0, 80))} is not this server's address`;
+    return serverErrors.error("foreign_host", message, { place: "Host" });
+  }
+  if (origin === undefined || (named !== undefined && origin === `http://${named}`)) return undefined;
+  const message = `the Origin ${JSON.stringify(origin.slice(0, 80))} is not this server`;
+  return serverErrors.error("foreign_origin", message, { place: "Origin" });
+}
+
+function isLoopback(named: string, host: string): boolean {
+  const name = /^(.*?)(?::\d{1,5})?$/.exec(named)![1]!.toLowerCase();
+  return ["localhost", "127.0.0.1", "[::1]", host.toLowerCase(), `[${host.toLowerCase()}]`].includes(name);
 }

@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { invariant } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import type { Value } from "../base/row.ts";
-import { formatInstant, MICROS_PER_DAY, MICROS_PER_SECOND } from "../base/time.ts";
+import { formatDay, formatInstant, MICROS_PER_SECOND } from "../base/time.ts";
 import { columnNamed, valueAt } from "../contract/batch.ts";
 import type { Field, FieldType } from "../contract/contract.ts";
 import { storeErrors } from "./errors.ts";
@@ -253,7 +253,7 @@ function bound(
 ): null | number | bigint | string | Uint8Array {
   if (value === null) return null;
   if (type === "timestamp") return spell(value as number);
-  if (type === "date") return formatInstant((value as number) * MICROS_PER_DAY).slice(0, 10);
+  if (type === "date") return formatDay(value as number);
   return typeof value === "boolean" ? Number(value) : value;
 }
 

@@ -147,7 +147,11 @@ Object.entries(bodies).forEach(([path, good], offset) => {
     async () => {
       await rounds(10 + offset, async (dice) => {
         const body = damaged(dice, JSON.stringify(good));
-        const response = await fetch(`${served.url}${path}`, { method: "POST", body });
+        const response = await fetch(`${served.url}${path}`, {
+          method: "POST",
+          body,
+          headers: { authorization: `Bearer ${served.token}` },
+        });
         const text = await response.text();
         if (response.ok) return "";
         const { error } = JSON.parse(text) as { error: string | { code: string; fix: string } };

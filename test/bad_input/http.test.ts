@@ -30,7 +30,7 @@ async function ask({ ask, body, headers = {} }: Pick<HttpCase, "ask" | "body" | 
   const sent = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   const response = await fetch(`${served.url}${path}`, {
     method,
-    headers,
+    headers: { authorization: `Bearer ${served.token}`, ...headers },
     ...(sent === undefined ? {} : { body: sent }),
   });
   const text = await response.text();

@@ -169,7 +169,7 @@ export const storedCases: readonly Case[] = [
   asked("promotion of what is live", ["promote", "load", "package"], 73, "delivery.already_live", "load"),
   asked("a rollback with nothing to roll back to", ["rollback", "load"], 73, "delivery.nothing_to_roll_back", "load"),
   asked("a rollforward with nothing to undo", ["rollforward", "load"], 73, "delivery.nothing_to_roll_forward", "load"),
-  asked("a package that is absent", ["promote", "load", "nowhere"], 66, "cli.no_such_file", "nowhere"),
+  asked("a package that is absent", ["promote", "load", "nowhere"], 66, "runtime.no_package", "nowhere"),
   asked(
     "a key pair over an old one",
     ["model", "keygen", "--private", "private.pem", "--public", "p.pem"],
@@ -291,7 +291,7 @@ export const storedCases: readonly Case[] = [
   altered("with a manifest that is no JSON", 65, "scoring.manifest_invalid", ["model.json"], (desk) =>
     desk.write("other/model.json", "{"),
   ),
-  altered("without a manifest", 65, "scoring.package_missing_file", ["model.json"], (desk) =>
+  altered("without a manifest", 66, "runtime.no_package", ["other"], (desk) =>
     desk.world.files.removeDirectory(desk.path("other/model.json")),
   ),
   altered("without a signature", 1, "delivery.unsigned", ["signature"], (desk) =>

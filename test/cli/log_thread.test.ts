@@ -25,7 +25,7 @@ test("a server whose log thread dies stops with an error", async () => {
   const world = {
     ...desk.world,
     workers: { ...desk.world.workers, log: desk.path("worker.ts") },
-    stopRequested: () => new Promise<void>(() => {}),
+    stopRequested: () => new Promise<never>(() => {}),
     warn(text: string) {
       lines.push(text);
       if (text.includes('"msg":"ready"')) ready.resolve();

@@ -23,6 +23,7 @@ export function commandsIn(directory: string) {
       print: (text) => void output!.push(text),
       warn: (text) => void errors!.push(text),
       progress: () => {},
+      stopRequested: () => new Promise(() => {}),
       input: async () => input,
       again: (words, options) => spawned(directory, words, options?.input),
     };

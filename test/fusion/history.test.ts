@@ -8,7 +8,7 @@ import { cutoffOf, historyPlaces, historyView } from "../../src/fusion/history.t
 import { boundView, buildIndex } from "../../src/fusion/index.ts";
 import { labelOf } from "../../src/fusion/label.ts";
 import { planView } from "../../src/fusion/plan.ts";
-import { findSpine, fuseEntities, fuseRequest } from "../../src/fusion/request.ts";
+import { findSpine, fuseEntities, fuseRequest, outcomesKnown } from "../../src/fusion/request.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import {
   type Change,
@@ -69,6 +69,10 @@ test("a request at any T gives the bits of the oracle, by row and by entity, and
         expect(labelOf(view, spineOf(view, row))?.value ?? null).toBe(
           delay === null ? null : Number(Number(delay) > 15),
         );
+        expect(outcomesKnown(plan, index, [row], at)).toEqual([delay !== null]);
+        const shown = latestOf(changes, row, at);
+        const known = shown !== undefined && labelOf(view, spineOf(view, shown)) !== null;
+        expect(outcomesKnown(plan, index, [[row.carrier!, row.flight!]], at)).toEqual([known]);
         const stored = fuseEntities(plan, index, [[row.carrier!, row.flight!]], at)[0];
         const expected = latestOf(changes, row, at);
         if (expected) expect(stored!.fused).toEqual(fuseRequest(plan, index, [expected], at)[0]!.fused);

@@ -31,6 +31,15 @@ describe("a request", () => {
     expect(new Set(results.map(({ score_id }) => score_id)).size).toBe(2);
   });
 
+  test("marks as hindsight the rows whose outcome was known, in every slice", async () => {
+    const made = world();
+    const rows = Array.from({ length: 130 }, (_, i) => feature(i + 1));
+    const outcomeKnown = (index: number) => index % 65 === 0;
+    const { results } = await scoreAndCommit(request(made, rows, { outcomeKnown }));
+    expect(results.flatMap(({ hindsight }, index) => (hindsight ? [index] : []))).toEqual([0, 65]);
+    expect((await stored(made.store, scoresStream("late"))).length).toBe(130);
+  });
+
   test("whose commit fails is not answered, and may be sent again", async () => {
     const made = world();
     const memory = emptyRequestMemory();

@@ -14,6 +14,7 @@ import { listen } from "../../src/server/listen.ts";
 import { createDelivered } from "../bad_input/project.ts";
 import type { Desk } from "../support/world.ts";
 
+const TOKEN = "0".repeat(64);
 let desk: Desk;
 let engine: Engine;
 let serving: Serving;
@@ -27,7 +28,7 @@ beforeAll(async () => {
   const push = async (source: string, body: string, key: string | undefined) => ({ source, body, key: key ?? null });
   services = servicesOf(serving, push);
   await serving.start();
-  app = createApp(services);
+  app = createApp(services, TOKEN);
 }, 30_000);
 
 afterAll(async () => {
@@ -234,7 +235,13 @@ async function send(
 ): Promise<Response> {
   const [method, path] = ask.split(" ") as [string, string];
   const sent = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
-  return to.fetch(new Request(`http://127.0.0.1${path}`, { method, headers, ...sent }));
+  return to.fetch(
+    new Request(`http://127.0.0.1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${TOKEN}`, ...headers },
+      ...sent,
+    }),
+  );
 }
 
 scenarios.forEach((scenario, index) => {
@@ -268,14 +275,17 @@ test("a score is found by its id as it was answered, and a repeated request give
 
 test("a failure says how long to wait, and a defect says nothing of the inside", async () => {
   const failing = (error: unknown): Hono =>
-    createApp({
-      ...services,
-      ready: () => false,
-      models: () => Promise.reject(error),
-      modelMetadata: () => {
-        throw error;
+    createApp(
+      {
+        ...services,
+        ready: () => false,
+        models: () => Promise.reject(error),
+        modelMetadata: () => {
+          throw error;
+        },
       },
-    });
+      TOKEN,
+    );
   const shed = failing(runtimeErrors.error("busy", "256 pushes wait"));
   const tired = await send(shed, { ask: "GET /v1/models" });
   expect(tired.status).toBe(429);
@@ -308,11 +318,29 @@ test("every failure is counted by its code", async () => {
 });
 
 test("a port is not shared, and a server stops although a client keeps its connection", async () => {
-  const options = { host: "127.0.0.1", port: 0, maxBody: 1 << 20 };
+  const options = { host: "127.0.0.1", port: 0, maxBody: 1 << 20, token: TOKEN };
   const server = listen(services, options);
   expect(() => listen(services, { ...options, port: server.port })).toThrow(`127.0.0.1:${server.port} `);
   const kept = await fetch(`${server.url}/healthz`, { keepalive: true });
   expect(await kept.json()).toEqual({ live: true });
   await server.stop();
   await expect(fetch(`${server.url}/healthz`)).rejects.toThrow();
+});
+
+test("a large request lets others have turns while it is fused and scored, and is one commit", async () => {
+  let [turns, running] = [0, true];
+  const count = () => {
+    turns++;
+    if (running) setImmediate(count);
+  };
+  const before = serving.position();
+  const body = { at: "2024-01-01T12:00:00Z", rows: Array.from({ length: 1000 }, () => ROW) };
+  const asked = send(app, { ask: "POST /v1/score/load", body });
+  setImmediate(count);
+  const { results } = (await (await asked).json()) as { results: { score: number; position: number }[] };
+  running = false;
+  expect(results.length).toBe(1000);
+  expect(new Set(results.map(({ score }) => score)).size).toBe(1);
+  expect(results.every(({ position }) => position >= before)).toBe(true);
+  expect(turns).toBeGreaterThan(20); // 16 slices to fuse and 16 to score
 });

@@ -6,7 +6,7 @@ const services = {} as Services; // nothing is asked of them here
 
 const codeOf = (host: string, port: number): string => {
   try {
-    listen(services, { host, port, maxBody: 1024 });
+    listen(services, { host, port, maxBody: 1024, token: "t" });
     return "listening";
   } catch (error) {
     return (error as { code: string }).code;
@@ -14,7 +14,7 @@ const codeOf = (host: string, port: number): string => {
 };
 
 test("only a port that is taken is called so", async () => {
-  const first = listen(services, { host: "127.0.0.1", port: 0, maxBody: 1024 });
+  const first = listen(services, { host: "127.0.0.1", port: 0, maxBody: 1024, token: "t" });
   expect(codeOf("127.0.0.1", first.port)).toBe("server.port_in_use");
   expect(codeOf("203.0.113.9", 0)).toBe("server.cannot_listen"); // an address for documentation: no machine has it
   await first.stop();

@@ -12,6 +12,9 @@ import { grouped, locationOf } from "../project.ts";
 /** Findings that a person is shown; --json has them all. */
 const SHOWN_MAX = 20;
 
+const UNSEEN =
+  "whether the last commits are missing shows only with --checkpoint: one made by `mlpe audit checkpoint`, kept elsewhere";
+
 export const auditVerify: Command = {
   name: "audit verify",
   summary: "hash everything stored again and compare it with the audit tree: any changed bit shows",
@@ -28,9 +31,10 @@ export const auditVerify: Command = {
       const checked = `${grouped(report.size)} commits, ${grouped(report.rows)} rows hashed again`;
       const root = `root ${report.root}`;
       const held = kept === undefined ? [] : ["the log goes on from the checkpoint"];
+      const unseen = kept === undefined ? [UNSEEN] : [];
       const problems = report.problems.slice(0, SHOWN_MAX).map(({ place, message }) => `${place}: ${message}`);
       const more = report.problems.length > SHOWN_MAX ? [`and ${report.problems.length - SHOWN_MAX} more`] : [];
-      const good = [checked, root, ...held, "nothing was changed"];
+      const good = [checked, root, ...held, "nothing was changed", ...unseen];
       const bad = [checked, ...problems, ...more, "THE LOG WAS CHANGED"];
       return { json: report, text: (report.verified ? good : bad).join("\n"), exit: report.verified ? 0 : EXIT_NO };
     });

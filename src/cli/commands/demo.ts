@@ -3,7 +3,7 @@ import type { World } from "../../base/world.ts";
 import { type DemoReport, runDemo } from "../../runtime/demo.ts";
 import { absolute } from "../../runtime/project.ts";
 import type { Command } from "../command.ts";
-import { grouped } from "../project.ts";
+import { grouped, stoppedBy } from "../project.ts";
 import { serve } from "./run.ts";
 
 export const demo: Command = {
@@ -38,10 +38,12 @@ export const demo: Command = {
       world.progress("");
       world.warn(`${formatInstant(world.clock.now()).slice(11, 19)}  ${line}`);
     };
-    const report = await runDemo(here, place, say);
+    const report = await Promise.race([runDemo(here, place, say), world.stopRequested()]);
+    if (typeof report === "string") return stoppedBy(report, "stopped: the demo starts anew when it is run again");
     if (!input.on("serve")) return { json: report, text: summary(report) };
     world.print(input.on("json") ? JSON.stringify(report) : summary(report));
-    return serve(here, { config: place.config, data: place.data });
+    // The pipeline's thread has the environment of the process: the key's place must go with the project's.
+    return serve(here, { config: place.config, data: place.data, set: [`keys.path=${environment.MLPE_KEY_FILE}`] });
   },
 };
 
@@ -70,6 +72,6 @@ function summary(report: DemoReport): string {
     `  replay     ${report.replayed_equal} scores made again in a new process, equal to the bit`,
     "",
     `  ${report.seconds} s, ${grouped(report.data_bytes / 1024 / 1024)} MiB sealed in ${report.data_dir}`,
-    "  Look around:  mlpe streams | performance | views explain | query | audit verify   (README: ten minutes)",
+    "  Look around:  mlpe streams | performance | views explain | query | audit verify   (README: Look around)",
   ].join("\n");
 }

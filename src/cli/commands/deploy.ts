@@ -1,9 +1,9 @@
 import type { World } from "../../base/world.ts";
-import { flip } from "../../delivery/promote.ts";
-import { type PackagePromotion, packageFiles, promotePackage } from "../../runtime/delivery.ts";
+import { flipPackage, type PackagePromotion, promotePackage } from "../../runtime/delivery.ts";
 import { type Engine, withEngine } from "../../runtime/engine.ts";
 import { runtimeErrors } from "../../runtime/errors.ts";
 import { modelContext, openOnnx } from "../../runtime/models.ts";
+import { packageFiles } from "../../runtime/package_files.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
 import { askServer, runningServer } from "../../runtime/running.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS, requireWord } from "../command.ts";
@@ -18,8 +18,8 @@ async function throughServer<Answer>(
   body: unknown,
   alone: (engine: Engine) => Promise<Answer>,
 ): Promise<Answer> {
-  const url = await runningServer(world, await openProject(world, locationOf(input)));
-  if (url !== undefined) return (await askServer(url, path, body)) as Answer;
+  const server = await runningServer(world, await openProject(world, locationOf(input)));
+  if (server !== undefined) return (await askServer(server, path, body)) as Answer;
   return withEngine(world, locationOf(input), "write", alone);
 }
 
@@ -72,16 +72,10 @@ function flipCommand(direction: "rollback" | "rollforward", summary: string): Co
     flags: PROJECT_FLAGS,
     async run(world, input): Promise<Outcome> {
       const model = requireWord(command, input, 0, "the model");
-      const flipped = await throughServer(
-        world,
-        input,
-        `/v1/models/${model}/${direction}`,
-        {},
-        ({ store, project }) => {
-          modelKnown(project.config.models, model);
-          return flip({ store, clock: world.clock, model, direction });
-        },
-      );
+      const flipped = await throughServer(world, input, `/v1/models/${model}/${direction}`, {}, async (engine) => {
+        modelKnown(engine.project.config.models, model);
+        return flipPackage(engine, modelContext(engine, model), openOnnx(engine), direction);
+      });
       return { json: flipped, text: `${model}: ${flipped.from.version} -> ${flipped.to.version}` };
     },
   };

@@ -2,7 +2,7 @@ import { withEngine } from "../../runtime/engine.ts";
 import { type Failure, failureOf, runUntilIdle, settingAside } from "../../runtime/loop.ts";
 import { pipelineOf } from "../../runtime/steps.ts";
 import { type Command, PROJECT_FLAGS } from "../command.ts";
-import { grouped, locationOf, progressLine, table } from "../project.ts";
+import { grouped, locationOf, progressLine, stoppedBy, table, watchStop } from "../project.ts";
 
 export const ingest: Command = {
   name: "ingest",
@@ -14,14 +14,20 @@ export const ingest: Command = {
       const pipeline = pipelineOf(engine);
       const show = progressLine(world);
       const failures: Failure[] = [];
+      const stop = watchStop(world);
       let commits = 0;
       try {
-        await runUntilIdle(settingAside(pipeline.steps, failures), new Set(), (step) =>
-          show(`${step.name}: ${++commits} turns`),
+        await runUntilIdle(
+          settingAside(pipeline.steps, failures),
+          new Set(),
+          (step) => show(`${step.name}: ${++commits} turns`),
+          () => stop() !== undefined,
         );
       } finally {
         await pipeline.close();
       }
+      const signal = stop();
+      if (signal) return { ...stoppedBy(signal), failure: failureOf(failures) };
       const infos = await engine.store.streams();
       const json = {
         seconds: (world.clock.now() - startedAt) / 1_000_000,

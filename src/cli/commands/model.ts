@@ -1,8 +1,8 @@
 import { SIGNATURE_FILE } from "../../contract/model_package.ts";
 import { listModels } from "../../delivery/promote.ts";
 import { generateSigningKey, signPackage, verifyPackage } from "../../delivery/sign.ts";
-import { packageFiles } from "../../runtime/delivery.ts";
 import { withEngine } from "../../runtime/engine.ts";
+import { packageFiles } from "../../runtime/package_files.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
 import { readPackage } from "../../scoring/package.ts";
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";

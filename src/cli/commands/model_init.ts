@@ -114,5 +114,8 @@ function choicesOf(input: Input) {
 }
 
 async function write(world: World, out: string, files: ReadonlyMap<string, Uint8Array>): Promise<void> {
-  for (const [path, bytes] of files) await world.files.write(`${out}/${path}`, bytes);
+  // Training rows in clear are for their owner only, as the training set is.
+  for (const [path, bytes] of files) {
+    await world.files.write(`${out}/${path}`, bytes, path === "golden.jsonl" ? 0o600 : 0o644);
+  }
 }

@@ -3,7 +3,7 @@ import type { World } from "../../base/world.ts";
 import { engineOver, openLog } from "../../runtime/engine.ts";
 import { startPipeline } from "../../runtime/pipeline.ts";
 import { openProject, type ProjectLocation } from "../../runtime/project.ts";
-import { addressFile } from "../../runtime/running.ts";
+import { addressFile, newToken } from "../../runtime/running.ts";
 import { servicesOf } from "../../runtime/services.ts";
 import { createServing } from "../../runtime/serving.ts";
 import { listen } from "../../server/listen.ts";
@@ -52,22 +52,29 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
     logger.warn(facts, message),
   );
   opening.catch(() => {}); // it is awaited below: until then a failure is not unhandled
+  const token = newToken(world.random);
   const server = listen(
     servicesOf(serving, async (...pushed) => (await opening).push(...pushed)),
     {
       host: address.host,
       port: address.port,
       maxBody: address.max_body,
+      token,
     },
   );
-  await world.files.write(addressFile(project.dataDirectory), server.url, 0o600);
+  await world.files.write(addressFile(project.dataDirectory), JSON.stringify({ url: server.url, token }), 0o600);
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
   const [pipeline] = await Promise.all([opening, serving.start()]);
-  log("ready", { models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`) });
+  const unloaded = serving.models.unloaded().map(({ model, version }) => `${model} ${version}`);
+  log("ready", {
+    models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`),
+    ...(unloaded.length === 0 ? {} : { unloaded }),
+  });
   pipeline.work();
-  const failure = await Promise.race([ended, world.stopRequested()]);
+  const failure = await Promise.race([ended, world.stopRequested().then(() => undefined)]);
   if (failure) logger.fatal({ error: failure.message }, "the log can't be written any more");
   else log("stopping", {});
+  await world.files.removeFile(addressFile(project.dataDirectory)).catch(() => {}); // a file left behind proves nothing
   await server.stop();
   if (failure)
     pipeline.end(); // what it has under way waits for an answer that never comes

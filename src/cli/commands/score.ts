@@ -9,7 +9,7 @@ import { viewOfModel } from "../../runtime/project.ts";
 import { replayScore } from "../../scoring/replay.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { EXIT_NO } from "../errors.ts";
-import { grouped, instantFlag, locationOf, progressLine, table } from "../project.ts";
+import { grouped, instantFlag, locationOf, progressLine, stoppedBy, table, watchStop } from "../project.ts";
 
 const PERIOD_FLAGS = {
   from: { kind: "text", describe: "first T, inclusive" },
@@ -38,8 +38,16 @@ export const score: Command = {
       const before = await rowsIn(engine, name);
       let turns = 0;
       const step = scoreStep(engine, context, () => ({ ...job, reader: periodReader(job) }));
-      await runUntilIdle([step], new Set(), () => show(`score.${name}: ${++turns} turns`));
+      const stop = watchStop(world);
+      await runUntilIdle(
+        [step],
+        new Set(),
+        () => show(`score.${name}: ${++turns} turns`),
+        () => stop() !== undefined,
+      );
       model.session.dispose();
+      const signal = stop();
+      if (signal) return stoppedBy(signal);
       const scores = (await rowsIn(engine, name)) - before;
       return {
         json: { model: name, digest: live.digest, scores },

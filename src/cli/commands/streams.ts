@@ -6,7 +6,13 @@ import { grouped, locationOf, table } from "../project.ts";
 export const streams: Command = {
   name: "streams",
   summary: "list the streams: rows, commits, bytes; with --digest the digest of their content",
-  flags: { ...PROJECT_FLAGS, digest: { kind: "switch", describe: "digest the latest version of every row" } },
+  flags: {
+    ...PROJECT_FLAGS,
+    digest: {
+      kind: "switch",
+      describe: "digest the latest version of every row; two runs of the same input agree but for `lineage`",
+    },
+  },
   run: (world, input) =>
     withEngine(world, locationOf(input), "read", async ({ store }) => {
       const infos = await store.streams();

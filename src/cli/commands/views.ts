@@ -1,5 +1,5 @@
 import type { Value } from "../../base/row.ts";
-import { formatDuration, formatInstant, MICROS_PER_DAY } from "../../base/time.ts";
+import { formatDay, formatDuration, formatInstant } from "../../base/time.ts";
 import type { World } from "../../base/world.ts";
 import { coercer } from "../../contract/coerce.ts";
 import { cutoffOf, historyView } from "../../fusion/history.ts";
@@ -11,6 +11,9 @@ import { type Explanation, explainEntity, type UsedRow } from "../../views/expla
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, instantFlag, locationOf } from "../project.ts";
+
+/** Rows of one window that a person is shown, the newest; --json has more. */
+const ROWS_SHOWN = 5;
 
 export const viewsExport: Command = {
   name: "views export",
@@ -151,7 +154,7 @@ function shownTimes({ eventTime, availableTime }: Pick<UsedRow, "eventTime" | "a
 function shownValue(value: Value, type: string): Value {
   if (typeof value !== "number" || !Number.isFinite(value)) return value;
   if (type === "timestamp") return formatInstant(value);
-  return type === "date" ? formatInstant(value * MICROS_PER_DAY).slice(0, 10) : value;
+  return type === "date" ? formatDay(value) : value;
 }
 
 function usedText({ dataset, sequence, eventTime, row }: Shown["spine"]): string {
@@ -168,7 +171,9 @@ function explanationText(explained: Shown): string {
   }
   for (const { alias, count, dataset, from, to, rows } of explained.windows) {
     lines.push(`window ${alias}: ${count} rows of ${dataset} in (${from}, ${to}]`);
-    for (const row of rows.slice(-5)) lines.push(`  ${usedText(row)}`);
+    const listed = rows.slice(-ROWS_SHOWN);
+    if (count > listed.length) lines.push(`  ${grouped(count - listed.length)} older`);
+    for (const row of listed) lines.push(`  ${usedText(row)}`);
   }
   for (const { name, value, failure, expression } of explained.features) {
     lines.push(`feature ${name} = ${String(value)}${failure === null ? "" : ` (${failure})`}  from ${expression}`);

@@ -1,5 +1,5 @@
 import type { Span } from "sqlite3-parser";
-import { formatInstant, MICROS_PER_DAY, parseInstant } from "../../base/time.ts";
+import { formatDay, formatInstant, parseDay, parseInstant } from "../../base/time.ts";
 import { INT32, INT64, isReal, type Kind, kindWord, type Range, within } from "../kinds.ts";
 import { joined } from "../logic.ts";
 import { asDouble, type Context, type SqlValue, type Typed, typed } from "../typed.ts";
@@ -71,8 +71,7 @@ function readReal(text: string): number | null {
 }
 
 function readDate(text: string): number | null {
-  const micros = /^\d{4}-\d{2}-\d{2}$/.test(text.trim()) ? parseInstant(text.trim()) : undefined;
-  return micros === undefined ? null : micros / MICROS_PER_DAY;
+  return parseDay(text.trim()) ?? null;
 }
 
 function reader(kind: Kind, what: string, call: (text: string) => SqlValue): LibraryFunction {
@@ -103,7 +102,7 @@ const WRITERS: Partial<Readonly<Record<Kind, (value: never) => string>>> = {
   double: String,
   duration: String,
   timestamp: (value: bigint) => formatInstant(Number(value)),
-  date: (value: bigint) => formatInstant(Number(value) * MICROS_PER_DAY).slice(0, 10),
+  date: (value: bigint) => formatDay(Number(value)),
 };
 
 function toText(context: Context, value: Typed, span: Span): Typed {
