@@ -13,6 +13,13 @@ export function sha256Hex(...parts: readonly (Uint8Array | string)[]): string {
   return hasher.digest("hex");
 }
 
+/** The same of as many parts as there are: a call takes only some ten thousands of arguments. */
+export function sha256HexOf(parts: Iterable<Uint8Array | string>): string {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (const part of parts) hasher.update(part);
+  return hasher.digest("hex");
+}
+
 /** HMAC-SHA-256: digests of values that are stored in clear are keyed, so that they can't be guessed. */
 export function hmac(key: Uint8Array, ...parts: readonly (Uint8Array | string)[]): Uint8Array {
   const mac = createHmac("sha256", key);

@@ -1,4 +1,4 @@
-import { sha256Hex } from "../base/digest.ts";
+import { sha256HexOf } from "../base/digest.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
 import { rowAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
@@ -32,7 +32,7 @@ export async function streamContent(store: Store, stream: string): Promise<Strea
     }
   }
   const texts = [...latest.values()].flatMap((version) => (version.text === null ? [] : [version.text])).sort();
-  return { stream, rows: texts.length, digest: sha256Hex(...texts.flatMap((text) => [text, "\n"])) };
+  return { stream, rows: texts.length, digest: sha256HexOf(texts.map((text) => `${text}\n`)) };
 }
 
 function recordKey(contract: Contract, row: Row, sequence: number): string {
