@@ -1,4 +1,6 @@
 import { invariant } from "../base/errors.ts";
+import type { Value } from "../base/row.ts";
+import type { Selection } from "./aggregate.ts";
 import type { StoreColumn } from "./column.ts";
 import { type AccessPath, type PlaceList, scratchList } from "./path.ts";
 import { pathOf, type Table } from "./table.ts";
@@ -20,13 +22,23 @@ export interface BoundView {
   /** For increments: spine rows by the keys of each join, then of each window, in the order of T. */
   readonly dependents: readonly AccessPath[];
   /** Reused by every evaluation, which is synchronous. */
-  readonly scratch: { readonly list: PlaceList; places: Int32Array };
+  readonly scratch: {
+    readonly list: PlaceList;
+    /** By join: the place found. By window: its values. By input of the program: its value. */
+    readonly places: number[];
+    readonly windows: readonly Value[][];
+    readonly slots: Value[];
+  };
+  /** The columns of the record id. */
+  readonly keyColumns: readonly StoreColumn[];
 }
 
 export interface BoundJoin {
   readonly plan: JoinPlan;
   readonly table: Table;
   readonly path: AccessPath;
+  /** The key that is looked up. */
+  readonly scratch: Value[];
 }
 
 export interface BoundWindow {
@@ -37,6 +49,8 @@ export interface BoundWindow {
   readonly excludes: readonly StoreColumn[];
   /** By value: its argument, null for count(*). */
   readonly columns: readonly (StoreColumn | null)[];
+  /** The keys that are looked up and left out, and the rows selected. */
+  readonly scratch: { readonly key: Value[]; readonly own: Value[]; readonly rows: Selection };
 }
 
 export type BoundSlot =
@@ -48,7 +62,7 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
   const spine = tableOf(tables, plan.spine);
   const joins = plan.joins.map((join): BoundJoin => {
     const table = tableOf(tables, join.dataset);
-    return { plan: join, table, path: pathOf(table, join.key.theirs) };
+    return { plan: join, table, path: pathOf(table, join.key.theirs), scratch: [] };
   });
   const windows = plan.windows.map((window): BoundWindow => {
     const table = tableOf(tables, window.dataset);
@@ -59,6 +73,7 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
       where: window.where === undefined ? null : numbersOf(table, window.where),
       excludes: (window.excludes?.theirs ?? []).map((name) => columnOf(table, name)),
       columns: window.values.map((value) => (value.column === null ? null : columnOf(table, value.column))),
+      scratch: { key: [], own: [], rows: { places: new Int32Array(64), length: 0 } },
     };
   });
   const spineNames = (key: KeyPlan) => key.spine.map((at) => plan.spineFields[at]!.name);
@@ -83,7 +98,13 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
     dependents: increments
       ? [...plan.joins, ...plan.windows].map(({ key }) => pathOf(spine, spineNames(key), plan.asOf))
       : [],
-    scratch: { list: scratchList(), places: new Int32Array(256) },
+    scratch: {
+      list: scratchList(),
+      places: plan.joins.map(() => -1),
+      windows: plan.windows.map(({ values }) => values.map(() => null)),
+      slots: plan.slots.map(() => null),
+    },
+    keyColumns: plan.shape.keys.map((key) => columnOf(spine, key.name)),
   };
 }
 

@@ -26,7 +26,7 @@ export interface FusedValues {
  */
 export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): FusedValues {
   const { plan } = view;
-  const places: number[] = new Array(view.joins.length);
+  const { places, windows, slots } = view.scratch;
   const inputs: (Micros | null)[] = new Array(view.joins.length);
   const found: boolean[] = new Array(view.joins.length);
   for (let j = 0; j < view.joins.length; j++) {
@@ -37,10 +37,8 @@ export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): 
     const times = join.table.eventTime;
     inputs[j] = place < 0 || times === null ? null : times.values[place]!;
   }
-  const windows: (readonly Value[])[] = new Array(view.windows.length);
-  for (let w = 0; w < view.windows.length; w++) windows[w] = windowValues(view, view.windows[w]!, spine, at);
-  const slots: Value[] = new Array(view.slots.length);
-  for (let s = 0; s < slots.length; s++) {
+  for (let w = 0; w < view.windows.length; w++) readWindow(view, view.windows[w]!, spine, at, windows[w]!);
+  for (let s = 0; s < view.slots.length; s++) {
     const slot = view.slots[s]!;
     if (slot.from === "spine") slots[s] = spine[slot.field]!;
     else if (slot.from === "window") slots[s] = windows[slot.window]![slot.value]!;
@@ -52,16 +50,16 @@ export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): 
 
 /** Zero has one sign: -0 would not survive JSON, and equal values must have equal bits everywhere. */
 function withOneZero(values: readonly Value[]): readonly Value[] {
-  for (const value of values) {
-    if (Object.is(value, -0)) return values.map((other) => (other === 0 ? 0 : other));
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === 0 && Object.is(values[i], -0)) return values.map((other) => (other === 0 ? 0 : other));
   }
   return values;
 }
 
 /** The place of the row that the join uses, -1 for none. */
 export function findJoined(view: BoundView, join: BoundJoin, spine: readonly Value[], at: Micros): number {
-  const key = keyOf(join.plan.key, spine);
-  if (!key) return -1;
+  const key = join.scratch;
+  if (!readKey(join.plan.key, spine, key)) return -1;
   const list = placesOf(join.path, key, view.scratch.list);
   if (!list) return -1;
   return latestPlace(join, list, at);
@@ -82,21 +80,23 @@ function latestPlace({ table, plan }: BoundJoin, list: PlaceList, at: Micros): n
 /** The values of a key, undefined where one is null: a null key matches nothing. */
 export function keyOf(key: KeyPlan, spine: readonly Value[]): Value[] | undefined {
   const values: Value[] = new Array(key.spine.length);
-  for (let i = 0; i < values.length; i++) {
-    const value = spine[key.spine[i]!]!;
-    if (value === null) return undefined;
-    values[i] = value;
-  }
-  return values;
+  return readKey(key, spine, values) ? values : undefined;
 }
 
-function windowValues(view: BoundView, window: BoundWindow, spine: readonly Value[], at: Micros): readonly Value[] {
+/** The same, into a list that is kept; false where a value is null. */
+function readKey(key: KeyPlan, spine: readonly Value[], into: Value[]): boolean {
+  for (let i = 0; i < key.spine.length; i++) {
+    const value = spine[key.spine[i]!]!;
+    if (value === null) return false;
+    into[i] = value;
+  }
+  return true;
+}
+
+function readWindow(view: BoundView, window: BoundWindow, spine: readonly Value[], at: Micros, into: Value[]): void {
   const rows = selectWindow(view, window, spine, at);
   const { values } = window.plan;
-  const results: Value[] = new Array(values.length);
-  for (let i = 0; i < results.length; i++)
-    results[i] = rows ? aggregate(values[i]!.fn, window.columns[i]!, rows) : null;
-  return results;
+  for (let i = 0; i < values.length; i++) into[i] = rows ? aggregate(values[i]!.fn, window.columns[i]!, rows) : null;
 }
 
 /** The rows of the window in (T - length, T], oldest first, in a scratch that the next call reuses. Null for a null key. */
@@ -106,32 +106,36 @@ export function selectWindow(
   spine: readonly Value[],
   at: Micros,
 ): Selection | null {
-  const key = keyOf(window.plan.key, spine);
-  if (!key) return null;
+  const key = window.scratch.key;
+  if (!readKey(window.plan.key, spine, key)) return null;
   const { scratch } = view;
+  const { rows } = window.scratch;
   const list = placesOf(window.path, key, scratch.list);
   const times = window.table.eventTime;
-  if (!list || times === null) return { places: scratch.places, length: 0 };
-  const own = window.plan.excludes ? keyOf(window.plan.excludes, spine) : undefined;
+  rows.length = 0;
+  if (!list || times === null) return rows;
+  const { own } = window.scratch;
+  const excludes = window.plan.excludes !== undefined && readKey(window.plan.excludes, spine, own);
   const end = countUpTo(list, times.values, at);
   const start = countUpTo(list, times.values, at - window.plan.length);
-  if (scratch.places.length < end - start) scratch.places = new Int32Array((end - start) * 2);
+  if (rows.places.length < end - start) rows.places = new Int32Array((end - start) * 2);
+  const { places } = rows;
   // From the newest back, because `rows` keeps the newest; turned round below.
   let count = 0;
   for (let i = end - 1; i >= start && count < window.plan.rows; i--) {
     const place = list.places[i]!;
     if (availableAt(window.table, place) > at) continue;
     if (window.where !== null && window.where.values[place] !== 1) continue;
-    if (own && isOwn(window, place, own)) continue;
-    scratch.places[count++] = place;
+    if (excludes && isOwn(window, place, own)) continue;
+    places[count++] = place;
   }
-  const { places } = scratch;
   for (let low = 0, high = count - 1; low < high; low++, high--) {
     const place = places[low]!;
     places[low] = places[high]!;
     places[high] = place;
   }
-  return { places, length: count };
+  rows.length = count;
+  return rows;
 }
 
 function isOwn(window: BoundWindow, place: number, own: readonly Value[]): boolean {

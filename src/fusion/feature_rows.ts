@@ -24,7 +24,10 @@ export function fusePlace(view: BoundView, place: number): FeatureRow {
 
 /** The record id of a place of the spine's table. */
 export function keysAt(view: BoundView, place: number): Value[] {
-  return view.plan.shape.keys.map((key) => readValue(view.spine.columns.get(key.name)!, place));
+  const { keyColumns } = view;
+  const keys: Value[] = new Array(keyColumns.length);
+  for (let i = 0; i < keys.length; i++) keys[i] = readValue(keyColumns[i]!, place);
+  return keys;
 }
 
 /** Rows for the stream features/<view>, in the field order of its contract; `position` is the commit number that was read. */
