@@ -19,7 +19,7 @@ export interface FeatureRow {
 /** The row of the spine's table at that place, fused at its T from what the index knows. */
 export function fusePlace(view: BoundView, place: number): FeatureRow {
   const asOf = view.asOf.values[place]!;
-  return { keys: keysAt(view, place), asOf, fused: evaluate(view, spineAt(view, place), asOf) };
+  return { keys: keysAt(view, place), asOf, fused: evaluate(view, spineAt(view, place), asOf, place) };
 }
 
 /** The record id of a place of the spine's table. */

@@ -78,11 +78,12 @@ export function removePlace(path: AccessPath, place: number): void {
 /** The rows of a key in order; `scratch` is filled and returned for a key with one row. Undefined when there are none. */
 export function placesOf(path: AccessPath, key: readonly Value[], scratch: PlaceList): PlaceList | undefined {
   const entry = entryOf(path.keys, key);
-  return entry < 0 || entry >= path.single.length ? undefined : placesOfEntry(path, entry, scratch);
+  return entry < 0 ? undefined : placesOfEntry(path, entry, scratch);
 }
 
-function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
-  const only = path.single[entry]!;
+/** The same of a key whose entry is known. */
+export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
+  const only = path.single[entry] ?? NONE;
   if (only === NONE) return undefined;
   if (only > FIRST_LIST) {
     scratch.places[0] = only;
