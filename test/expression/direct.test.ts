@@ -15,7 +15,7 @@ const sql = (...options: readonly string[]) => fc.constantFrom(...options);
 const fill = (template: string, ...parts: fc.Arbitrary<string>[]) =>
   fc.tuple(...parts).map((texts) => texts.reduce((text, part) => text.replace("_", () => part), template));
 
-const { any } = fc.letrec<Record<"any" | "whole" | "real" | "truth" | "time" | "span", string>>((tie) => {
+const { expression } = fc.letrec<Record<"expression" | "whole" | "real" | "truth" | "time" | "span", string>>((tie) => {
   const [whole, real, truth, time, span] = [tie("whole"), tie("real"), tie("truth"), tie("time"), tie("span")];
   const depth = { maxDepth: 4, depthSize: "small" } as const;
   const compare = sql("=", "<>", "<", "<=", ">", ">=", "is", "is not");
@@ -74,7 +74,7 @@ const { any } = fc.letrec<Record<"any" | "whole" | "real" | "truth" | "time" | "
       fill("(_ - _)", time, time),
       fill("(_ * _)", span, whole),
     ),
-    any: fc.oneof(whole, real, truth, time, span),
+    expression: fc.oneof(whole, real, truth, time, span),
   };
 });
 
@@ -117,7 +117,7 @@ test("values computed directly have the bits and the failures that SQLite gives"
   let present = 0;
   fc.assert(
     fc.property(
-      fc.array(any, { minLength: 1, maxLength: 3 }),
+      fc.array(expression, { minLength: 1, maxLength: 3 }),
       fc.array(rows, { minLength: 1, maxLength: 12 }),
       (texts, list) => {
         const fast = compiled(texts, true);
