@@ -5,6 +5,7 @@ import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
 import { errors } from "./commands/errors.ts";
+import { exportCommand } from "./commands/export.ts";
 import { functions } from "./commands/functions.ts";
 import { health } from "./commands/health.ts";
 import { ingest } from "./commands/ingest.ts";
@@ -35,6 +36,7 @@ export const COMMANDS: readonly Command[] = [
   viewsEvaluate,
   streams,
   queryCommand,
+  exportCommand,
   modelInit,
   modelList,
   modelKeygen,

@@ -74,4 +74,19 @@ export const storeErrors = errorTable("store", {
     meaning: "A query reads or gives more rows than the limit.",
     fix: "Add conditions or a LIMIT, or raise the limit.",
   },
+  unknown_stream: {
+    kind: "missing",
+    meaning: "There is no stream of that name in the store.",
+    fix: "Name one of the streams that the message lists.",
+  },
+  export_refused: {
+    kind: "invalid",
+    meaning: "The rows of a stream can't be one table as asked.",
+    fix: "Name other columns or bounds.",
+  },
+  export_too_large: {
+    kind: "too_large",
+    meaning: "The stream has more records than the latest version can be found of at once.",
+    fix: "Export with --versions, which needs no memory for it, and take the greatest _sequence of each record id.",
+  },
 });

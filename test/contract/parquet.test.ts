@@ -10,8 +10,8 @@ import {
   type ParquetReadOptions,
   parquetJsonLines,
   readParquet,
-  writeParquet,
 } from "../../src/contract/parquet.ts";
+import { writeParquet } from "../../src/contract/parquet_write.ts";
 import { checkParquetSchema } from "../../src/contract/parquet_schema.ts";
 
 // Round trips through the writer and the reader; files of other shapes are made with the bare writer.
