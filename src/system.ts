@@ -96,6 +96,7 @@ export const systemWorld: World = {
   workingDirectory: process.cwd(),
   terminal: process.stderr.isTTY === true,
   print: (text) => void process.stdout.write(`${text}\n`),
+  printed: () => new Promise((resolve) => void process.stdout.write("", () => resolve())),
   warn: (text) => void process.stderr.write(`${text}\n`),
   progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),
   files,

@@ -12,6 +12,8 @@ export interface World {
   readonly terminal: boolean;
   /** A line on standard output. */
   print(text: string): void;
+  /** Resolves once standard output took what was printed: a slow reader holds up who waits for it. */
+  printed(): Promise<void>;
   /** A line on standard error. */
   warn(text: string): void;
   /** Rewrites one status line on a terminal; silent elsewhere. */

@@ -18,6 +18,7 @@ import { queryCommand } from "./commands/query.ts";
 import { run } from "./commands/run.ts";
 import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
 import { streams } from "./commands/streams.ts";
+import { tap } from "./commands/tap.ts";
 import { validate } from "./commands/validate.ts";
 import { viewsExplain, viewsExport } from "./commands/views.ts";
 import { viewsEvaluate, viewsVerify } from "./commands/views_verify.ts";
@@ -37,6 +38,7 @@ export const COMMANDS: readonly Command[] = [
   streams,
   queryCommand,
   exportCommand,
+  tap,
   modelInit,
   modelList,
   modelKeygen,
