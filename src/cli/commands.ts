@@ -1,5 +1,6 @@
 import type { Command } from "./command.ts";
 import { auditCheckpoint, auditProve, auditVerify } from "./commands/audit.ts";
+import { backup, restore } from "./commands/backup.ts";
 import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
 import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
@@ -55,6 +56,8 @@ export const COMMANDS: readonly Command[] = [
   auditVerify,
   auditCheckpoint,
   auditProve,
+  backup,
+  restore,
   health,
   demo,
   functions,

@@ -89,4 +89,19 @@ export const storeErrors = errorTable("store", {
     meaning: "The stream has more records than the latest version can be found of at once.",
     fix: "Export with --versions, which needs no memory for it, and take the greatest _sequence of each record id.",
   },
+  backup_failed: {
+    kind: "unavailable",
+    meaning: "A backup or a restored directory can't be written, or what it copies can't be read.",
+    fix: "Name a place that exists, that this user may write to, with space for a copy of the data directory.",
+  },
+  bad_backup: {
+    kind: "damaged",
+    meaning: "A file is no backup, or not what was written; nothing was restored.",
+    fix: "Take another copy of the backup.",
+  },
+  not_empty: {
+    kind: "refused",
+    meaning: "The directory to restore into holds something.",
+    fix: "Name a directory that is empty or not there; nothing is ever restored over other data.",
+  },
 });

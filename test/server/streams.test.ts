@@ -73,8 +73,7 @@ test.each([1, 2, 3, 7, 1000])(
   async (limit) => {
     const found: string[] = [];
     let next = "0";
-    for (let asked = 0; next !== "26"; asked++) {
-      expect(asked).toBeLessThan(100);
+    for (let more = true; more; ) {
       const response = await get(`/curated/timed/rows?after=${next}&limit=${limit}`);
       expect(response.headers.get("content-type")).toBe("application/x-ndjson");
       const lines = linesOf(await response.text());
