@@ -13,7 +13,7 @@ export interface LatestRows {
 }
 
 /** The fields that tell records of a contract apart; none where every row is a record of its own. */
-export function identityOf({ recordId, fields }: Contract): readonly string[] {
+function identityOf({ recordId, fields }: Contract): readonly string[] {
   if (recordId === "position") return [];
   return recordId === "content" ? fields.map(({ name }) => name) : recordId;
 }
