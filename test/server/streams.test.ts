@@ -151,7 +151,11 @@ test("tap goes on with what is committed, until it is stopped", async () => {
   const stopped = new Promise<void>((resolve) => {
     stop = resolve;
   });
-  const world: World = { ...desk.world, print: (line) => void printed.push(line), stopRequested: () => stopped };
+  const world: World = {
+    ...desk.world,
+    print: (lines) => void printed.push(...lines.split("\n")),
+    stopRequested: () => stopped,
+  };
   const live = async (id: string) => {
     const batch = batchOf(timedContract, [timed(`${id}a`, 1), timed(`${id}b`, 2)]);
     await engine.store.commit({ appends: [{ stream: "curated/live", batch }] });

@@ -60,12 +60,13 @@ async function follow(world: World, store: Store, { stream, after, limit, follow
   for (let rows = 0; rows < limit && !stopped; ) {
     const page = await readFeed(store, stream, position, Math.min(maxRows, limit - rows));
     if (page.parts.length > 0) maxRows = rowsAtOnce(page.parts);
-    for (const row of page.rows) {
-      if (rows >= limit || stopped) return;
-      world.print(feedLine(row));
-      if (++rows % LINES_AHEAD_MAX === 0) await world.printed();
+    const given = page.rows.slice(0, limit - rows);
+    for (let from = 0; from < given.length && !stopped; from += LINES_AHEAD_MAX) {
+      const lines = given.slice(from, from + LINES_AHEAD_MAX).map(feedLine);
+      world.print(lines.join("\n"));
+      rows += lines.length;
+      await world.printed();
     }
-    await world.printed();
     position = page.next;
     if (!page.atHead) continue;
     if (!follow) return;
