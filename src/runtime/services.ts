@@ -14,6 +14,7 @@ import type { ModelContext } from "./models.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
+import { streamServices } from "./stream_service.ts";
 import { VERSION } from "./version.ts";
 
 /** Hands pushed rows to the thread that ingests; resolves with what became of them. */
@@ -29,6 +30,7 @@ export function servicesOf(serving: Serving, push: Push): Services {
     ...inferenceServices(serving),
     ...scoreServices(serving),
     ...deliveryServices(serving),
+    ...streamServices(serving.engine.store),
   };
 }
 
