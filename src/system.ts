@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { systemClock } from "./base/clock.ts";
+import { MlpeError } from "./base/errors.ts";
 import { systemRandom } from "./base/random.ts";
 import type { DirectoryEntry, Files, World } from "./base/world.ts";
 import { cliErrors, EXIT_OUTPUT } from "./cli/errors.ts";
@@ -18,23 +19,11 @@ const files: Files = {
       });
     }
   },
-  async write(path, bytes, mode = 0o644) {
-    const temporary = `${path}.${process.pid}.tmp`;
-    try {
-      await mkdir(dirname(path), { recursive: true });
-      const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
-      try {
-        await handle.writeFile(bytes);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, path);
-    } catch (cause) {
-      await rm(temporary, { force: true }).catch(() => {}); // the first failure is the one to tell
-      throw cliErrors.error("not_written", `${path} can't be written: ${why(cause)}`, { place: path, cause });
-    }
-  },
+  write: (path, bytes, mode = 0o644) => writeFile(path, mode, (handle) => handle.writeFile(bytes)),
+  writeParts: (path, parts, mode = 0o644) =>
+    writeFile(path, mode, async (handle) => {
+      for await (const part of parts) await handle.appendFile(part);
+    }),
   exists: (path) =>
     stat(path).then(
       () => true,
@@ -77,6 +66,26 @@ const files: Files = {
   },
 };
 
+/** To a temporary neighbour, synced, then renamed. */
+async function writeFile(path: string, mode: number, fill: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
+    try {
+      await fill(handle);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {}); // the first failure is the one to tell
+    if (cause instanceof MlpeError) throw cause; // what makes the parts has its own words
+    throw cliErrors.error("not_written", `${path} can't be written: ${why(cause)}`, { place: path, cause });
+  }
+}
+
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: "it does not exist",
   EISDIR: "it is a directory",
@@ -101,6 +110,7 @@ export const systemWorld: World = {
   workingDirectory: process.cwd(),
   terminal: process.stderr.isTTY === true,
   print: (text) => void process.stdout.write(`${text}\n`),
+  printed: () => new Promise((resolve) => void process.stdout.write("", () => resolve())),
   warn: (text) => void process.stderr.write(`${text}\n`),
   progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),
   files,
@@ -137,8 +147,10 @@ export const systemWorld: World = {
 export function outputGuard(): (code: number) => Promise<number> {
   const streams = [process.stdout, process.stderr];
   const failed = new Map<NodeJS.WriteStream, string>();
+  const over = new Set<NodeJS.WriteStream>();
   for (const stream of streams) {
     stream.on("error", (cause) => {
+      over.add(stream);
       if ((cause as NodeJS.ErrnoException).code !== "EPIPE" && !failed.has(stream)) failed.set(stream, why(cause));
     });
   }
@@ -146,13 +158,14 @@ export function outputGuard(): (code: number) => Promise<number> {
     new Promise<void>((resolve) => {
       stream.once("error", () => resolve());
       stream.once("close", () => resolve());
-      if (stream.destroyed) resolve();
+      if (over.has(stream) || stream.destroyed) resolve();
       else stream.end(() => resolve());
     });
   return async (code) => {
     await taken(process.stdout);
     const reason = failed.get(process.stdout);
-    if (reason !== undefined) process.stderr.write(`error cli.not_written: standard output can't be written: ${reason}\n`);
+    if (reason !== undefined)
+      process.stderr.write(`error cli.not_written: standard output can't be written: ${reason}\n`);
     await taken(process.stderr);
     return failed.size > 0 ? EXIT_OUTPUT : code;
   };

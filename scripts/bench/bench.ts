@@ -13,8 +13,16 @@ export interface Result {
   readonly ratio: number;
 }
 
+/** What the command line asks of a bench that can be scaled. */
+export interface Flags {
+  /** Rows of the main work. */
+  readonly rows?: number;
+  /** Also what takes many minutes. */
+  readonly far: boolean;
+}
+
 /** Runs a bench; `tell` hears what it is doing. */
-export type Bench = (tell: (line: string) => void) => Promise<Result[]>;
+export type Bench = (tell: (line: string) => void, flags: Flags) => Promise<Result[]>;
 
 export const ROOT = resolve(import.meta.dir, "../..");
 

@@ -5,7 +5,7 @@ import { readSecret, type Sealer } from "../store/catalogue.ts";
 import { checkCatalogue, type Finding } from "../store/check.ts";
 import { statedCommit } from "../store/compact.ts";
 import { segmentsPath } from "../store/database.ts";
-import { contentRoot } from "../store/leaves.ts";
+import { type ContentHasher, contentHasher } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
 import type { StoredRows } from "../store/port.ts";
 import { leafOf } from "../store/record.ts";
@@ -69,7 +69,7 @@ class Audit {
   readonly #sealer: Sealer;
   readonly #findings: Finding[];
   readonly #snapshot: Snapshot;
-  readonly #saltKey: Uint8Array;
+  readonly #contentRoot: ContentHasher;
   #frontier: Frontier = [];
   #size = 0;
   #rows = 0;
@@ -81,7 +81,7 @@ class Audit {
     this.#sealer = sealer;
     this.#findings = findings;
     this.#snapshot = reader.snapshot();
-    this.#saltKey = readSecret(reader.database, sealer, "salt");
+    this.#contentRoot = contentHasher(readSecret(reader.database, sealer, "salt"));
   }
 
   run(kept: Checkpoint | undefined): void {
@@ -193,7 +193,7 @@ class Audit {
     const times = stored.knownTimes.every((time) => time === commit.knownTime);
     const inOrder = stored.sequences.every((sequence, i) => sequence === append.firstSequence + i);
     if (!known || !times || !inOrder) this.#problem(place, "its commit, known time or sequences are others");
-    const root = contentRoot(stored.batch, stored.tombstones, this.#saltKey, append.salt);
+    const root = this.#contentRoot(stored.batch, stored.tombstones, append.salt);
     if (Buffer.compare(root, append.root) !== 0) this.#problem(place, "its rows are not those that were committed");
   }
 

@@ -12,6 +12,8 @@ export interface World {
   readonly terminal: boolean;
   /** A line on standard output. */
   print(text: string): void;
+  /** Resolves once standard output took what was printed: a slow reader holds up who waits for it. */
+  printed(): Promise<void>;
   /** A line on standard error. */
   warn(text: string): void;
   /** Rewrites one status line on a terminal; silent elsewhere. */
@@ -49,6 +51,8 @@ export interface Files {
   read(path: string): Promise<Uint8Array>;
   /** Writes whole: to a temporary neighbour, synced, then renamed. */
   write(path: string, bytes: Uint8Array | string, mode?: number): Promise<void>;
+  /** The same of parts that come one after another; what could not be written whole is not there. */
+  writeParts(path: string, parts: AsyncIterable<Uint8Array>, mode?: number): Promise<void>;
   exists(path: string): Promise<boolean>;
   /** Plain files below a directory, as relative paths with `/`, sorted. */
   list(directory: string): Promise<readonly string[]>;

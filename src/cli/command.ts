@@ -25,6 +25,8 @@ export interface Outcome {
   readonly text: string;
   /** 0 unless the command ran well and its answer is no (1). */
   readonly exit?: number;
+  /** The command printed its answer itself, line by line: nothing more is printed. */
+  readonly printed?: boolean;
   /** What could not be done beside what was: reported after the answer, and its exit code is the command's. */
   readonly failure?: MlpeError | undefined;
 }

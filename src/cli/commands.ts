@@ -1,10 +1,12 @@
 import type { Command } from "./command.ts";
 import { auditCheckpoint, auditProve, auditVerify } from "./commands/audit.ts";
+import { backup, restore } from "./commands/backup.ts";
 import { configReferenceCommand, configSchemaCommand } from "./commands/config.ts";
 import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
 import { errors } from "./commands/errors.ts";
+import { exportCommand } from "./commands/export.ts";
 import { functions } from "./commands/functions.ts";
 import { health } from "./commands/health.ts";
 import { ingest } from "./commands/ingest.ts";
@@ -17,6 +19,7 @@ import { queryCommand } from "./commands/query.ts";
 import { run } from "./commands/run.ts";
 import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
 import { streams } from "./commands/streams.ts";
+import { tap } from "./commands/tap.ts";
 import { validate } from "./commands/validate.ts";
 import { viewsExplain, viewsExport } from "./commands/views.ts";
 import { viewsEvaluate, viewsVerify } from "./commands/views_verify.ts";
@@ -35,6 +38,8 @@ export const COMMANDS: readonly Command[] = [
   viewsEvaluate,
   streams,
   queryCommand,
+  exportCommand,
+  tap,
   modelInit,
   modelList,
   modelKeygen,
@@ -51,6 +56,8 @@ export const COMMANDS: readonly Command[] = [
   auditVerify,
   auditCheckpoint,
   auditProve,
+  backup,
+  restore,
   health,
   demo,
   functions,

@@ -25,7 +25,7 @@ export async function dispatch(world: World, args: readonly string[]): Promise<n
     }
     const outcome = await command.run(world, readInput(command, rest, world.environment));
     world.progress("");
-    world.print(json ? JSON.stringify(outcome.json) : outcome.text);
+    if (!outcome.printed) world.print(json ? JSON.stringify(outcome.json) : outcome.text);
     return outcome.failure ? report(world, outcome.failure, json) : (outcome.exit ?? 0);
   } catch (error) {
     world.progress("");

@@ -1,6 +1,7 @@
 import { isAscii } from "node:buffer";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import type { Batch, Column } from "./batch.ts";
+import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
 import { packWhole, unpackWhole } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
 
@@ -21,6 +22,7 @@ const TEXT = 4; // a dictionary of its own, then codes
 const CODES = 5; // codes into a dictionary that stands elsewhere
 const BYTES = 6;
 const NULLS = 7; // every value is null
+const DECIMAL = 8; // doubles that are whole numbers divided by a power of ten
 const NULLABLE = 0x80;
 
 const INT32_TYPES: ReadonlySet<FieldType> = new Set(["boolean", "int", "date"]);
@@ -132,6 +134,14 @@ function decodeValues(reader: ByteReader, kind: number, length: number): Float64
   if (kind === RAW) return new Float64Array(aligned(reader.raw(length * 8)));
   if (kind === SINGLE) return Float64Array.from(new Float32Array(aligned(reader.raw(length * 4))));
   if (kind === WHOLE) return unpackWhole(reader, length);
+  if (kind === DECIMAL) {
+    const places = reader.u8();
+    if (places < 1 || places > DECIMALS_MAX) throw new RangeError("no such number of decimal places");
+    const values = unpackWhole(reader, length);
+    const scale = 10 ** places;
+    for (let i = 0; i < length; i++) values[i]! /= scale;
+    return values;
+  }
   throw new RangeError(`no column has the tag ${kind}`);
 }
 
@@ -160,10 +170,12 @@ function encodeNumbers(writer: ByteWriter, column: Column & { kind: "number" }, 
     if (whole && !(Number.isSafeInteger(value) && !Object.is(value, -0))) whole = false;
     if (single && !Object.is(Math.fround(value), value)) single = false;
   }
-  const packed = whole ? packWhole(filled) : undefined;
-  writer.u8((packed ? WHOLE : single ? SINGLE : RAW) | flag);
+  const decimals = whole || single ? undefined : decimalsOf(filled);
+  const packed = whole ? packWhole(filled) : decimals && packWhole(decimals.wholes);
+  writer.u8((packed ? (decimals ? DECIMAL : WHOLE) : single ? SINGLE : RAW) | flag);
   if (valid) encodeValidity(writer, valid, length);
-  if (packed) writer.raw(packed);
+  if (packed && decimals) writer.u8(decimals.places).raw(packed);
+  else if (packed) writer.raw(packed);
   else if (single) writer.raw(viewOf(Float32Array.from(filled)));
   else writer.raw(viewOf(filled));
 }

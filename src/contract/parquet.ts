@@ -5,130 +5,21 @@ import {
   type ParquetParsers,
   parquetMetadataAsync,
   parquetRead,
-  type SchemaElement,
   snappyUncompress,
 } from "hyparquet";
-import { ByteWriter, ParquetWriter } from "hyparquet-writer";
-import { toBase64 } from "../base/bytes.ts";
-import { invariant, MlpeError } from "../base/errors.ts";
+import { MlpeError } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
-import { formatDay, formatInstant } from "../base/time.ts";
-import { type Batch, valueAt } from "./batch.ts";
-import type { Contract, Field, FieldType } from "./contract.ts";
+import { formatInstant } from "../base/time.ts";
+import type { Contract } from "./contract.ts";
 import { contractErrors } from "./errors.ts";
 import { checkPages } from "./parquet_pages.ts";
 import { checkParquetSchema, type ParquetColumn, type ParquetMapping, parquetColumns } from "./parquet_schema.ts";
+import { valueJson } from "./row_text.ts";
 
-/** Rows in a row group: fixed, so that the bytes do not depend on how the rows came in batches. */
-const GROUP_ROWS = 65_536;
 const GROUP_ROWS_MAX = 16_777_216n;
 const GROUP_BYTES_MAX = 512 * 1024 * 1024;
 const PAGE_BYTES_MAX = 256 * 1024 * 1024;
 const SLICE_ROWS = 4_096;
-const ZSTD_LEVEL = 3;
-
-/**
- * Parquet with one column per contract field in its order, typed and nullable as the contract says, timestamps in
- * microseconds of UTC, zstd pages, and the Avro schema under the key `parquet.avro.schema` beside `metadata`.
- * The same rows give the same bytes whatever the batches they come in. `contract` is needed where there may be no batch.
- */
-export function writeParquet(
-  batches: readonly Batch[],
-  metadata: Readonly<Record<string, string>> = {},
-  contract: Contract | undefined = batches[0]?.contract,
-): Uint8Array<ArrayBuffer> {
-  invariant(contract, "a Parquet file without rows needs a contract");
-  for (const batch of batches) {
-    invariant(batch.contract.fingerprint === contract.fingerprint, `batches of ${contract.name} have two contracts`);
-  }
-  const keys = { ...metadata, "parquet.avro.schema": JSON.stringify(contract.schema) };
-  const writer = new ByteWriter();
-  const parquet = new ParquetWriter({
-    writer,
-    schema: schemaElements(contract),
-    codec: "ZSTD",
-    compressors: { ZSTD: (bytes) => Bun.zstdCompressSync(bytes, { level: ZSTD_LEVEL }) },
-    kvMetadata: Object.entries(keys)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, value]) => ({ key, value })),
-    createdBy: "mlpe",
-  });
-  for (const group of rowGroups(batches)) {
-    const columnData = contract.fields.map((field, index) => ({
-      name: field.name,
-      data: columnValues(field, index, group),
-    }));
-    parquet.write({ columnData, rowGroupSize: GROUP_ROWS });
-  }
-  parquet.finish();
-  return new Uint8Array(writer.getBuffer());
-}
-
-const PHYSICAL: Readonly<Record<FieldType, Partial<SchemaElement>>> = {
-  boolean: { type: "BOOLEAN" },
-  int: { type: "INT32" },
-  long: { type: "INT64" },
-  float: { type: "FLOAT" },
-  double: { type: "DOUBLE" },
-  string: { type: "BYTE_ARRAY", converted_type: "UTF8", logical_type: { type: "STRING" } },
-  enum: { type: "BYTE_ARRAY", converted_type: "UTF8", logical_type: { type: "STRING" } },
-  bytes: { type: "BYTE_ARRAY" },
-  timestamp: {
-    type: "INT64",
-    converted_type: "TIMESTAMP_MICROS",
-    logical_type: { type: "TIMESTAMP", isAdjustedToUTC: true, unit: "MICROS" },
-  },
-  date: { type: "INT32", converted_type: "DATE", logical_type: { type: "DATE" } },
-};
-
-function schemaElements(contract: Contract): SchemaElement[] {
-  const fields = contract.fields.map(
-    (field): SchemaElement => ({
-      name: field.name,
-      repetition_type: field.nullable ? "OPTIONAL" : "REQUIRED",
-      ...PHYSICAL[field.type],
-    }),
-  );
-  return [{ name: contract.name, num_children: fields.length }, ...fields];
-}
-
-/** A run of rows of one batch. */
-interface Run {
-  readonly batch: Batch;
-  readonly from: number;
-  readonly to: number;
-}
-
-function rowGroups(batches: readonly Batch[]): Run[][] {
-  const groups: Run[][] = [];
-  let room = 0;
-  for (const batch of batches) {
-    for (let from = 0; from < batch.length; ) {
-      if (room === 0) {
-        groups.push([]);
-        room = GROUP_ROWS;
-      }
-      const to = Math.min(batch.length, from + room);
-      groups.at(-1)!.push({ batch, from, to });
-      room -= to - from;
-      from = to;
-    }
-  }
-  return groups;
-}
-
-function columnValues(field: Field, index: number, runs: readonly Run[]): unknown[] {
-  const wide = field.type === "long" || field.type === "timestamp";
-  const values: unknown[] = [];
-  for (const { batch, from, to } of runs) {
-    const column = batch.columns[index]!;
-    for (let row = from; row < to; row++) {
-      const value = valueAt(column, field.type, row);
-      values.push(wide && typeof value === "number" ? BigInt(value) : value);
-    }
-  }
-  return values;
-}
 
 /** Bytes in memory, or anything that gives ranges of a file. */
 export type ParquetInput = Uint8Array | AsyncBuffer;
@@ -224,19 +115,9 @@ export function parquetJsonLines(columns: readonly ParquetColumn[], rows: readon
   return rows
     .map(
       (row) =>
-        `{${read.map((column) => `${JSON.stringify(column.name)}:${json(row[column.name]!, column)}`).join(",")}}\n`,
+        `{${read.map((column) => `${JSON.stringify(column.name)}:${valueJson(row[column.name]!, column.type)}`).join(",")}}\n`,
     )
     .join("");
-}
-
-function json(value: Value, column: ParquetColumn): string {
-  if (value === null) return "null";
-  if (typeof value === "bigint") return value.toString();
-  if (value instanceof Uint8Array) return JSON.stringify(toBase64(value));
-  if (typeof value !== "number") return JSON.stringify(value);
-  if (column.type === "timestamp") return JSON.stringify(formatInstant(value));
-  if (column.type === "date") return JSON.stringify(formatDay(value));
-  return Number.isFinite(value) ? JSON.stringify(value) : JSON.stringify(String(value));
 }
 
 function bufferOf(bytes: Uint8Array): AsyncBuffer {

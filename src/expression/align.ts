@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import { dayOf, formatDay, formatInstant, parseInstant } from "../base/time.ts";
+import { wholeConstant } from "./direct.ts";
 import { commonKind, type Kind, kindWord } from "./kinds.ts";
 import { asDouble, type Context, type Typed } from "./typed.ts";
 
@@ -71,6 +72,7 @@ function readLiteral(context: Context, value: Typed, kind: "timestamp" | "date")
     explain: sql,
     canonical,
     text: undefined,
+    direct: wholeConstant(number),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import { adviceFor, besideTemporal } from "./align.ts";
+import { arithmeticOf, constant, negativeOf, wholeConstant } from "./direct.ts";
 import { hullOf, INT64, isNumber, isReal, isWhole, type Kind, kindWord, magnitude, type Range } from "./kinds.ts";
 import { type Context, realText, type SqlValue, type Typed, typed, whole } from "./typed.ts";
 
@@ -27,6 +28,7 @@ export function arithmetic(context: Context, sign: Sign, left: Typed, right: Typ
     canonical: `(${a.canonical} ${sign} ${b.canonical})`,
     span,
     fallible: a.fallible || b.fallible,
+    direct: arithmeticOf(sign, kind === "double", a.direct, b.direct),
     ...step,
   });
 }
@@ -176,27 +178,46 @@ export function negative(context: Context, value: Typed, span: Span): Typed | un
   if (value.number !== undefined) return numberLiteral(-value.number as number | bigint, span);
   const common = { kind: value.kind, nullable: value.nullable, canonical: `(- ${value.canonical})`, span };
   const { fallible, finite } = value;
+  const direct = negativeOf(value.range === undefined, value.direct);
   if (value.range === undefined) {
-    return typed({ ...common, run: `(- ${value.run})`, explain: `(- ${value.explain})`, fallible, finite });
+    return typed({ ...common, run: `(- ${value.run})`, explain: `(- ${value.explain})`, fallible, finite, direct });
   }
   const bounds = { low: -value.range.high, high: -value.range.low };
   const run = whole(context, `(- ${value.run})`, bounds, "-");
   const explain = whole(context, `(- ${value.explain})`, bounds, "-");
-  return typed({ ...common, run: run.sql, explain: explain.sql, range: run.range, fallible, finite });
+  return typed({ ...common, run: run.sql, explain: explain.sql, range: run.range, fallible, finite, direct });
 }
 
 /** A number literal: a bigint is whole (int where it fits), a number is a double. */
 export function numberLiteral(value: number | bigint, span: Span): Typed {
   if (typeof value === "number") {
     const sql = realText(value);
-    return typed({ kind: "double", nullable: false, run: sql, canonical: sql, span, number: value });
+    return typed({
+      kind: "double",
+      nullable: false,
+      run: sql,
+      canonical: sql,
+      span,
+      number: value,
+      direct: constant(value + 0),
+    });
   }
   const small = value >= -(2n ** 31n) && value < 2n ** 31n;
   // the least long has no literal of its own in SQLite
   const sql = value === INT64.low ? `(${value + 1n} - 1)` : String(value);
   const range = { low: value, high: value };
   const canonical = String(value);
-  return typed({ kind: small ? "int" : "long", nullable: false, run: sql, canonical, span, number: value, range });
+  const direct = wholeConstant(value);
+  return typed({
+    kind: small ? "int" : "long",
+    nullable: false,
+    run: sql,
+    canonical,
+    span,
+    number: value,
+    range,
+    direct,
+  });
 }
 
 function refuse(context: Context, sign: Sign, a: Typed, b: Typed, span: Span): undefined {

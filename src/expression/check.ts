@@ -2,6 +2,7 @@ import type { Expr, FunctionCallExpr, Name, Operator, Span } from "sqlite3-parse
 import { parseStmt } from "sqlite3-parser";
 import { nearest } from "../base/nearest.ts";
 import { arithmetic, negative, numberLiteral } from "./arithmetic.ts";
+import { arithmeticOf, constant, readSlot } from "./direct.ts";
 import { INT64, isNumber, kindOfField, kindWord } from "./kinds.ts";
 import { callFunction } from "./library/call.ts";
 import {
@@ -73,7 +74,8 @@ const VISITORS: { readonly [T in Expr["type"]]: Visitor<T> } = {
       text: node.value,
       span: node.span,
     }),
-  NullLiteral: (_, node) => typed({ kind: "null", nullable: true, run: "null", canonical: "null", span: node.span }),
+  NullLiteral: (_, { span }) =>
+    typed({ kind: "null", nullable: true, run: "null", canonical: "null", span, direct: () => null }),
   KeywordLiteral: (state, node) => column(state, node.value, node.span),
   BlobLiteral: forbid("a blob literal"),
   CurrentDateLiteral: forbid("current_date: a clock", NO_CLOCK),
@@ -139,15 +141,16 @@ function column({ context, parsed }: Visit, name: string, span: Span): Typed | u
   }
   const quoted = quote === "`" || quote === "[";
   const word = name.toLowerCase();
-  const constant = quoted ? undefined : CONSTANTS[word];
-  if (constant === undefined) return readColumn(context, name, span);
+  const sql = quoted ? undefined : CONSTANTS[word];
+  if (sql === undefined) return readColumn(context, name, span);
   const shadowed = [...context.scope.columns.keys()].find((key) => key.toLowerCase() === word);
   if (shadowed !== undefined) {
     const fix = `Write \`${shadowed}\` for the column, and 1 = 1 or 1 = 0 for the constant.`;
     context.problem("ambiguous_column", `${name} is a constant, and also a column here`, span, fix);
     return undefined;
   }
-  return typed({ kind: "boolean", nullable: false, run: constant, canonical: word, span });
+  const direct = constant(word === "true");
+  return typed({ kind: "boolean", nullable: false, run: sql, canonical: word, span, direct });
 }
 
 function qualified({ context, parsed }: Visit, node: NodeOf<"QualifiedExpr">): Typed | undefined {
@@ -179,7 +182,8 @@ function readColumn(context: Context, name: string, span: Span): Typed | undefin
   const kind = kindOfField(found.type);
   context.columns.add(name);
   const run = context.slot(name, kind);
-  return typed({ kind, nullable: found.nullable, run, canonical: printName(name), column: name, span });
+  const direct = readSlot(run, kind);
+  return typed({ kind, nullable: found.nullable, run, canonical: printName(name), column: name, span, direct });
 }
 
 /** At most a dozen names, for a message. */
@@ -322,12 +326,15 @@ function age(context: Context, alias: string | undefined, span: Span): Typed | u
   }
   const time = readColumn(context, name, span);
   if (time === undefined) return undefined;
-  const sql = `(CAST(${context.asOfSlot()} - ${time.run} AS REAL) / 3600000000.0)`;
+  const at = context.asOfSlot();
+  const sql = `(CAST(${at} - ${time.run} AS REAL) / 3600000000.0)`;
+  const elapsed = arithmeticOf("-", false, readSlot(at, "timestamp"), time.direct);
   return typed({
     kind: "double",
     nullable: time.nullable,
     run: sql,
     canonical: `age_hours(${printName(alias)})`,
     span,
+    direct: arithmeticOf("/", true, elapsed, constant(3_600_000_000)),
   });
 }

@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import { align } from "./align.ts";
+import { betweenOf, choiceOf, comparisonOf, connectiveOf, negationOf, nullTestOf } from "./direct.ts";
 import { hullOf, kindWord } from "./kinds.ts";
 import { type Context, type SqlValue, type Typed, typed } from "./typed.ts";
 
@@ -32,12 +33,14 @@ export function connective(context: Context, word: "and" | "or", a: Typed, b: Ty
   const fine = [a, b].map((side) => isCondition(context, side, word)).every(Boolean);
   if (!fine) return undefined;
   const printed = joined([a, b], ([x, y]) => `(${x} ${word} ${y})`);
-  return typed({ kind: "boolean", nullable: anyNullable([a, b]), span, ...printed });
+  const direct = connectiveOf(word, a.direct, b.direct);
+  return typed({ kind: "boolean", nullable: anyNullable([a, b]), span, direct, ...printed });
 }
 
 export function negation(context: Context, value: Typed, span: Span): Typed | undefined {
   if (!isCondition(context, value, "not")) return undefined;
-  return typed({ kind: "boolean", nullable: value.nullable, span, ...joined([value], ([x]) => `(not ${x})`) });
+  const printed = joined([value], ([x]) => `(not ${x})`);
+  return typed({ kind: "boolean", nullable: value.nullable, span, direct: negationOf(value.direct), ...printed });
 }
 
 export type Comparison = "=" | "<>" | "<" | "<=" | ">" | ">=" | "is" | "is not";
@@ -47,12 +50,15 @@ export function comparison(context: Context, sign: Comparison, a: Typed, b: Type
   if (aligned === undefined) return undefined;
   const nullable = sign === "is" || sign === "is not" ? false : anyNullable([a, b]);
   const printed = joined(aligned.values, ([x, y]) => `(${x} ${sign} ${y})`);
-  return typed({ kind: "boolean", nullable, span, ...printed });
+  const [left, right] = aligned.values;
+  const direct = comparisonOf(sign, left!.direct, right!.direct);
+  return typed({ kind: "boolean", nullable, span, direct, ...printed });
 }
 
 export function nullTest(value: Typed, not: boolean, span: Span): Typed {
   const word = not ? "is not null" : "is null";
-  return typed({ kind: "boolean", nullable: false, span, ...joined([value], ([x]) => `(${x} ${word})`) });
+  const printed = joined([value], ([x]) => `(${x} ${word})`);
+  return typed({ kind: "boolean", nullable: false, span, direct: nullTestOf(value.direct, not), ...printed });
 }
 
 export function between(context: Context, parts: readonly Typed[], not: boolean, span: Span): Typed | undefined {
@@ -60,7 +66,8 @@ export function between(context: Context, parts: readonly Typed[], not: boolean,
   if (aligned === undefined) return undefined;
   const word = not ? "not between" : "between";
   const printed = joined(aligned.values, ([x, low, high]) => `(${x} ${word} ${low} and ${high})`);
-  return typed({ kind: "boolean", nullable: anyNullable(parts), span, ...printed });
+  const direct = betweenOf(directsOf(aligned.values), not);
+  return typed({ kind: "boolean", nullable: anyNullable(parts), span, direct, ...printed });
 }
 
 /** `x in (a, b)`: as `x = a or x = b`, so a null among them makes an unmatched x null. */
@@ -106,9 +113,12 @@ export function conditional(
     span,
     range: aligned.kind === "null" ? undefined : hull(values),
     finite: values.every((value) => value.finite),
+    direct: first ? undefined : choiceOf(directsOf(tests), directsOf(thens), last ? last.direct : () => null),
     ...printed,
   });
 }
+
+const directsOf = (parts: readonly Typed[]) => parts.map((part) => part.direct);
 
 function conditions(context: Context, base: Typed | undefined, branches: readonly Branch[], span: Span) {
   const whens = branches.map((branch) => branch.when);

@@ -1,11 +1,12 @@
 import { Database, type Statement } from "bun:sqlite";
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
+import type { Direct } from "./direct.ts";
 import { expressionErrors } from "./errors.ts";
 import { type Kind, kindOfField, kindWord } from "./kinds.ts";
 import type { Helper, Mark, SqlValue } from "./typed.ts";
 import type { Evaluated, Failure, Output, Program } from "./types.ts";
-import { accepts, decode, type Storage, storageOf } from "./values.ts";
+import { accepts, decode, fits, type Storage, storageOf } from "./values.ts";
 
 /** A value the SQL reads: a scope column, or T where the column is null. */
 export interface Slot {
@@ -25,6 +26,7 @@ export interface Planned {
   /** The derived slot that the output is, where there is no SQL and it is no column. */
   readonly slot: number | null;
   readonly explain: string;
+  readonly direct: Direct | undefined;
   readonly fallible: boolean;
   /** The columns it reads, and `AS_OF` where it reads T. */
   readonly reads: readonly string[];
@@ -38,6 +40,12 @@ export interface Plan {
   readonly helpers: readonly Helper[];
   /** Filled by helpers while a row is computed; emptied between rows. */
   readonly marks: Mark[];
+}
+
+/** Some of the outputs and the statement that computes them. */
+interface Query {
+  readonly outputs: readonly number[];
+  readonly statement: Statement | undefined;
 }
 
 /** Prepares the plan as one statement of an in-memory SQLite. Nothing is written anywhere. */
@@ -55,7 +63,12 @@ export function runProgram(plan: Plan): Program {
       throw expressionErrors.error("too_large", `${message}: ${(cause as Error).message}`, { cause });
     }
   };
-  const statement = computed.length === 0 ? undefined : prepare(computed.map((index) => plan.outputs[index]!.run!));
+  const query = (outputs: readonly number[]): Query => {
+    const columns = outputs.map((index) => plan.outputs[index]!.run!);
+    return { outputs, statement: columns.length === 0 ? undefined : prepare(columns) };
+  };
+  const whole = query(computed);
+  const rest = query(computed.filter((index) => plan.outputs[index]!.direct === undefined));
   const explaining = new Map<number, Statement>();
   const explainer = (index: number): Statement => {
     let found = explaining.get(index);
@@ -66,7 +79,7 @@ export function runProgram(plan: Plan): Program {
     return found;
   };
   let closed = false;
-  const evaluate = evaluator(plan, computed, statement, explainer);
+  const evaluate = evaluator(plan, whole, rest, explainer);
   return {
     outputs: plan.outputs.map((planned) => planned.output),
     inputs: plan.inputs,
@@ -76,7 +89,8 @@ export function runProgram(plan: Plan): Program {
     },
     close: () => {
       closed = true;
-      statement?.finalize();
+      whole.statement?.finalize();
+      rest.statement?.finalize();
       for (const one of explaining.values()) one.finalize();
       database.close();
     },
@@ -150,51 +164,85 @@ function bind(
   return bad;
 }
 
-function evaluator(
-  plan: Plan,
-  computed: readonly number[],
-  statement: Statement | undefined,
-  explainer: (index: number) => Statement,
-): Evaluate {
-  const { marks } = plan;
+/**
+ * Everyday values are computed directly; a row with any other is computed by SQLite as a whole. Outputs that only SQLite
+ * can compute (`rest`) are always asked of it.
+ */
+function evaluator(plan: Plan, whole: Query, rest: Query, explainer: (index: number) => Statement): Evaluate {
   const list = fillers(plan);
   const filled: SqlValue[] = list.map(() => null);
-  const sent = boundSlots(plan);
-  const bound: SqlValue[] = sent.map(() => null);
-  const storages = plan.outputs.map((planned) => storageOf(planned.output.type));
-  const copies = plan.outputs.map((planned) =>
-    planned.output.identity ? plan.inputs.indexOf(planned.output.columns[0]!) : -1,
-  );
+  const copies = plan.outputs.map(({ output }) => (output.identity ? plan.inputs.indexOf(output.columns[0]!) : -1));
   const derived = plan.outputs.flatMap(({ slot }, index) => (slot === null ? [] : [{ slot, index }]));
+  const direct = directly(plan, whole);
+  const ask = asker(plan, filled, explainer);
   return (values, asOf) => {
     const results: Value[] = new Array(copies.length);
     for (let i = 0; i < copies.length; i++) results[i] = copies[i]! < 0 ? null : (values[copies[i]!] ?? null);
-    if (list.length === 0 && statement === undefined) return { values: results, failures: [] };
-    const failures: Failure[] = [];
+    if (list.length === 0 && whole.statement === undefined) return { values: results, failures: NO_FAILURES };
     const bad = bind(list, filled, values, asOf);
+    if (bad === undefined && direct(filled, results)) {
+      for (let i = 0; i < derived.length; i++) results[derived[i]!.index] = filled[derived[i]!.slot]!;
+      if (rest.statement === undefined) return { values: results, failures: NO_FAILURES };
+      const failures: Failure[] = [];
+      ask(rest, undefined, results, failures);
+      return { values: results, failures };
+    }
+    const failures: Failure[] = [];
     for (const { slot, index } of derived) {
       const failure = bad === undefined ? undefined : badResult(plan.outputs[index]!, index, bad);
       if (failure === undefined) results[index] = filled[slot]!;
       else failures.push(failure);
     }
-    if (statement === undefined) return { values: results, failures };
+    ask(whole, bad, results, failures);
+    return { values: results, failures };
+  };
+}
+
+const NO_FAILURES: readonly Failure[] = [];
+
+/** Writes what can be computed directly into the results; false where a value is not an everyday one. */
+function directly(plan: Plan, { outputs }: Query): (filled: readonly SqlValue[], results: Value[]) => boolean {
+  const steps = outputs.flatMap((index) => {
+    const { direct, output } = plan.outputs[index]!;
+    return direct === undefined ? [] : [{ index, direct, storage: storageOf(output.type) }];
+  });
+  return (filled, results) => {
+    for (let i = 0; i < steps.length; i++) {
+      const { index, direct, storage } = steps[i]!;
+      const value = direct(filled);
+      if (value !== null && (value === undefined || !fits(storage, value))) return false;
+      results[index] = value;
+    }
+    return true;
+  };
+}
+
+type Ask = (query: Query, bad: ReadonlyMap<string, string> | undefined, results: Value[], failures: Failure[]) => void;
+
+/** Runs a statement over the filled slots and takes over what it gives, each value checked against its type. */
+function asker(plan: Plan, filled: readonly SqlValue[], explainer: (index: number) => Statement): Ask {
+  const { marks } = plan;
+  const sent = boundSlots(plan);
+  const bound: SqlValue[] = sent.map(() => null);
+  const storages = plan.outputs.map((planned) => storageOf(planned.output.type));
+  return ({ outputs, statement }, bad, results, failures) => {
+    if (statement === undefined) return;
     for (let i = 0; i < sent.length; i++) bound[i] = filled[sent[i]!]!;
     marks.length = 0;
     const row = statement.values(...(bound as never[]))[0]! as SqlValue[];
     const clean = bad === undefined && marks.length === 0;
     const state: Circumstances = { bad, marked: clean ? [] : [...marks], bound, explainer };
-    for (let i = 0; i < computed.length; i++) {
-      const index = computed[i]!;
+    for (let i = 0; i < outputs.length; i++) {
+      const index = outputs[i]!;
       const raw = row[i]!;
       const value = raw === null ? null : decode(storages[index]!, raw);
       const failure =
         clean && (raw === null ? !plan.outputs[index]!.fallible : value !== undefined)
           ? undefined
           : judge(plan, index, raw, value, state);
-      if (failure === undefined) results[index] = value!;
-      else failures.push(failure);
+      results[index] = failure === undefined ? value! : null;
+      if (failure !== undefined) failures.push(failure);
     }
-    return { values: results, failures };
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import type { Micros } from "../base/time.ts";
+import type { Direct } from "./direct.ts";
 import type { ExpressionErrorName } from "./errors.ts";
 import { EXACT, INT64, type Kind, type Range, rangeOf, within } from "./kinds.ts";
 import type { Scope } from "./types.ts";
@@ -28,6 +29,8 @@ export interface Typed {
   readonly column?: string | undefined;
   /** The derived slot, where it is one as it stands. */
   readonly derivedSlot?: number | undefined;
+  /** How everyday values are computed without SQLite, where that is known; a copy of the step must mean the same value. */
+  readonly direct?: Direct | undefined;
   readonly span: Span;
 }
 

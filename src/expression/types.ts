@@ -52,7 +52,7 @@ export interface Evaluated {
   readonly failures: readonly Failure[];
 }
 
-/** Expressions compiled together: one prepared statement, evaluated a row at a time. */
+/** Expressions compiled together, evaluated a row at a time: everyday values directly, the others by one prepared statement. */
 export interface Program {
   readonly outputs: readonly Output[];
   /** The scope columns that any output reads; `evaluate` takes their values in this order. */

@@ -44,6 +44,25 @@ export function accepts(storage: Storage, value: Value): boolean {
   }
 }
 
+/** Whether a number or boolean computed outside SQLite is a value of the storage; text and bytes never are. */
+export function fits(storage: Storage, value: SqlValue): boolean {
+  switch (storage) {
+    case 0:
+      return typeof value === "number";
+    case 1:
+      return typeof value === "number" && Math.fround(value) === value;
+    case 2:
+      return typeof value === "number" && (value | 0) === value;
+    case 3:
+    case 4:
+      return Number.isSafeInteger(value);
+    case 5:
+      return typeof value === "boolean";
+    default:
+      return false;
+  }
+}
+
 const SAFE_LOW = BigInt(Number.MIN_SAFE_INTEGER);
 const SAFE_HIGH = BigInt(Number.MAX_SAFE_INTEGER);
 

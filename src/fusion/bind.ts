@@ -1,5 +1,7 @@
 import { invariant } from "../base/errors.ts";
-import type { StoreColumn } from "./column.ts";
+import type { Value } from "../base/row.ts";
+import type { Selection } from "./aggregate.ts";
+import type { StoreColumn, TextColumn } from "./column.ts";
 import { type AccessPath, type PlaceList, scratchList } from "./path.ts";
 import { pathOf, type Table } from "./table.ts";
 import type { JoinPlan, KeyPlan, Slot, ViewPlan, WindowPlan } from "./types.ts";
@@ -20,13 +22,30 @@ export interface BoundView {
   /** For increments: spine rows by the keys of each join, then of each window, in the order of T. */
   readonly dependents: readonly AccessPath[];
   /** Reused by every evaluation, which is synchronous. */
-  readonly scratch: { readonly list: PlaceList; places: Int32Array };
+  readonly scratch: {
+    readonly list: PlaceList;
+    /** By join: the place found. By window: its values. By input of the program: its value. */
+    readonly places: number[];
+    readonly windows: readonly Value[][];
+    readonly slots: Value[];
+  };
+  /** The columns of the record id. */
+  readonly keyColumns: readonly StoreColumn[];
 }
 
 export interface BoundJoin {
   readonly plan: JoinPlan;
   readonly table: Table;
   readonly path: AccessPath;
+  /** The key that is looked up. */
+  readonly scratch: Value[];
+  readonly texts: TextKey | null;
+}
+
+/** For a key of one text: the spine's column, and by its codes the entries of the path's keys found so far, else -1. */
+export interface TextKey {
+  readonly column: TextColumn;
+  entries: Int32Array;
 }
 
 export interface BoundWindow {
@@ -37,6 +56,9 @@ export interface BoundWindow {
   readonly excludes: readonly StoreColumn[];
   /** By value: its argument, null for count(*). */
   readonly columns: readonly (StoreColumn | null)[];
+  /** The keys that are looked up and left out, and the rows selected. */
+  readonly scratch: { readonly key: Value[]; readonly own: Value[]; readonly rows: Selection };
+  readonly texts: TextKey | null;
 }
 
 export type BoundSlot =
@@ -46,9 +68,15 @@ export type BoundSlot =
 
 export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, increments: boolean): BoundView {
   const spine = tableOf(tables, plan.spine);
+  const textsOf = ({ spine: fields }: KeyPlan): TextKey | null => {
+    const [only] = fields;
+    if (only === undefined || fields.length > 1) return null;
+    const column = columnOf(spine, plan.spineFields[only]!.name);
+    return column.kind === "text" ? { column, entries: new Int32Array(0) } : null;
+  };
   const joins = plan.joins.map((join): BoundJoin => {
     const table = tableOf(tables, join.dataset);
-    return { plan: join, table, path: pathOf(table, join.key.theirs) };
+    return { plan: join, table, path: pathOf(table, join.key.theirs), scratch: [], texts: textsOf(join.key) };
   });
   const windows = plan.windows.map((window): BoundWindow => {
     const table = tableOf(tables, window.dataset);
@@ -59,6 +87,8 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
       where: window.where === undefined ? null : numbersOf(table, window.where),
       excludes: (window.excludes?.theirs ?? []).map((name) => columnOf(table, name)),
       columns: window.values.map((value) => (value.column === null ? null : columnOf(table, value.column))),
+      scratch: { key: [], own: [], rows: { places: new Int32Array(64), length: 0 } },
+      texts: textsOf(window.key),
     };
   });
   const spineNames = (key: KeyPlan) => key.spine.map((at) => plan.spineFields[at]!.name);
@@ -83,7 +113,13 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
     dependents: increments
       ? [...plan.joins, ...plan.windows].map(({ key }) => pathOf(spine, spineNames(key), plan.asOf))
       : [],
-    scratch: { list: scratchList(), places: new Int32Array(256) },
+    scratch: {
+      list: scratchList(),
+      places: plan.joins.map(() => -1),
+      windows: plan.windows.map(({ values }) => values.map(() => null)),
+      slots: plan.slots.map(() => null),
+    },
+    keyColumns: plan.shape.keys.map((key) => columnOf(spine, key.name)),
   };
 }
 

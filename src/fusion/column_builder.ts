@@ -16,22 +16,52 @@ export function builderOf(type: FieldType, length: number): ColumnBuilder {
   return type === "long" ? longBuilder(length) : numberBuilder(type, length);
 }
 
-function numberBuilder(type: FieldType, length: number): ColumnBuilder {
-  const whole = type === "int" || type === "boolean" || type === "date";
-  const values = whole ? new Int32Array(length) : new Float64Array(length);
-  let valid: Uint8Array | undefined;
+const numberBuilder = (type: FieldType, length: number): ColumnBuilder =>
+  type === "int" || type === "boolean" || type === "date"
+    ? wholeBuilder(length)
+    : realBuilder(type === "float", length);
+
+// One builder for each kind of array: a store that sees two kinds is several times slower.
+function wholeBuilder(length: number): ColumnBuilder {
+  const values = new Int32Array(length);
+  const nulls = nullsOf(length);
   return {
     set(row, value) {
-      const number = value === null ? null : type === "float" ? Math.fround(Number(value)) : Number(value);
-      if (number !== null && Number.isFinite(number)) {
-        values[row] = number;
-        return true;
-      }
+      const number = Number(value);
+      if (value === null || !Number.isFinite(number)) return nulls.set(row, value);
+      values[row] = number;
+      return true;
+    },
+    finish: () => ({ kind: "number", values, ...nulls.finish() }),
+  };
+}
+
+function realBuilder(narrow: boolean, length: number): ColumnBuilder {
+  const values = new Float64Array(length);
+  const nulls = nullsOf(length);
+  return {
+    set(row, value) {
+      const wide = typeof value === "number" ? value : Number(value);
+      const number = narrow ? Math.fround(wide) : wide;
+      if (value === null || !Number.isFinite(number)) return nulls.set(row, value);
+      values[row] = number;
+      return true;
+    },
+    finish: () => ({ kind: "number", values, ...nulls.finish() }),
+  };
+}
+
+/** Which rows are null; made with the first of them. */
+function nullsOf(length: number) {
+  let valid: Uint8Array | undefined;
+  return {
+    /** True where the value itself is null, false where it did not fit. */
+    set(row: number, value: Value): boolean {
       valid ??= new Uint8Array(length).fill(1);
       valid[row] = 0;
-      return number === null;
+      return value === null;
     },
-    finish: () => (valid ? { kind: "number", values, valid } : { kind: "number", values }),
+    finish: () => (valid ? { valid } : {}),
   };
 }
 

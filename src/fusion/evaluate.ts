@@ -2,9 +2,10 @@ import { compareValues, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { Failure } from "../expression/types.ts";
 import { aggregate, type Selection } from "./aggregate.ts";
-import type { BoundJoin, BoundView, BoundWindow } from "./bind.ts";
+import type { BoundJoin, BoundView, BoundWindow, TextKey } from "./bind.ts";
 import { readValue } from "./column.ts";
-import { countUpTo, type PlaceList, placesOf } from "./path.ts";
+import { entryOf, grownFor } from "./keys.ts";
+import { type AccessPath, countUpTo, type PlaceList, placesOf, placesOfEntry } from "./path.ts";
 import { availableAt } from "./table.ts";
 import type { KeyPlan } from "./types.ts";
 
@@ -22,25 +23,23 @@ export interface FusedValues {
 /**
  * The one evaluator: history, increments and requests all come here. `spine` are the values of `plan.spineFields` in
  * their order; T is the instant of prediction. Uses rows with event time and available time at or before T, and what
- * the index knows.
+ * the index knows. `place` is the spine row's own in its table, where it has one.
  */
-export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): FusedValues {
+export function evaluate(view: BoundView, spine: readonly Value[], at: Micros, place = NO_PLACE): FusedValues {
   const { plan } = view;
-  const places: number[] = new Array(view.joins.length);
+  const { places, windows, slots } = view.scratch;
   const inputs: (Micros | null)[] = new Array(view.joins.length);
   const found: boolean[] = new Array(view.joins.length);
   for (let j = 0; j < view.joins.length; j++) {
     const join = view.joins[j]!;
-    const place = findJoined(view, join, spine, at);
-    places[j] = place;
-    found[j] = place >= 0;
+    const joined = findJoined(view, join, spine, at, place);
+    places[j] = joined;
+    found[j] = joined >= 0;
     const times = join.table.eventTime;
-    inputs[j] = place < 0 || times === null ? null : times.values[place]!;
+    inputs[j] = joined < 0 || times === null ? null : times.values[joined]!;
   }
-  const windows: (readonly Value[])[] = new Array(view.windows.length);
-  for (let w = 0; w < view.windows.length; w++) windows[w] = windowValues(view, view.windows[w]!, spine, at);
-  const slots: Value[] = new Array(view.slots.length);
-  for (let s = 0; s < slots.length; s++) {
+  for (let w = 0; w < view.windows.length; w++) readWindow(view, view.windows[w]!, spine, at, place, windows[w]!);
+  for (let s = 0; s < view.slots.length; s++) {
     const slot = view.slots[s]!;
     if (slot.from === "spine") slots[s] = spine[slot.field]!;
     else if (slot.from === "window") slots[s] = windows[slot.window]![slot.value]!;
@@ -52,19 +51,43 @@ export function evaluate(view: BoundView, spine: readonly Value[], at: Micros): 
 
 /** Zero has one sign: -0 would not survive JSON, and equal values must have equal bits everywhere. */
 function withOneZero(values: readonly Value[]): readonly Value[] {
-  for (const value of values) {
-    if (Object.is(value, -0)) return values.map((other) => (other === 0 ? 0 : other));
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === 0 && Object.is(values[i], -0)) return values.map((other) => (other === 0 ? 0 : other));
   }
   return values;
 }
 
+/** The spine row comes with a request, or is not where it came from. */
+const NO_PLACE = -1;
+
 /** The place of the row that the join uses, -1 for none. */
-export function findJoined(view: BoundView, join: BoundJoin, spine: readonly Value[], at: Micros): number {
-  const key = keyOf(join.plan.key, spine);
-  if (!key) return -1;
-  const list = placesOf(join.path, key, view.scratch.list);
+export function findJoined(
+  view: BoundView,
+  join: BoundJoin,
+  spine: readonly Value[],
+  at: Micros,
+  place = NO_PLACE,
+): number {
+  if (!readKey(join.plan.key, spine, join.scratch)) return -1;
+  const list = listOf(view, join.path, join.scratch, join.texts, place);
   if (!list) return -1;
   return latestPlace(join, list, at);
+}
+
+/** The rows of a key; by the code of its text where the spine row has a place, which spares looking the text up. */
+function listOf(
+  view: BoundView,
+  path: AccessPath,
+  key: readonly Value[],
+  texts: TextKey | null,
+  place: number,
+): PlaceList | undefined {
+  const { list } = view.scratch;
+  if (texts === null || place < 0) return placesOf(path, key, list);
+  const code = texts.column.codes[place]!;
+  if (code >= texts.entries.length) texts.entries = grownFor(texts.entries, code);
+  if (texts.entries[code]! < 0) texts.entries[code] = entryOf(path.keys, key);
+  return texts.entries[code]! < 0 ? undefined : placesOfEntry(path, texts.entries[code]!, list);
 }
 
 function latestPlace({ table, plan }: BoundJoin, list: PlaceList, at: Micros): number {
@@ -82,56 +105,69 @@ function latestPlace({ table, plan }: BoundJoin, list: PlaceList, at: Micros): n
 /** The values of a key, undefined where one is null: a null key matches nothing. */
 export function keyOf(key: KeyPlan, spine: readonly Value[]): Value[] | undefined {
   const values: Value[] = new Array(key.spine.length);
-  for (let i = 0; i < values.length; i++) {
+  return readKey(key, spine, values) ? values : undefined;
+}
+
+/** The same, into a list that is kept; false where a value is null. */
+function readKey(key: KeyPlan, spine: readonly Value[], into: Value[]): boolean {
+  for (let i = 0; i < key.spine.length; i++) {
     const value = spine[key.spine[i]!]!;
-    if (value === null) return undefined;
-    values[i] = value;
+    if (value === null) return false;
+    into[i] = value;
   }
-  return values;
+  return true;
 }
 
-function windowValues(view: BoundView, window: BoundWindow, spine: readonly Value[], at: Micros): readonly Value[] {
-  const rows = selectWindow(view, window, spine, at);
+function readWindow(
+  view: BoundView,
+  window: BoundWindow,
+  spine: readonly Value[],
+  at: Micros,
+  place: number,
+  into: Value[],
+): void {
+  const rows = selectWindow(view, window, spine, at, place);
   const { values } = window.plan;
-  const results: Value[] = new Array(values.length);
-  for (let i = 0; i < results.length; i++)
-    results[i] = rows ? aggregate(values[i]!.fn, window.columns[i]!, rows) : null;
-  return results;
+  for (let i = 0; i < values.length; i++) into[i] = rows ? aggregate(values[i]!.fn, window.columns[i]!, rows) : null;
 }
 
-/** The rows of the window in (T - length, T], oldest first, in a scratch that the next call reuses. Null for a null key. */
+/** The rows of the window in (T - length, T], oldest first, in a list that the window's next call reuses. Null for a null key. */
 export function selectWindow(
   view: BoundView,
   window: BoundWindow,
   spine: readonly Value[],
   at: Micros,
+  spinePlace = NO_PLACE,
 ): Selection | null {
-  const key = keyOf(window.plan.key, spine);
-  if (!key) return null;
-  const { scratch } = view;
-  const list = placesOf(window.path, key, scratch.list);
+  const key = window.scratch.key;
+  if (!readKey(window.plan.key, spine, key)) return null;
+  const { rows } = window.scratch;
+  const list = listOf(view, window.path, key, window.texts, spinePlace);
   const times = window.table.eventTime;
-  if (!list || times === null) return { places: scratch.places, length: 0 };
-  const own = window.plan.excludes ? keyOf(window.plan.excludes, spine) : undefined;
+  rows.length = 0;
+  if (!list || times === null) return rows;
+  const { own } = window.scratch;
+  const excludes = window.plan.excludes !== undefined && readKey(window.plan.excludes, spine, own);
   const end = countUpTo(list, times.values, at);
   const start = countUpTo(list, times.values, at - window.plan.length);
-  if (scratch.places.length < end - start) scratch.places = new Int32Array((end - start) * 2);
+  if (rows.places.length < end - start) rows.places = new Int32Array((end - start) * 2);
+  const { places } = rows;
   // From the newest back, because `rows` keeps the newest; turned round below.
   let count = 0;
   for (let i = end - 1; i >= start && count < window.plan.rows; i--) {
     const place = list.places[i]!;
     if (availableAt(window.table, place) > at) continue;
     if (window.where !== null && window.where.values[place] !== 1) continue;
-    if (own && isOwn(window, place, own)) continue;
-    scratch.places[count++] = place;
+    if (excludes && isOwn(window, place, own)) continue;
+    places[count++] = place;
   }
-  const { places } = scratch;
   for (let low = 0, high = count - 1; low < high; low++, high--) {
     const place = places[low]!;
     places[low] = places[high]!;
     places[high] = place;
   }
-  return { places, length: count };
+  rows.length = count;
+  return rows;
 }
 
 function isOwn(window: BoundWindow, place: number, own: readonly Value[]): boolean {

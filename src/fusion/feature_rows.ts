@@ -19,12 +19,15 @@ export interface FeatureRow {
 /** The row of the spine's table at that place, fused at its T from what the index knows. */
 export function fusePlace(view: BoundView, place: number): FeatureRow {
   const asOf = view.asOf.values[place]!;
-  return { keys: keysAt(view, place), asOf, fused: evaluate(view, spineAt(view, place), asOf) };
+  return { keys: keysAt(view, place), asOf, fused: evaluate(view, spineAt(view, place), asOf, place) };
 }
 
 /** The record id of a place of the spine's table. */
 export function keysAt(view: BoundView, place: number): Value[] {
-  return view.plan.shape.keys.map((key) => readValue(view.spine.columns.get(key.name)!, place));
+  const { keyColumns } = view;
+  const keys: Value[] = new Array(keyColumns.length);
+  for (let i = 0; i < keys.length; i++) keys[i] = readValue(keyColumns[i]!, place);
+  return keys;
 }
 
 /** Rows for the stream features/<view>, in the field order of its contract; `position` is the commit number that was read. */

@@ -28,8 +28,9 @@ export interface Fuser {
   fused: Uint8Array;
   /** By place: 1 while it is in `queue`. */
   queued: Uint8Array;
-  /** Places to fuse, now or again. */
+  /** Places to fuse, now or again; those before `taken` are fused already. */
   queue: number[];
+  taken: number;
   /** Feature rows to withdraw. */
   withdrawn: FeatureRow[];
   readonly pending: Pending;
@@ -58,6 +59,7 @@ export function createFuser(plan: ViewPlan, feeds: readonly Feed[], index?: Live
     fused: new Uint8Array(0),
     queued: new Uint8Array(0),
     queue: [],
+    taken: 0,
     withdrawn: [],
     pending: emptyPending(),
     arrivals: [],
@@ -185,18 +187,23 @@ export function earliestPending({ pending, view, fused }: Fuser): Micros {
   return pending.length === 0 ? Number.POSITIVE_INFINITY : times[pending.places[0]!]!;
 }
 
-export const isDrained = (fuser: Fuser): boolean => fuser.queue.length === 0 && fuser.withdrawn.length === 0;
+export const isDrained = (fuser: Fuser): boolean => fuser.taken === fuser.queue.length && fuser.withdrawn.length === 0;
 
 /** Fuses at most `limit` of the queued rows; withdrawals come before the rows that replace them. */
 export function drain(fuser: Fuser, limit: number): FeatureRow[] {
+  const { queue, view } = fuser;
   const rows = fuser.withdrawn.splice(0, limit);
-  const taken = fuser.queue.slice(0, limit - rows.length);
-  fuser.queue = fuser.queue.slice(taken.length);
-  for (const place of taken) {
+  const end = Math.min(queue.length, fuser.taken + limit - rows.length);
+  while (fuser.taken < end) {
+    const place = queue[fuser.taken++]!;
     fuser.queued[place] = 0;
-    if (fuser.view.spine.alive[place] === 0) continue;
-    rows.push(fusePlace(fuser.view, place));
+    if (view.spine.alive[place] === 0) continue;
+    rows.push(fusePlace(view, place));
     markFused(fuser, place);
+  }
+  if (fuser.taken === queue.length) {
+    fuser.queue = [];
+    fuser.taken = 0;
   }
   return rows;
 }

@@ -179,3 +179,10 @@ export function doubled(values: Int32Array): Int32Array {
   grown.set(values);
   return grown;
 }
+
+/** The same start, at least twice as long and with room for the entry; what is new holds -1. */
+export function grownFor(values: Int32Array, entry: number): Int32Array {
+  const grown = new Int32Array(Math.max(entry + 1, values.length * 2)).fill(-1, values.length);
+  grown.set(values);
+  return grown;
+}

@@ -1,6 +1,6 @@
 import type { Value } from "../base/row.ts";
 import type { StoreColumn } from "./column.ts";
-import { doubled, entryAt, entryOf, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
+import { doubled, entryAt, entryOf, grownFor, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
 
 /** Orders two places of a table: event time, then `order` field, then record id. */
 export type ComparePlaces = (a: number, b: number) => number;
@@ -26,17 +26,20 @@ export interface PlaceList {
 const NONE = -1;
 const FIRST_LIST = -2;
 
-export function accessPath(columns: readonly StoreColumn[], compare: ComparePlaces): AccessPath {
-  return { keys: keyTable(columns), compare, single: new Int32Array(8), lists: [] };
+/** `shared`: a key table over the same columns, which may know more keys than the path has rows of. */
+export function accessPath(columns: readonly StoreColumn[], compare: ComparePlaces, shared?: KeyTable): AccessPath {
+  return { keys: shared ?? keyTable(columns), compare, single: new Int32Array(8).fill(NONE), lists: [] };
 }
 
-/** Adds a row; one with a null in its key is never found, so it is left out. */
-export function addPlace(path: AccessPath, place: number): void {
+/**
+ * Adds a row; one with a null in its key is never found, so it is left out. `known` is the entry of its key where the
+ * caller has found it already.
+ */
+export function addPlace(path: AccessPath, place: number, known?: number): void {
   if (hasNullAt(path.keys, place)) return;
-  const before = path.keys.count;
-  const entry = entryAt(path.keys, place);
-  while (entry >= path.single.length) path.single = doubled(path.single);
-  const only = path.keys.count > before ? NONE : path.single[entry]!;
+  const entry = known ?? entryAt(path.keys, place);
+  if (entry >= path.single.length) path.single = grownFor(path.single, entry);
+  const only = path.single[entry]!;
   if (only === NONE) path.single[entry] = place;
   else if (only <= FIRST_LIST) pushPlace(path, path.lists[FIRST_LIST - only]!, place);
   else {
@@ -60,7 +63,7 @@ function pushPlace(path: AccessPath, list: PlaceList, place: number): void {
 export function removePlace(path: AccessPath, place: number): void {
   if (hasNullAt(path.keys, place)) return;
   const entry = entryAt(path.keys, place);
-  const only = path.single[entry]!;
+  const only = path.single[entry] ?? NONE;
   if (only === place) path.single[entry] = NONE;
   if (only > FIRST_LIST) return;
   const list = path.lists[FIRST_LIST - only]!;
@@ -78,8 +81,9 @@ export function placesOf(path: AccessPath, key: readonly Value[], scratch: Place
   return entry < 0 ? undefined : placesOfEntry(path, entry, scratch);
 }
 
-function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
-  const only = path.single[entry]!;
+/** The same of a key whose entry is known. */
+export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
+  const only = path.single[entry] ?? NONE;
   if (only === NONE) return undefined;
   if (only > FIRST_LIST) {
     scratch.places[0] = only;

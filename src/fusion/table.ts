@@ -14,7 +14,7 @@ import {
   storeColumn,
   writeValue,
 } from "./column.ts";
-import { doubled, entryAt, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
+import { entryAt, grownFor, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
 import { type AccessPath, accessPath, addPlace, removePlace } from "./path.ts";
 
 /**
@@ -40,7 +40,7 @@ export interface Table {
   readonly available: NumberColumn | null;
   /** Record id -> entry; null where every row is a record of its own (`recordId: position`). */
   readonly ids: KeyTable | null;
-  /** By entry: the place of the record's latest version. */
+  /** By entry: the place of the record's latest version, -1 before the first. */
   current: Int32Array;
   readonly paths: Map<string, TablePath>;
   /** Values of expressions that could not be computed, and are null. */
@@ -113,7 +113,7 @@ export function createTable(needs: readonly TableNeeds[]): Table {
     eventTime: isStatic ? null : timeColumn(contract.eventTime),
     available: isStatic ? null : timeColumn(first.available),
     ids: Array.isArray(idFields) ? keyTable(idFields.map((name) => columns.get(name)!)) : null,
-    current: new Int32Array(8),
+    current: new Int32Array(8).fill(NONE),
     paths: new Map(),
     failures: 0,
     maxEventTime: Number.NEGATIVE_INFINITY,
@@ -145,10 +145,11 @@ export function pathOf(table: Table, keys: readonly string[], times?: string): A
   if (known) return known.path;
   invariant(table.length === 0, "paths are made before rows are applied");
   const column = times === undefined ? table.eventTime : (table.columns.get(times) as NumberColumn);
-  const path = accessPath(
-    keys.map((key) => table.columns.get(key)!),
-    comparePlaces(table, column),
-  );
+  const columns = keys.map((key) => table.columns.get(key)!);
+  const { ids } = table;
+  const byId =
+    ids !== null && ids.columns.length === columns.length && columns.every((one, i) => one === ids.columns[i]);
+  const path = accessPath(columns, comparePlaces(table, column), byId ? ids : undefined);
   table.paths.set(name, { path, times: column });
   return path;
 }
@@ -204,12 +205,16 @@ function applyRow(
   table.alive[place] = withdrawn ? 0 : 1;
   table.length++;
   noteTimes(table, place, stored.knownTimes[index]!);
-  const removed = table.ids ? takeOver(table, table.ids, place, sequence) : NONE;
+  const { ids } = table;
+  const entry = ids ? entryAt(ids, place) : NONE;
+  const removed = ids ? takeOver(table, entry, place, sequence) : NONE;
   if (removed === NEWER_IS_HERE) return;
   if (!withdrawn) {
     derive(table, place);
     for (const { path, times } of table.paths.values()) {
-      if (times === null || !Number.isNaN(times.values[place]!)) addPlace(path, place);
+      if (times !== null && Number.isNaN(times.values[place]!)) continue;
+      if (path.keys === ids) addPlace(path, place, entry);
+      else addPlace(path, place);
     }
   }
   if (onChange && (removed >= 0 || !withdrawn)) onChange(table, removed, withdrawn ? NONE : place);
@@ -226,18 +231,16 @@ const NONE = -1;
 const NEWER_IS_HERE = -2;
 
 /**
- * Makes the place its record's current one: the place that was live before, NONE, or NEWER_IS_HERE (and the place is
+ * Makes the place the current one of its record, which is `entry` of the ids: the place that was live before, NONE, or NEWER_IS_HERE (and the place is
  * given back) when a newer version was folded already.
  */
-function takeOver(table: Table, ids: KeyTable, place: number, sequence: number): number {
-  const before = ids.count;
-  const entry = entryAt(ids, place);
-  if (ids.count > before) {
-    while (entry >= table.current.length) table.current = doubled(table.current);
+function takeOver(table: Table, entry: number, place: number, sequence: number): number {
+  if (entry >= table.current.length) table.current = grownFor(table.current, entry);
+  const old = table.current[entry]!;
+  if (old === NONE) {
     table.current[entry] = place;
     return NONE;
   }
-  const old = table.current[entry]!;
   if (table.sequences[old]! > sequence) {
     table.alive[place] = 0;
     table.length--; // nothing refers to it yet

@@ -1,66 +1,66 @@
 import type { Value } from "../base/row.ts";
 
 /**
- * Which records a dataset holds: per record id the digest of its content and its event time, in flat arrays of 40 bytes a
- * slot at no more than half load. Digests are the first 128 bits of SHA-256, so that a sender can't make two records
- * look like one.
+ * Which records a dataset holds: per record id the digest of its content and its event time, 48 bytes a record in the
+ * order they came, and slots of four bytes, at no more than half load, that find them. Digests are the first 128 bits of
+ * SHA-256, so that a sender can't make two records look like one.
  */
 export class FingerprintTable {
-  #capacity: number;
+  /** Entry plus one; 0 is an empty slot. */
+  #slots: Int32Array;
   #words: Uint32Array;
   #times: Float64Array;
-  /** While folding, the sequence of the version held; 0 is an empty slot, so sequences are stored plus one. */
+  /** While folding, the sequence of the version held. */
   #versions: Float64Array;
   #size = 0;
 
   constructor(expected = 512) {
-    this.#capacity = 2 ** Math.ceil(Math.log2(Math.max(16, expected * 2)));
-    this.#words = new Uint32Array(this.#capacity * 8);
-    this.#times = new Float64Array(this.#capacity);
-    this.#versions = new Float64Array(this.#capacity);
+    const capacity = Math.max(8, expected);
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2)));
+    this.#words = new Uint32Array(capacity * 8);
+    this.#times = new Float64Array(capacity);
+    this.#versions = new Float64Array(capacity);
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /** The slot of the record id (words 0 to 3 of `key`), or -1. */
+  /** The entry of the record id (words 0 to 3 of `key`), or -1. */
   find(key: Uint32Array): number {
-    const slot = this.#slot(key, 0);
-    return this.#versions[slot] === 0 ? -1 : slot;
+    return this.#slots[this.#slot(key, 0)]! - 1;
   }
 
-  sameContent(slot: number, key: Uint32Array): boolean {
-    const at = slot * 8;
+  sameContent(entry: number, key: Uint32Array): boolean {
+    const at = entry * 8;
     const words = this.#words;
     return words[at + 4] === key[4] && words[at + 5] === key[5] && words[at + 6] === key[6] && words[at + 7] === key[7];
   }
 
   /** The event time of the version held; NaN where the record is withdrawn. */
-  time(slot: number): number {
-    return this.#times[slot]!;
+  time(entry: number): number {
+    return this.#times[entry]!;
   }
 
   /** Sets content and time of the record id, unless a version beyond `version` is held. NaN as time withdraws it. */
   put(key: Uint32Array, time: number, version: number): void {
-    this.#put(key, 0, time, version + 1);
+    this.#put(key, 0, time, version);
   }
 
   /** Takes over all of the other table: its versions are newer. */
   merge(other: FingerprintTable): void {
-    for (let slot = 0; slot < other.#capacity; slot++) {
-      const version = other.#versions[slot]!;
-      if (version !== 0) this.#put(other.#words, slot * 8, other.#times[slot]!, version);
+    for (let entry = 0; entry < other.#size; entry++) {
+      this.#put(other.#words, entry * 8, other.#times[entry]!, other.#versions[entry]!);
     }
   }
 
   #slot(words: Uint32Array, offset: number): number {
-    const mask = this.#capacity - 1;
     const own = this.#words;
-    const versions = this.#versions;
+    const slots = this.#slots;
+    const mask = slots.length - 1;
     for (let slot = words[offset]! & mask; ; slot = (slot + 1) & mask) {
-      if (versions[slot] === 0) return slot;
-      const at = slot * 8;
+      const at = (slots[slot]! - 1) * 8;
+      if (at < 0) return slot;
       if (
         own[at] === words[offset] &&
         own[at + 1] === words[offset + 1] &&
@@ -72,25 +72,44 @@ export class FingerprintTable {
     }
   }
 
-  #put(words: Uint32Array, offset: number, time: number, stored: number): void {
+  #put(words: Uint32Array, offset: number, time: number, version: number): void {
     const slot = this.#slot(words, offset);
-    const held = this.#versions[slot]!;
-    if (held > stored) return;
-    const at = slot * 8;
+    let entry = this.#slots[slot]! - 1;
+    if (entry < 0) {
+      if (this.#size === this.#times.length) this.#growEntries();
+      entry = this.#size++;
+      this.#slots[slot] = entry + 1;
+    } else if (this.#versions[entry]! > version) return;
+    const at = entry * 8;
     const own = this.#words;
     for (let i = 0; i < 8; i++) own[at + i] = words[offset + i]!;
-    this.#times[slot] = time;
-    this.#versions[slot] = stored;
-    if (held === 0 && ++this.#size * 2 > this.#capacity) this.#grow();
+    this.#times[entry] = time;
+    this.#versions[entry] = version;
+    if (this.#size * 2 > this.#slots.length) this.#growSlots();
   }
 
-  #grow(): void {
-    const bigger = new FingerprintTable(this.#capacity);
-    bigger.merge(this);
-    this.#capacity = bigger.#capacity;
-    this.#words = bigger.#words;
-    this.#times = bigger.#times;
-    this.#versions = bigger.#versions;
+  #growEntries(): void {
+    const capacity = this.#times.length * 2;
+    const words = new Uint32Array(capacity * 8);
+    words.set(this.#words);
+    this.#words = words;
+    const times = new Float64Array(capacity);
+    times.set(this.#times);
+    this.#times = times;
+    const versions = new Float64Array(capacity);
+    versions.set(this.#versions);
+    this.#versions = versions;
+  }
+
+  #growSlots(): void {
+    const slots = new Int32Array(this.#slots.length * 2);
+    const mask = slots.length - 1;
+    for (let entry = 0; entry < this.#size; entry++) {
+      let slot = this.#words[entry * 8]! & mask;
+      while (slots[slot] !== 0) slot = (slot + 1) & mask;
+      slots[slot] = entry + 1;
+    }
+    this.#slots = slots;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Unloaded } from "./live_models.ts";
 
 /** What the HTTP faces need of the house. Bodies arrive as text: each service parses with its own limits. */
-export interface Services extends StatusServices, InferenceServices, ScoreServices, DeliveryServices {
+export interface Services extends StatusServices, InferenceServices, ScoreServices, DeliveryServices, StreamServices {
   readonly site: string;
   readonly version: string;
   /** Rows for a source that takes pushed ones; resolves once they are committed. */
@@ -39,4 +39,22 @@ export interface DeliveryServices {
   promote(model: string, body: string): Promise<object>;
   rollback(model: string): Promise<object>;
   rollforward(model: string): Promise<object>;
+}
+
+/** What is stored, in the order in which it was committed. */
+export interface StreamServices {
+  streams(): Promise<object>;
+  /** Every version of a stream's rows after a position (as text), as JSON lines or CSV. */
+  rows(
+    stream: string,
+    options: { readonly after: string | undefined; readonly limit: string | undefined; readonly csv: boolean },
+  ): Promise<StreamRows>;
+}
+
+export interface StreamRows {
+  readonly text: string;
+  /** The content type. */
+  readonly type: string;
+  /** The position to go on from. */
+  readonly next: string;
 }

@@ -15,6 +15,7 @@ import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
+import { streamServices } from "./stream_service.ts";
 import { VERSION } from "./version.ts";
 
 /** Hands pushed rows to the thread that ingests; resolves with what became of them. */
@@ -30,6 +31,7 @@ export function servicesOf(serving: Serving, push: Push): Services {
     ...inferenceServices(serving),
     ...scoreServices(serving),
     ...deliveryServices(serving),
+    ...streamServices(serving.engine.store),
   };
 }
 

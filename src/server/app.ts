@@ -129,6 +129,17 @@ function api(services: Services, token: string): Hono {
     authorized(context);
     return exact(context, await services.rollforward(model(context)));
   });
+  v1.get("/streams", async (context) => exact(context, await services.streams()));
+  const rows = async (context: Context, stream: string) => {
+    const { after, limit } = context.req.query();
+    const csv = /\btext\/csv\b/.test(context.req.header("accept") ?? "");
+    const { text, type, next } = await services.rows(stream, { after, limit, csv });
+    return context.body(text, 200, { "content-type": type, "mlpe-next": next });
+  };
+  v1.get("/streams/:name/rows", (context) => rows(context, context.req.param("name")));
+  v1.get("/streams/:kind/:name/rows", (context) =>
+    rows(context, `${context.req.param("kind")}/${context.req.param("name")}`),
+  );
   return v1;
 }
 

@@ -1,14 +1,14 @@
 import type { Random } from "../base/random.ts";
 import { encodeBatch } from "../contract/codec.ts";
 import { boundTo, type Sealer } from "./catalogue.ts";
-import { contentRoot } from "./leaves.ts";
+import type { ContentHasher } from "./leaves.ts";
 import type { CommitRequest } from "./port.ts";
 import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend, SALT_BYTES } from "./record.ts";
 
 /** What a thread needs to make commit records. */
 export interface Encoder {
   readonly sealer: Sealer;
-  readonly saltKey: Uint8Array;
+  readonly contentRoot: ContentHasher;
   readonly random: Random;
   /** Fingerprints whose schema the log has already. */
   readonly known: Set<string>;
@@ -20,7 +20,7 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
   const bodies: RecordAppend[] = [];
   for (const { stream, batch, tombstones } of request.appends) {
     const salt = encoder.random.bytes(SALT_BYTES);
-    const root = contentRoot(batch, tombstones, encoder.saltKey, salt);
+    const root = encoder.contentRoot(batch, tombstones, salt);
     const { fingerprint, schema } = batch.contract;
     const said = encoder.known.has(fingerprint) ? {} : { schema: JSON.stringify(schema) };
     appends.push({ stream, fingerprint, rows: batch.length, root, ...said });

@@ -74,4 +74,34 @@ export const storeErrors = errorTable("store", {
     meaning: "A query reads or gives more rows than the limit.",
     fix: "Add conditions or a LIMIT, or raise the limit.",
   },
+  unknown_stream: {
+    kind: "missing",
+    meaning: "There is no stream of that name in the store.",
+    fix: "Name one of the streams that the message lists.",
+  },
+  export_refused: {
+    kind: "invalid",
+    meaning: "The rows of a stream can't be one table as asked.",
+    fix: "Name other columns or bounds.",
+  },
+  export_too_large: {
+    kind: "too_large",
+    meaning: "The stream has more records than the latest version can be found of at once.",
+    fix: "Export with --versions, which needs no memory for it, and take the greatest _sequence of each record id.",
+  },
+  backup_failed: {
+    kind: "unavailable",
+    meaning: "A backup or a restored directory can't be written, or what it copies can't be read.",
+    fix: "Name a place that exists, that this user may write to, with space for a copy of the data directory.",
+  },
+  bad_backup: {
+    kind: "damaged",
+    meaning: "A file is no backup, or not what was written; nothing was restored.",
+    fix: "Take another copy of the backup.",
+  },
+  not_empty: {
+    kind: "refused",
+    meaning: "The directory to restore into holds something.",
+    fix: "Name a directory that is empty or not there; nothing is ever restored over other data.",
+  },
 });

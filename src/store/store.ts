@@ -9,6 +9,7 @@ import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
+import { contentHasher } from "./leaves.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
@@ -89,7 +90,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
     } finally {
       probe.close();
     }
-    const encoder: Encoder = { sealer, saltKey, random, known: new Set() };
+    const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
     return storeOver(directory, logReader(directory, sealer), encoder, channel);
   } catch (cause) {
     await channel?.close();

@@ -66,6 +66,7 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
       async close() {
         await log.drain();
         await compacts.close();
+        giveBack(database);
         database.run("PRAGMA wal_checkpoint(TRUNCATE)");
         database.close();
         unlock();
@@ -75,6 +76,25 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
     database.close();
     release?.();
     throw cause;
+  }
+}
+
+/** Pages in use, at most, for which closing may write the file anew: 16 MiB. */
+const VACUUM_PAGES = 4_096;
+
+/**
+ * The pages that a long tail once took serve the next tail while the log is open; on closing they are given back where
+ * they are most of the file. (SQLite's own auto_vacuum would write one more page in every commit.)
+ */
+function giveBack(database: ReturnType<typeof openWriterDatabase>): void {
+  try {
+    const count = (name: "page_count" | "freelist_count") =>
+      database.query<Record<string, number>, []>(`PRAGMA ${name}`).get()![name]!;
+    const free = count("freelist_count");
+    const used = count("page_count") - free;
+    if (free > used && used <= VACUUM_PAGES) database.run("VACUUM");
+  } catch {
+    // A full disk, say: the pages stay free and are used again.
   }
 }
 

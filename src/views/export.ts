@@ -1,7 +1,7 @@
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { formatInstant, type Micros } from "../base/time.ts";
 import type { FieldType } from "../contract/contract.ts";
-import { writeParquet } from "../contract/parquet.ts";
+import { writeParquet } from "../contract/parquet_write.ts";
 import { cutoffOf, historyPlaces, historyView, type Period } from "../fusion/history.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import type { Store } from "../store/port.ts";

@@ -54,7 +54,7 @@ export function trainingRows(
   places.forEach((place, row) => {
     const at = view.asOf.values[place]!;
     const spine = spineAt(view, place);
-    const { values, failures } = evaluate(view, spine, at);
+    const { values, failures } = evaluate(view, spine, at, place);
     undefinedValues += failures.length;
     const ids = keysAt(view, place);
     ids.forEach((value, k) => void columns[k]!.set(row, value));

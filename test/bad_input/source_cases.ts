@@ -1,7 +1,7 @@
 import type { Row } from "../../src/base/row.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { contractOf } from "../../src/contract/contract.ts";
-import { writeParquet } from "../../src/contract/parquet.ts";
+import { writeParquet } from "../../src/contract/parquet_write.ts";
 import type { Desk } from "../support/world.ts";
 import type { Case } from "./case.ts";
 import { edited, must, READINGS, READINGS_CSV } from "./project.ts";

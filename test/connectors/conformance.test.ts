@@ -7,7 +7,7 @@ import type { PushConnector } from "../../src/connectors/http_push.ts";
 import { connectorKinds, createConnector } from "../../src/connectors/registry.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
-import { writeParquet } from "../../src/contract/parquet.ts";
+import { writeParquet } from "../../src/contract/parquet_write.ts";
 import { type ConnectorCase, type ConnectorUnderTest, connectorSuite } from "../conformance/connectors.ts";
 import { encode, tickingClock } from "../ingestion/harness.ts";
 

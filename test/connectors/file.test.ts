@@ -6,7 +6,7 @@ import { createConnector } from "../../src/connectors/registry.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
 import type { Page } from "../../src/contract/page.ts";
-import { writeParquet } from "../../src/contract/parquet.ts";
+import { writeParquet } from "../../src/contract/parquet_write.ts";
 import { encode, fileSource, tickingClock } from "../ingestion/harness.ts";
 
 let directory = "";

@@ -5,14 +5,9 @@ import { MlpeError } from "../../src/base/errors.ts";
 import type { Row, Value } from "../../src/base/row.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { contractOf, streamContract } from "../../src/contract/contract.ts";
-import {
-  openParquet,
-  type ParquetReadOptions,
-  parquetJsonLines,
-  readParquet,
-  writeParquet,
-} from "../../src/contract/parquet.ts";
+import { openParquet, type ParquetReadOptions, parquetJsonLines, readParquet } from "../../src/contract/parquet.ts";
 import { checkParquetSchema } from "../../src/contract/parquet_schema.ts";
+import { writeParquet } from "../../src/contract/parquet_write.ts";
 
 // Round trips through the writer and the reader; files of other shapes are made with the bare writer.
 

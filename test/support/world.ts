@@ -41,7 +41,7 @@ export function createDesk(environment: Readonly<Record<string, string>> = {}): 
     print: (text) => void output.push(text),
     warn: (text) => void errors.push(text),
     progress: () => {},
-      stopRequested: () => new Promise(() => {}),
+    stopRequested: () => new Promise(() => {}),
     again: () => Promise.reject(new Error("a test starts no process through the world")),
     input: () => Promise.resolve(""),
   };

@@ -1,6 +1,7 @@
 import { toBase64 } from "../../base/bytes.ts";
 import type { Value } from "../../base/row.ts";
 import { exactJsonText } from "../../contract/json.ts";
+import { csvField } from "../../contract/row_text.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { type QueryResult, query } from "../../store/query.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
@@ -74,6 +75,3 @@ function csvText({ columns, rows }: QueryResult): string {
   const field = (value: Value) => (value === null ? "" : csvField(plain(value)));
   return [columns.map(csvField), ...rows.map((row) => row.map(field))].map((cells) => cells.join(",")).join("\r\n");
 }
-
-const csvField = (text: string): string =>
-  text === "" || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -144,11 +144,16 @@ export const driftCommand: Command = {
       const from = instantFlag(driftCommand, input, "from") ?? 0;
       const to = instantFlag(driftCommand, input, "to") ?? world.clock.now();
       const verdicts = await judgeModelDrift(engine, name, from, to);
-      const rows = verdicts.map((row) => [
+      const columns = verdicts.filter((row) => row.name !== "drift");
+      const drifted = columns.filter((row) => row.outcome === "drift").length;
+      const rows = columns.map((row) => [
         String(row.name),
         String(row.outcome),
         row.value === null ? "-" : Number(row.value).toFixed(4),
       ]);
-      return { json: verdicts, text: table(["column", "verdict", "value"], rows) };
+      return {
+        json: verdicts,
+        text: `${table(["column", "verdict", "value"], rows)}\n${drifted} of ${columns.length} columns drift`,
+      };
     }),
 };

@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import { align } from "../align.ts";
+import { coalesceOf } from "../direct.ts";
 import { conditional, hull, joined } from "../logic.ts";
 import { type Context, type Typed, typed } from "../typed.ts";
 import { argument, type Form, type LibraryFunction, written } from "./function.ts";
@@ -21,6 +22,7 @@ function coalesce(context: Context, values: readonly Typed[], span: Span): Typed
     span,
     range: aligned.kind === "null" ? undefined : hull(aligned.values),
     finite: aligned.values.every((value) => value.finite),
+    direct: coalesceOf(aligned.values.map((value) => value.direct)),
     ...joined(aligned.values, written("coalesce")),
   });
 }

@@ -1,4 +1,5 @@
 import type { Span } from "sqlite3-parser";
+import { readSlot } from "../direct.ts";
 import type { Kind } from "../kinds.ts";
 import { anyNullable, joined } from "../logic.ts";
 import { type Context, type SqlValue, type Typed, typed } from "../typed.ts";
@@ -91,7 +92,9 @@ export function computed(context: Context, values: readonly Typed[], spec: Compu
     canonical: written(spec.name)(values.map((value) => value.canonical)),
     ...(spec.range === undefined ? {} : { range: spec.range }),
     finite: spec.finite ?? true,
-    ...(/^c\d+$/.test(printed.run) ? { derivedSlot: Number(printed.run.slice(1)) } : {}),
+    ...(/^c\d+$/.test(printed.run)
+      ? { derivedSlot: Number(printed.run.slice(1)), direct: readSlot(printed.run, spec.kind) }
+      : {}),
   });
 }
 

@@ -1,5 +1,6 @@
 import type { Span } from "sqlite3-parser";
 import { MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, type Micros } from "../../base/time.ts";
+import { arithmeticOf, readSlot, wholeConstant } from "../direct.ts";
 import { isReal, type Range } from "../kinds.ts";
 import { joined } from "../logic.ts";
 import { type Context, type Typed, typed, whole } from "../typed.ts";
@@ -30,7 +31,8 @@ function wholeSpan(context: Context, name: string, unit: Micros, value: Typed, a
   const print = ([sql]: string[]) => whole(context, `(${sql} * ${scale})`, range, name).sql;
   const printed = joined([value], print, written(name));
   const bounds = whole(context, "", range, name).range;
-  return typed({ kind: "duration", nullable: value.nullable, span: at, range: bounds, ...printed });
+  const direct = arithmeticOf("*", false, value.direct, wholeConstant(scale));
+  return typed({ kind: "duration", nullable: value.nullable, span: at, range: bounds, direct, ...printed });
 }
 
 function realSpan(context: Context, name: string, unit: Micros, value: Typed, span: Span): Typed {
@@ -199,7 +201,9 @@ export const TIME_FUNCTIONS: readonly LibraryFunction[] = [
         gives: "timestamp",
         print: (context, _, span) => {
           if (context.scope.asOf === true) {
-            return typed({ kind: "timestamp", nullable: false, run: context.asOfSlot(), canonical: "as_of()", span });
+            const run = context.asOfSlot();
+            const direct = readSlot(run, "timestamp");
+            return typed({ kind: "timestamp", nullable: false, run, canonical: "as_of()", span, direct });
           }
           const fix = "Use the row's own columns, or move the expression to a view.";
           context.problem("arguments", "as_of() has no meaning here: no prediction is made", span, fix);

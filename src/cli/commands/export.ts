@@ -1,0 +1,47 @@
+import { withEngine } from "../../runtime/engine.ts";
+import { absolute } from "../../runtime/project.ts";
+import { exportStream } from "../../store/export.ts";
+import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
+import { cliErrors } from "../errors.ts";
+import { grouped, instantFlag, locationOf } from "../project.ts";
+
+export const exportCommand: Command = {
+  name: "export",
+  words: "<stream>",
+  summary: "write a stream's rows as Parquet, typed by its contract: the latest version of each record, or all",
+  flags: {
+    ...PROJECT_FLAGS,
+    out: { kind: "text", describe: "the Parquet file; an existing one is not overwritten" },
+    from: { kind: "text", describe: "first event time, inclusive" },
+    to: { kind: "text", describe: "last event time, inclusive" },
+    columns: { kind: "text", describe: "only these, in this order: a,b,c" },
+    versions: {
+      kind: "switch",
+      describe: "every stored version, with _sequence, _commit_no, _known_time and _tombstone",
+    },
+  },
+  async run(world, input) {
+    const name = requireWord(exportCommand, input, 0, "the stream");
+    const out = absolute(world, requireText(exportCommand, input, "out"));
+    const [from, to] = [instantFlag(exportCommand, input, "from"), instantFlag(exportCommand, input, "to")];
+    const columns = input.text("columns")?.split(",");
+    if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+    return withEngine(world, locationOf(input), "read", async ({ store }) => {
+      const exported = await exportStream(store, name, {
+        ...(from === undefined ? {} : { from }),
+        ...(to === undefined ? {} : { to }),
+        ...(columns === undefined ? {} : { columns: columns.map((column) => column.trim()) }),
+        versions: input.on("versions"),
+      });
+      let rows = 0;
+      const counted = async function* () {
+        rows = yield* exported.parts();
+      };
+      // What is stored is sealed; this file is not, so it is its owner's only.
+      await world.files.writeParts(out, counted(), 0o600);
+      const { stream, cutoff } = exported;
+      const text = `${grouped(rows)} rows of ${stream} as known by commit ${cutoff.commitNo}\n${out}`;
+      return { json: { file: out, stream, rows, columns: exported.columns, cutoff: cutoff.commitNo }, text };
+    });
+  },
+};

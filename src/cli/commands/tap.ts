@@ -1,0 +1,75 @@
+import type { World } from "../../base/world.ts";
+import { withEngine } from "../../runtime/engine.ts";
+import { feedLine } from "../../runtime/stream_service.ts";
+import { type FeedPosition, parsePosition, readFeed, rowsAtOnce } from "../../store/feed.ts";
+import type { Store } from "../../store/port.ts";
+import { streamNamed } from "../../store/stream_named.ts";
+import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
+import { cliErrors } from "../errors.ts";
+import { locationOf } from "../project.ts";
+
+/** A reader that waits looks at the latest this often whether it was asked to stop. */
+const LOOK_MS = 200;
+/** Lines that are printed before the reader of standard output is waited for. */
+const LINES_AHEAD_MAX = 256;
+
+export const tap: Command = {
+  name: "tap",
+  words: "<stream>",
+  summary:
+    "print a stream's rows as JSON lines in the order they were committed, also live; beside a running server too",
+  flags: {
+    ...PROJECT_FLAGS,
+    after: { kind: "text", describe: "begin after this _position or commit number; default the beginning" },
+    follow: { kind: "switch", describe: "wait for more until stopped (Ctrl-C)" },
+    limit: { kind: "number", describe: "most rows; default all" },
+  },
+  async run(world, input) {
+    const name = requireWord(tap, input, 0, "the stream");
+    const after = parsePosition(input.text("after") ?? "0");
+    if (!after) {
+      const message = `--after is "${input.text("after")}", which is no position`;
+      const fix = "Give a commit number, or the _position of a row.";
+      throw cliErrors.error("bad_usage", message, { place: `mlpe ${tap.name}`, fix });
+    }
+    const limit = input.number("limit") ?? Number.POSITIVE_INFINITY;
+    await withEngine(world, locationOf(input), "read", async ({ store }) => {
+      const { stream } = await streamNamed(store, name);
+      await follow(world, store, { stream, after, limit, follow: input.on("follow") });
+    });
+    return { json: {}, text: "", printed: true };
+  },
+};
+
+interface Following {
+  readonly stream: string;
+  readonly after: FeedPosition;
+  readonly limit: number;
+  readonly follow: boolean;
+}
+
+async function follow(world: World, store: Store, { stream, after, limit, follow }: Following): Promise<void> {
+  let stopped = false;
+  if (follow) {
+    world.stopRequested().then(() => {
+      stopped = true;
+    });
+  }
+  let position = after;
+  let maxRows = rowsAtOnce([]);
+  for (let rows = 0; rows < limit && !stopped; ) {
+    const page = await readFeed(store, stream, position, Math.min(maxRows, limit - rows));
+    if (page.parts.length > 0) maxRows = rowsAtOnce(page.parts);
+    const given = page.rows.slice(0, limit - rows);
+    for (let from = 0; from < given.length && !stopped; from += LINES_AHEAD_MAX) {
+      const lines = given.slice(from, from + LINES_AHEAD_MAX).map(feedLine);
+      world.print(lines.join("\n"));
+      rows += lines.length;
+      await world.printed();
+    }
+    position = page.next;
+    if (!page.atHead) continue;
+    if (!follow) return;
+    await store.waitBeyond(position.commitNo, LOOK_MS);
+  }
+}

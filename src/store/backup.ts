@@ -1,0 +1,227 @@
+import { Database } from "bun:sqlite";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { toHex } from "../base/bytes.ts";
+import { canonicalJson, sha256Hex } from "../base/digest.ts";
+import { MlpeError } from "../base/errors.ts";
+import type { Micros } from "../base/time.ts";
+import { archiveEnd, archiveHeader, archivePadding, piecesOf, readArchive, writeWhole } from "./archive.ts";
+import { databasePath, segmentsPath } from "./database.ts";
+import { storeErrors } from "./errors.ts";
+import { logReader } from "./log_reader.ts";
+import { syncDirectory } from "./segment_write.ts";
+import type { LogStore } from "./store.ts";
+
+const FORMAT = "mlpe/backup/1";
+const MANIFEST = "manifest.json";
+const MANIFEST_DIGEST = "manifest.sha256";
+/** A compaction that replaces segments while the catalogue is copied makes the copy begin anew, so often. */
+const TRIES_MAX = 5;
+const MANIFEST_BYTES_MAX = 64 << 20;
+
+/** What an archive holds: nothing in it is readable without the key, which is not in it. */
+export interface BackupManifest {
+  readonly format: string;
+  readonly store_id: string;
+  /** Everything that was committed up to here is in it, and nothing else. */
+  readonly commit_no: number;
+  readonly known_time: Micros;
+  readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[];
+}
+
+/**
+ * Copies an open store into one file while commits and compaction go on: a copy of the catalogue as of one commit, made by
+ * SQLite in one transaction, and the segment files that it names, which never change. The archive is read again before it
+ * gets its name. Throws `store.backup_failed`.
+ */
+export function writeBackup(store: LogStore, out: string): BackupManifest {
+  const temporary = `${out}.${process.pid}.tmp`;
+  const open: number[] = [];
+  try {
+    mkdirSync(temporary, { mode: 0o700 });
+    const names = copyCatalogue(store.directory, temporary, open);
+    const head = headOf(temporary, store);
+    const files = ["log.db", ...names.map((name) => `segments/${name}`)].map((name, index) => {
+      const bytes = fstatSync(open[index]!).size;
+      return { name, bytes, sha256: digestOf(piecesOf(open[index]!, bytes)) };
+    });
+    const manifest: BackupManifest = {
+      format: FORMAT,
+      store_id: toHex(store.sealer.storeId),
+      commit_no: head.commitNo,
+      known_time: head.knownTime,
+      files,
+    };
+    const archive = join(temporary, "archive");
+    writeWhole(archive, archiveOf(manifest, open));
+    checkBackup(archive);
+    renameSync(archive, out);
+    syncDirectory(dirname(out));
+    return manifest;
+  } catch (cause) {
+    throw failed(cause, out);
+  } finally {
+    for (const file of open) closeSync(file);
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+/** The catalogue as of one commit in `temporary`; opens it and the segment files it names, and gives their names. */
+function copyCatalogue(directory: string, temporary: string, open: number[]): string[] {
+  const path = databasePath(temporary);
+  for (let tries = 1; ; tries++) {
+    const source = new Database(databasePath(directory), { readwrite: true, create: false });
+    try {
+      source.run("PRAGMA busy_timeout = 5000");
+      source.run("PRAGMA temp_store = memory");
+      source.run("VACUUM INTO ?", [path]);
+    } finally {
+      source.close();
+    }
+    const copy = new Database(path, { readonly: true });
+    const names = copy.query<{ file: string }, []>("SELECT file FROM segments ORDER BY segment_id").all();
+    copy.close();
+    try {
+      open.push(openSync(path, "r"));
+      for (const { file } of names) open.push(openSync(join(segmentsPath(directory), file), "r"));
+      return names.map(({ file }) => file);
+    } catch (cause) {
+      // Replaced since the copy was made: the newer catalogue names what replaced it.
+      for (const file of open.splice(0)) closeSync(file);
+      if ((cause as { code?: string }).code !== "ENOENT" || tries === TRIES_MAX) throw cause;
+      rmSync(path);
+    }
+  }
+}
+
+function headOf(directory: string, store: LogStore) {
+  const reader = logReader(directory, store.sealer);
+  try {
+    return reader.head();
+  } finally {
+    reader.close();
+  }
+}
+
+function digestOf(pieces: Iterable<Uint8Array>): string {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (const piece of pieces) hasher.update(piece);
+  return hasher.digest("hex");
+}
+
+function* archiveOf(manifest: BackupManifest, open: readonly number[]): Generator<Uint8Array> {
+  const stated = new TextEncoder().encode(`${canonicalJson(manifest)}\n`);
+  const digest = new TextEncoder().encode(`${sha256Hex(stated)}\n`);
+  for (const [name, bytes] of [
+    [MANIFEST, stated],
+    [MANIFEST_DIGEST, digest],
+  ] as const) {
+    yield archiveHeader(name, bytes.length);
+    yield bytes;
+    yield archivePadding(bytes.length);
+  }
+  for (const [index, { name, bytes }] of manifest.files.entries()) {
+    yield archiveHeader(name, bytes);
+    yield* piecesOf(open[index]!, bytes);
+    yield archivePadding(bytes);
+  }
+  yield archiveEnd();
+}
+
+/** Reads an archive to its end and compares every digest. Throws `store.bad_backup`. */
+function checkBackup(path: string): BackupManifest {
+  return eachFile(path, (_name, pieces) => {
+    for (const _piece of pieces) {
+      // read for its digest alone
+    }
+  });
+}
+
+/**
+ * Unpacks a backup into a new directory. Throws `store.bad_backup`, and then the directory is not there, or
+ * `store.not_empty` where it is there and holds something.
+ */
+export function unpackBackup(path: string, directory: string): BackupManifest {
+  if (!existsSync(path)) throw storeErrors.error("bad_backup", `${path} does not exist`, { place: path });
+  requireEmpty(directory);
+  try {
+    mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
+    const manifest = eachFile(path, (name, pieces) => writeWhole(join(directory, name), pieces));
+    for (const folder of [segmentsPath(directory), directory, dirname(directory)]) syncDirectory(folder);
+    return manifest;
+  } catch (cause) {
+    rmSync(directory, { recursive: true, force: true });
+    throw failed(cause, directory);
+  }
+}
+
+/** Throws `store.not_empty` where the directory holds anything. */
+export function requireEmpty(directory: string): void {
+  if (!existsSync(directory)) return;
+  let held: string[];
+  try {
+    held = readdirSync(directory);
+  } catch {
+    held = [directory]; // a file, or a directory that is not ours to read
+  }
+  if (held.length > 0) throw storeErrors.error("not_empty", `${directory} is not empty`, { place: directory });
+}
+
+/** Gives an unpacked and proven directory its name. */
+export function placeRestored(from: string, directory: string): void {
+  try {
+    requireEmpty(directory);
+    if (existsSync(directory)) rmSync(directory, { recursive: true });
+    renameSync(from, directory);
+    syncDirectory(dirname(directory));
+  } catch (cause) {
+    throw failed(cause, directory);
+  }
+}
+
+export function dropUnpacked(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+}
+
+/** Hands over each file that the manifest names, in its order, and compares its digest. */
+function eachFile(path: string, take: (name: string, pieces: Iterable<Uint8Array>) => void): BackupManifest {
+  const bad = (what: string) => storeErrors.error("bad_backup", `${path} is damaged: ${what}`, { place: path });
+  let manifest: BackupManifest | undefined;
+  let stated: Uint8Array | undefined;
+  let next = 0;
+  for (const entry of readArchive(path)) {
+    if (!stated || !manifest) {
+      const wanted = stated ? MANIFEST_DIGEST : MANIFEST;
+      if (entry.name !== wanted || entry.size > MANIFEST_BYTES_MAX) throw bad(`it does not have its ${wanted}`);
+      const bytes = new Uint8Array(Buffer.concat([...entry.pieces()]));
+      if (!stated) stated = bytes;
+      else {
+        if (new TextDecoder().decode(bytes) !== `${sha256Hex(stated)}\n`) throw bad("its manifest was changed");
+        manifest = JSON.parse(new TextDecoder().decode(stated)) as BackupManifest;
+        if (manifest.format !== FORMAT) throw bad(`its format is ${manifest.format}, not ${FORMAT}`);
+      }
+      continue;
+    }
+    const file = manifest.files[next++];
+    if (file?.name !== entry.name || file.bytes !== entry.size) throw bad(`${entry.name} is not what should be there`);
+    if (!/^(?:log\.db|segments\/[0-9a-f]{32})$/.test(entry.name)) throw bad(`${entry.name} is no file of a store`);
+    const hasher = new Bun.CryptoHasher("sha256");
+    take(entry.name, tee(entry.pieces(), hasher));
+    if (hasher.digest("hex") !== file.sha256) throw bad(`${entry.name} has another digest`);
+  }
+  if (!manifest || next !== manifest.files.length) throw bad("files are missing");
+  return manifest;
+}
+
+function* tee(pieces: Iterable<Uint8Array>, hasher: Bun.CryptoHasher): Generator<Uint8Array> {
+  for (const piece of pieces) {
+    hasher.update(piece);
+    yield piece;
+  }
+}
+
+function failed(cause: unknown, place: string): MlpeError {
+  if (cause instanceof MlpeError) return cause;
+  const said = cause instanceof Error ? cause.message : String(cause);
+  return storeErrors.error("backup_failed", `${place} can't be made: ${said}`, { place, cause });
+}

@@ -1,0 +1,50 @@
+/** What only a process of its own shows: output that can't be written, and signals. */
+import { expect, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { ingest } from "../../src/cli/commands/ingest.ts";
+import { dispatch } from "../../src/cli/dispatch.ts";
+import { stoppedBy } from "../../src/cli/project.ts";
+import { createDesk } from "../support/world.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+test("output that can't be written is one line and exit code 74", async () => {
+  const full = openSync("/dev/full", "w");
+  const child = Bun.spawn([process.execPath, MAIN, "errors"], { stdout: full, stderr: "pipe" });
+  const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+  expect(code).toBe(74);
+  expect(errors).toBe("error cli.not_written: standard output can't be written: the disk is full\n");
+  const mute = Bun.spawn([process.execPath, MAIN, "nosuch"], { stdout: "ignore", stderr: full, timeout: 10_000 });
+  expect(await mute.exited).toBe(74);
+  closeSync(full);
+}, 20_000);
+
+test("a reader that went away is no failure", async () => {
+  const command = '"$0" "$1" errors | head -1';
+  const child = Bun.spawn(["sh", "-c", command, process.execPath, MAIN], { stdout: "pipe", stderr: "pipe" });
+  expect(await child.stdout.text()).toBe("# Error codes\n");
+  expect(await child.stderr.text()).toBe("");
+}, 20_000);
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)("ingest that is asked to stop by %s says so and exits with %d", async (signal, exit) => {
+  const desk = createDesk();
+  desk.write(
+    "mlpe.yaml",
+    "site: s\nkeys: { path: store.key }\nsources:\n  p: { connector: http_push, dataset: d }\ndatasets:\n  d: { contract: d.avsc, static: true }\n",
+  );
+  const fields = [{ name: "id", type: "string" }];
+  desk.write("d.avsc", JSON.stringify({ type: "record", name: "d", recordId: ["id"], fields }));
+  const said: string[] = [];
+  const world = {
+    ...desk.world,
+    stopRequested: async () => signal,
+    print: (text: string) => void said.push(text),
+  };
+  expect(await dispatch(world, [ingest.name, "--config", desk.path("mlpe.yaml")])).toBe(exit);
+  expect(said).toEqual([stoppedBy(signal).text]);
+  desk.remove();
+});

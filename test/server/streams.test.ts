@@ -1,0 +1,178 @@
+/** Stored rows over HTTP and by `mlpe tap`: whatever the size of the pieces, every row once and in order. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { Hono } from "hono";
+import { othersTurn } from "../../src/base/turn.ts";
+import type { World } from "../../src/base/world.ts";
+import { dispatch } from "../../src/cli/dispatch.ts";
+import { batchOf } from "../../src/contract/batch.ts";
+import { type Engine, openEngine } from "../../src/runtime/engine.ts";
+import { servicesOf } from "../../src/runtime/services.ts";
+import { createServing, type Serving } from "../../src/runtime/serving.ts";
+import { createApp } from "../../src/server/app.ts";
+import { plainContract, timedContract } from "../support/rows.ts";
+import { createDesk, type Desk } from "../support/world.ts";
+
+let desk: Desk;
+let engine: Engine;
+let serving: Serving;
+let app: Hono;
+const expected: string[] = [];
+
+const timed = (id: string, at: number) => ({ id, at, count: 9_007_199_254_740_993n, note: 'a,"b"', day: 0 });
+
+async function commitRows(c: number, rows: number): Promise<void> {
+  const batch = batchOf(
+    timedContract,
+    Array.from({ length: rows }, (_, i) => timed(`c${c}r${i}`, c)),
+  );
+  const plain = batchOf(plainContract, [{ kind: "k", body: new Uint8Array([c]), at: c }]);
+  await engine.store.commit({
+    appends: [{ stream: "landing/plain", batch: plain }, ...(rows > 0 ? [{ stream: "curated/timed", batch }] : [])],
+  });
+  for (let i = 0; i < rows; i++) expected.push(`c${c}r${i}`);
+}
+
+beforeAll(async () => {
+  desk = createDesk();
+  desk.write("mlpe.yaml", "site: here\nkeys: { path: key }\ndata: data\n");
+  engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
+  serving = createServing(engine, () => {});
+  app = createApp(
+    servicesOf(serving, async () => ({})),
+    "a token of this test",
+  );
+  for (let c = 1; c <= 20; c++) await commitRows(c, (c * 7) % 5);
+  await engine.store.compact();
+  for (let c = 21; c <= 26; c++) await commitRows(c, (c * 7) % 5);
+}, 30_000);
+
+afterAll(async () => {
+  await serving.close();
+  await engine.close();
+  desk.remove();
+});
+
+const get = (path: string, accept?: string) =>
+  app.fetch(new Request(`http://127.0.0.1/v1/streams${path}`, accept === undefined ? {} : { headers: { accept } }));
+
+interface Line {
+  readonly _position: string;
+  readonly id: string;
+}
+const linesOf = (text: string) =>
+  text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Line);
+
+test("the streams are listed", async () => {
+  const answer = (await (await get("")).json()) as { commit_no: number; streams: { stream: string; rows: number }[] };
+  expect(answer.commit_no).toBeGreaterThanOrEqual(26);
+  expect(answer.streams.find(({ stream }) => stream === "curated/timed")?.rows).toBe(expected.length);
+});
+
+test.each([1, 2, 3, 7, 1000])(
+  "answers of %p rows, each from where the last ended, have every row once",
+  async (limit) => {
+    const found: string[] = [];
+    let next = "0";
+    for (let more = true; more; ) {
+      const response = await get(`/curated/timed/rows?after=${next}&limit=${limit}`);
+      expect(response.headers.get("content-type")).toBe("application/x-ndjson");
+      const lines = linesOf(await response.text());
+      expect(lines.length).toBeLessThanOrEqual(limit);
+      found.push(...lines.map(({ id }) => id));
+      next = response.headers.get("mlpe-next")!;
+      more = lines.length > 0;
+    }
+    expect(found).toEqual(expected);
+  },
+);
+
+test("the position of any row is a place to go on from", async () => {
+  const all = linesOf(await (await get("/curated/timed/rows")).text());
+  for (const [index, { _position }] of all.entries()) {
+    const [line] = linesOf(await (await get(`/curated/timed/rows?after=${_position}&limit=1`)).text());
+    expect(line?.id).toBe(expected[index + 1]);
+  }
+});
+
+test("values keep their digits and spelling, as JSON and as CSV", async () => {
+  const json = await (await get("/curated/timed/rows?limit=1")).text();
+  expect(json).toContain('"count":9007199254740993,');
+  expect(json).toContain('"at":"1970-01-01T00:00:00.000001Z"');
+  expect(json).toContain('"day":"1970-01-01"');
+  const csv = await get("/curated/timed/rows?limit=2", "text/csv");
+  expect(csv.headers.get("content-type")).toContain("text/csv");
+  const [header, first, second, ...rest] = (await csv.text()).split("\r\n");
+  expect(header!.split(",").slice(0, 6)).toEqual([
+    "_position",
+    "_sequence",
+    "_commit_no",
+    "_known_time",
+    "_tombstone",
+    "id",
+  ]);
+  expect(first).toStartWith("1:1,0,1,");
+  expect(first).toContain(',9007199254740993,,1970-01-01,"a,""b""",');
+  expect(second).toStartWith("1:2,1,1,");
+  expect(rest).toEqual([""]);
+  expect(await (await get("/landing/plain/rows?limit=1")).text()).toContain('"body":"AQ=="');
+});
+
+test.each([
+  ["/curated/none/rows", 404, "store.unknown_stream"],
+  ["/curated/timed/rows?limit=0", 400, "request.bad_request"],
+  ["/curated/timed/rows?limit=10001", 400, "request.bad_request"],
+  ["/curated/timed/rows?after=x", 400, "request.bad_request"],
+  ["/curated/timed/rows?after=0:1", 400, "request.bad_request"],
+])("%s is answered with %p %s", async (path, status, code) => {
+  const response = await get(path);
+  expect(response.status).toBe(status);
+  expect(await response.json()).toMatchObject({ error: { code } });
+});
+
+test("a position beyond the head gives nothing and stays", async () => {
+  const response = await get("/curated/timed/rows?after=99:3");
+  expect([await response.text(), response.headers.get("mlpe-next")]).toEqual(["", "99:3"]);
+});
+
+const flags = ["--config", "mlpe.yaml"];
+
+test("tap prints the rows beside the open store, from a position, up to a limit", async () => {
+  const whole = await desk.run("tap", "timed", ...flags);
+  expect([whole.exit, linesOf(whole.output).map(({ id }) => id)]).toEqual([0, expected]);
+  const some = await desk.run("tap", "curated/timed", "--after", "1:1", "--limit", "3", ...flags);
+  expect(linesOf(some.output).map(({ id }) => id)).toEqual(expected.slice(1, 4));
+  expect((await desk.run("tap", "timed", "--after", "x", ...flags)).exit).toBe(64);
+  expect((await desk.run("tap", "nothing", ...flags)).errors).toContain("store.unknown_stream");
+});
+
+test("tap goes on with what is committed, until it is stopped", async () => {
+  const printed: string[] = [];
+  let stop = () => {};
+  const stopped = new Promise<"SIGINT">((resolve) => {
+    stop = () => resolve("SIGINT");
+  });
+  const world: World = {
+    ...desk.world,
+    print: (lines) => void printed.push(...lines.split("\n")),
+    stopRequested: () => stopped,
+  };
+  const live = async (id: string) => {
+    const batch = batchOf(timedContract, [timed(`${id}a`, 1), timed(`${id}b`, 2)]);
+    await engine.store.commit({ appends: [{ stream: "curated/live", batch }] });
+  };
+  await live("x");
+  const running = dispatch(world, ["tap", "live", "--follow", ...flags]);
+  const wanted = ["xa", "xb"];
+  for (const id of ["y", "z"]) {
+    while (printed.length < wanted.length) await othersTurn();
+    await live(id);
+    wanted.push(`${id}a`, `${id}b`);
+  }
+  while (printed.length < wanted.length) await othersTurn();
+  stop();
+  expect(await running).toBe(0);
+  expect(printed.map((line) => (JSON.parse(line) as Line).id)).toEqual(wanted);
+});

@@ -1,0 +1,158 @@
+/** Backups made while commits and compaction go on, and what becomes of them when they are damaged. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { verifyAudit } from "../../src/audit/verify.ts";
+import { seededRandom } from "../../src/base/random.ts";
+import { batchOf, rowAt } from "../../src/contract/batch.ts";
+import { type BackupManifest, unpackBackup, writeBackup } from "../../src/store/backup.ts";
+import { type LogStore, openStore } from "../../src/store/store.ts";
+import { plainContract, timedContract } from "../support/rows.ts";
+import { type StoreHome, storeHome } from "../support/store_home.ts";
+import { createDesk } from "../support/world.ts";
+
+let home: StoreHome;
+let store: LogStore;
+const at = (name: string) => join(home.home, name);
+const manifests: BackupManifest[] = [];
+
+function commit(to: LogStore, c: number) {
+  const rows = [0, 1, 2].map((i) => ({ id: `MARKKEY${c % 40}-${i}`, place: "MARKVALUE", at: c, amount: c / 3 }));
+  return to.commit({
+    appends: [
+      { stream: "curated/timed", batch: batchOf(timedContract, rows) },
+      ...(c % 5 === 0
+        ? [{ stream: "landing/plain", batch: batchOf(plainContract, [{ kind: "k", body: new Uint8Array(c), at: c }]) }]
+        : []),
+    ],
+    cursors: { source: `cursor ${c}` },
+    readers: { reader: c },
+  });
+}
+
+beforeAll(async () => {
+  home = storeHome({ thread: true });
+  store = await openStore(home.options);
+  for (let b = 0; b < 4; b++) {
+    // The log thread commits and compacts these while this thread makes the backup.
+    const running = Array.from({ length: 300 }, (_, i) => commit(store, b * 300 + i + 1));
+    await running[100];
+    manifests.push(writeBackup(store, at(`${b}.backup`)));
+    await Promise.all(running);
+    await store.compact(); // so that the next one holds segments, however slow compaction is beside it
+  }
+}, 60_000);
+
+afterAll(async () => {
+  await store.close();
+  home.remove();
+});
+
+async function contentOf(from: LogStore, upTo: number) {
+  const found: Record<string, unknown[]> = {};
+  for (const stream of ["curated/timed", "landing/plain"]) {
+    const rows: [number, unknown][] = [];
+    for await (const { batch, sequences, knownTimes } of from.scan(stream, { upTo })) {
+      for (let i = 0; i < batch.length; i++) rows.push([sequences[i]!, { ...rowAt(batch, i), known: knownTimes[i] }]);
+    }
+    found[stream] = rows.sort(([a], [b]) => a - b);
+  }
+  return found;
+}
+
+test("each holds what was committed up to its commit, and both logs go on", async () => {
+  expect(manifests.some(({ files }) => files.length > 1)).toBe(true); // compaction had begun
+  for (const [b, manifest] of manifests.entries()) {
+    expect(manifest.commit_no).toBeGreaterThan(b * 300 + 100);
+    const directory = at(`restored ${b}`);
+    expect(unpackBackup(at(`${b}.backup`), directory)).toEqual(manifest);
+    const restored = await openStore({ ...home.options, thread: false, directory });
+    const { commitNo } = await restored.head();
+    expect(commitNo).toBe(manifest.commit_no);
+    expect(await contentOf(restored, commitNo)).toEqual(await contentOf(store, commitNo));
+    expect([await restored.cursor("source"), await restored.position("reader")]).toEqual([
+      `cursor ${commitNo}`,
+      commitNo,
+    ]);
+    const report = verifyAudit(restored);
+    expect([report.problems, report.size]).toEqual([[], commitNo]);
+    await commit(restored, commitNo + 1);
+    await restored.compact();
+    expect([verifyAudit(restored).problems, (await restored.head()).commitNo]).toEqual([[], commitNo + 1]);
+    await restored.close();
+  }
+  const { commitNo } = await commit(store, 1_201);
+  await store.compact();
+  expect([verifyAudit(store).problems, commitNo]).toEqual([[], 1_201]);
+}, 30_000);
+
+test("nothing readable is in an archive, it is its owner's, and nothing is left beside it", () => {
+  const bytes = readFileSync(at("3.backup"));
+  for (const mark of ["MARKKEY", "MARKVALUE", "curated/", "cursor", "reader"]) expect(bytes.includes(mark)).toBe(false);
+  expect(bytes.includes(readFileSync(at("key")))).toBe(false);
+  expect(statSync(at("3.backup")).mode & 0o777).toBe(0o600);
+  expect(readdirSync(home.home).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+});
+
+test("one flipped bit anywhere, a cut and an addition are refused, and leave nothing", () => {
+  const bytes = readFileSync(at("3.backup"));
+  const random = seededRandom(11);
+  const places = [0, 100, 148, 200, 520, bytes.length - 1, bytes.length - 1_000];
+  for (let i = 0; i < 60; i++) places.push(Math.floor(random.next() * bytes.length));
+  const refused = (changed: Uint8Array) => {
+    writeFileSync(at("changed"), changed);
+    try {
+      unpackBackup(at("changed"), at("none"));
+      return "accepted";
+    } catch (cause) {
+      return (cause as { code: string }).code;
+    }
+  };
+  for (const place of places) {
+    const changed = Uint8Array.from(bytes);
+    changed[place]! ^= 1 << (place % 8);
+    expect({ place, code: refused(changed) }).toEqual({ place, code: "store.bad_backup" });
+  }
+  expect(refused(bytes.subarray(0, bytes.length - 512))).toBe("store.bad_backup");
+  expect(refused(Buffer.concat([bytes, new Uint8Array(512)]))).toBe("store.bad_backup");
+  expect(refused(new Uint8Array(4096))).toBe("store.bad_backup");
+  expect(existsSync(at("none"))).toBe(false);
+}, 30_000);
+
+test("the commands: beside an open writer, then a proof before the directory is there", async () => {
+  const desk = createDesk();
+  desk.write(
+    "mlpe.yaml",
+    "site: here\nkeys: { path: keys/store.key }\ndata: data\nsources: { s: { connector: file, path: a.csv, dataset: d } }\ndatasets: { d: { contract: d.avsc, static: true } }\n",
+  );
+  desk.write(
+    "d.avsc",
+    '{"type":"record","name":"d","recordId":["id"],"entity":["id"],"fields":[{"name":"id","type":"long"}]}',
+  );
+  desk.write("a.csv", "id\n1\n2\n");
+  expect((await desk.run("ingest")).exit).toBe(0);
+  const writer = await openStore({
+    ...home.options,
+    thread: false,
+    directory: desk.path("data"),
+    keys: { provider: "file", path: desk.path("keys/store.key") },
+  });
+  const made = await desk.run("backup", "--out", "b.mlpe", "--json");
+  await writer.close();
+  expect([made.exit, made.errors]).toEqual([0, ""]);
+  expect((await desk.run("backup", "--out", "b.mlpe")).errors).toContain("cli.output_exists");
+  expect((await desk.run("backup", "--out", "none/b.mlpe")).errors).toContain("store.backup_failed");
+  expect((await desk.run("restore", "--from", "b.mlpe")).errors).toContain("store.not_empty");
+  expect((await desk.run("restore", "--from", "none.mlpe", "--data", "other")).errors).toContain("store.bad_backup");
+  const wrong = await desk.run("restore", "--from", "b.mlpe", "--data", "other", "--set", "keys.path=other.key");
+  expect(wrong.errors).toContain("keys.missing_key");
+  expect([existsSync(desk.path("other")), existsSync(desk.path("other.restoring"))]).toEqual([false, false]);
+  const back = await desk.run("restore", "--from", "b.mlpe", "--data", "other");
+  expect([back.exit, back.output]).toEqual([0, expect.stringContaining("the ledger balances")]);
+  const digests = async (data: string) => (await desk.run("streams", "--digest", "--json", "--data", data)).output;
+  expect((JSON.parse(await digests("other")) as unknown[]).length).toBeGreaterThan(3);
+  const contents = (text: string) => (JSON.parse(text) as { content: unknown }[]).map(({ content }) => content);
+  expect(contents(await digests("other"))).toEqual(contents(await digests("data")));
+  expect((await desk.run("ingest", "--data", "other")).exit).toBe(0);
+  desk.remove();
+});
