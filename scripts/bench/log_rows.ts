@@ -30,7 +30,7 @@ export const placeName = (place: number) => `P${String(place).padStart(6, "0")}`
 const PLACE_NAMES = Array.from({ length: PLACES }, (_, place) => placeName(place));
 
 /** Rows `from` up to `to` of the one endless series; few places have most of the rows. */
-export function readings(from: number, to: number): Batch {
+function readings(from: number, to: number): Batch {
   const length = to - from;
   const places = new Int32Array(length);
   const times = new Float64Array(length);

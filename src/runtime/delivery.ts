@@ -6,8 +6,9 @@ import type { Deployed } from "../delivery/deployments.ts";
 import type { LabelledScore } from "../delivery/gates.ts";
 import { type Flipped, flip, type Promotion, promote, readDeployments } from "../delivery/promote.ts";
 import { outcomesOf } from "../feedback/performance.ts";
-import { hasPackage, storePackage } from "../scoring/artifacts.ts";
+import { hasPackage, loadPackageFiles, storePackage } from "../scoring/artifacts.ts";
 import { goldenResults, type LoadedModel, loadModel } from "../scoring/loaded.ts";
+import { readPackage } from "../scoring/package.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import { scoreRows } from "../scoring/tensors.ts";
 import type { Engine } from "./engine.ts";
@@ -66,7 +67,9 @@ export async function promotePackage(
         const { atol, rtol } = manifest.golden ?? { atol: 0, rtol: 0 };
         return { results: goldenResults(model, pack.golden), atol, rtol };
       },
-      storedScores: (live, limit) => labelledScores(engine, context, live, limit),
+      // Requests that another version of the view fused say nothing about this package: then there is nothing to compare on.
+      storedScores: async (live, limit) =>
+        (await viewOf(engine, live)) === manifest.view.digest ? labelledScores(engine, context, live, limit) : [],
       scoreCandidate: (rows) => scoreInSlices(load(), rows),
     });
     return { ...promotion, model: context.name, digest, version: manifest.version };
@@ -104,6 +107,11 @@ function notLoadable(context: ModelContext, to: Deployed, from: Deployed, cause:
   const fix = view ? `${stay}, or go back to the view that ${to.version} was trained on.` : `${stay}.`;
   const message = `${context.name} ${to.version} can't be made live: ${why}; nothing was changed`;
   return runtimeErrors.error("not_loadable", message, { place: `models.${context.name}`, fix, cause });
+}
+
+/** The digest of the view that a stored package was trained on. */
+async function viewOf({ store }: Engine, { digest }: Deployed): Promise<string> {
+  return readPackage(await loadPackageFiles(store, digest)).manifest.view.digest;
 }
 
 /** So many rows are scored before others have a turn: promotion may run in the thread that serves. */
