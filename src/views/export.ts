@@ -65,7 +65,8 @@ export async function exportTrainingSet(
   const places = historyPlaces(view, options);
   if (places.length === 0) throw viewErrors.error("empty_set", `the view ${plan.name} has no row in that period`);
   const { batch, labelled, undefinedValues } = trainingRows(view, places, float32, await options.told?.(upTo));
-  const metadata = { "mlpe.view": plan.name, "mlpe.view_digest": plan.digest, "mlpe.cutoff": String(upTo) };
+  // Not the cutoff, which is in the manifest: the same rows are the same bytes, whenever they are exported.
+  const metadata = { "mlpe.view": plan.name, "mlpe.view_digest": plan.digest };
   const parquet = writeParquet([batch], metadata);
   const time = (at: Micros | undefined) => (at === undefined ? null : formatInstant(at));
   const manifest: TrainingManifest = {
