@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
 import storeTables from "../../migrations/0001_store.sql" with { type: "text" };
+import upkeepTables from "../../migrations/0002_upkeep.sql" with { type: "text" };
 import { sha256Hex } from "../base/digest.ts";
 import { storeErrors } from "./errors.ts";
 
@@ -10,7 +11,10 @@ export interface Migration {
 }
 
 /** Every migration, in order; numbers are gapless from 1 and a released one is never edited. */
-export const migrations: readonly Migration[] = [{ number: 1, name: "store", sql: storeTables }];
+export const migrations: readonly Migration[] = [
+  { number: 1, name: "store", sql: storeTables },
+  { number: 2, name: "upkeep", sql: upkeepTables },
+];
 
 /**
  * Brings the tables up to date in one transaction. Throws store.newer_format where the applied migrations are not a
