@@ -12,6 +12,7 @@ import { storeErrors } from "./errors.ts";
 import { contentHasher } from "./leaves.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
+import { checkMigrations } from "./migrations.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
 import { sliceStored } from "./select.ts";
 import { type Keys, openWriter, providerOf } from "./writer.ts";
@@ -83,6 +84,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
     try {
       const identity = readIdentity(probe);
       if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
+      checkMigrations(probe); // fewer are no hindrance to reading, unknown ones are
       const provider = providerOf(options.keys, directory, false, random);
       const { storeId } = identity;
       sealer = { storeId, keyring: await openKeyring(readWrappedKeys(probe), provider, storeId, random) };

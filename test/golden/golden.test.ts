@@ -1,0 +1,114 @@
+/**
+ * Stores that earlier formats left behind, each on a copy: read as it is, then opened for writing and so migrated, then
+ * gone on with. It must fold to what was noted when it was written, every time.
+ */
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { verifyAudit } from "../../src/audit/verify.ts";
+import { systemRandom } from "../../src/base/random.ts";
+import { batchOf } from "../../src/contract/batch.ts";
+import { CONTROL, controlContract } from "../../src/contract/streams.ts";
+import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
+import { goldenClock, questions, writeContent } from "./content.ts";
+import { type Fold, foldOf } from "./digests.ts";
+
+const kept = readdirSync(import.meta.dir).filter((name) => /^\d+$/.test(name));
+type Expected = Fold & { readonly audit: { readonly size: number; readonly root: string } };
+
+interface Copy {
+  readonly options: OpenOptions;
+  readonly expected: Expected;
+  /** Every file of the directory but the lock and SQLite's shared memory. */
+  files(): Map<string, string>;
+}
+
+async function withCopy(name: string, use: (copy: Copy) => Promise<void>): Promise<void> {
+  const home = mkdtempSync(join(tmpdir(), "mlpe-golden-"));
+  try {
+    cpSync(join(import.meta.dir, name), home, { recursive: true });
+    const path = join(home, "test-only.key");
+    chmodSync(path, 0o600);
+    const directory = join(home, "data");
+    const options = { directory, keys: { provider: "file", path }, clock: goldenClock(), random: systemRandom };
+    const files = () => {
+      const list = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+      const named = list.map((entry) => join(entry.parentPath, entry.name)).filter((file) => !/-shm$|writer\./.test(file));
+      return new Map(named.map((file) => [file.slice(directory.length), sha256Of(file)]));
+    };
+    await use({ options, expected: JSON.parse(readFileSync(join(home, "expected.json"), "utf8")), files });
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+const sha256Of = (path: string) => new Bun.CryptoHasher("sha256").update(readFileSync(path)).digest("hex");
+
+async function holds(store: LogStore, { audit, ...fold }: Expected): Promise<void> {
+  expect(await foldOf(store, questions)).toEqual(fold);
+  const { size, root, verified, problems } = await verifyAudit(store);
+  expect({ size, root, verified, problems: [...problems] }).toEqual({ ...audit, verified: true, problems: [] });
+}
+
+test("there is one of each format", () => expect(kept.length).toBeGreaterThan(0));
+
+test.each(kept)("%p is read as it is, and nothing of it changes", async (name) => {
+  await withCopy(name, async ({ options, expected, files }) => {
+    const before = files();
+    const store = await openStore({ ...options, mode: "read" });
+    await holds(store, expected);
+    await store.close();
+    const after = files();
+    after.delete("/log.db-wal"); // empty: made with the handle
+    expect(after).toEqual(before);
+  });
+});
+
+test.each(kept)("%p is migrated, folds to the same, goes on, and verifies again", async (name) => {
+  await withCopy(name, async ({ options, expected }) => {
+    let store = await openStore(options);
+    await holds(store, expected);
+    await store.compact();
+    await holds(store, expected);
+    const row = { kind: "idle", subject: "source", body: "{}", at: 1 };
+    const { commitNo, firstSequence } = await store.commit({
+      appends: [{ stream: CONTROL, batch: batchOf(controlContract, [row]) }],
+    });
+    expect([commitNo, firstSequence[CONTROL]]).toEqual([expected.head.commitNo + 1, expected.streams[CONTROL]!.rows]);
+    await writeContent(store, goldenClock());
+    await store.close();
+    store = await openStore(options);
+    const { size, problems } = await verifyAudit(store);
+    expect([size, problems]).toEqual([(await store.head()).commitNo, []]);
+    const { streams } = await foldOf(store, questions);
+    expect(Object.keys(streams)).toEqual(Object.keys(expected.streams));
+    for (const [stream, { rows }] of Object.entries(streams)) {
+      expect(rows).toBe(2 * expected.streams[stream]!.rows + (stream === CONTROL ? 1 : 0));
+    }
+    await store.close();
+  });
+});
+
+test.each(kept)("an older program leaves a newer %p as it is, and says so", async (name) => {
+  await withCopy(name, async ({ options, files }) => {
+    await (await openStore(options)).close();
+    // To a program, a store of a later one is one with a migration that it does not know.
+    const database = new Database(join(options.directory, "log.db"));
+    database.run("INSERT INTO migrations VALUES (1000, 'later', 'digest')");
+    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    database.close();
+    const before = files();
+    for (const mode of ["read", "write"] as const) {
+      const opened = openStore({ ...options, mode }).then(
+        (store) => store.close(),
+        (cause: { code?: string }) => cause.code,
+      );
+      expect(await opened).toBe("store.newer_format");
+    }
+    const after = files();
+    for (const path of ["/log.db-wal"]) if (!before.has(path)) after.delete(path);
+    expect(after).toEqual(before);
+  });
+});
