@@ -160,20 +160,30 @@ function asOfRows(
 }
 
 function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): StreamInfo[] {
-  const infos = new Map<string, { rows: number; firstCommit: number; lastCommit: number; bytes: number }>();
+  const infos = new Map<string, Omit<StreamInfo, "stream" | "contracts">>();
+  const newest = new Map<string, Map<number, number>>();
+  const seen = (stream: string, contractId: number, lastSequence: number) => {
+    const known = newest.get(stream) ?? new Map<number, number>();
+    newest.set(stream, known.set(contractId, Math.max(known.get(contractId) ?? 0, lastSequence)));
+  };
   for (const [stream, state] of Object.entries(compacted.streams)) infos.set(stream, { ...state, bytes: 0 });
   for (const segment of segments) {
     const info = infos.get(segment.stream);
-    if (info) info.bytes += segment.bytes;
+    if (info) infos.set(segment.stream, { ...info, bytes: info.bytes + segment.bytes });
+    seen(segment.stream, segment.contractId, segment.firstSequence + segment.rows - 1);
   }
   for (const { commitNo, ranges } of tail) {
     for (const range of ranges) {
       const stream = names.streamOf(range.streamId);
       const known = infos.get(stream) ?? { rows: 0, firstCommit: commitNo, lastCommit: commitNo, bytes: 0 };
       infos.set(stream, { ...known, rows: range.firstSequence + range.rows, lastCommit: commitNo });
+      if (range.rows > 0) seen(stream, range.contractId, range.firstSequence + range.rows - 1);
     }
   }
-  return [...infos].map(([stream, info]) => ({ stream, ...info }));
+  return [...infos].map(([stream, info]) => {
+    const byAge = [...(newest.get(stream) ?? [])].sort((a, b) => b[1] - a[1]);
+    return { stream, ...info, contracts: byAge.map(([contractId]) => names.contractOf(contractId)) };
+  });
 }
 
 function foldState(snapshot: Snapshot, view: View): LogState {

@@ -1,6 +1,7 @@
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { Batch } from "../contract/batch.ts";
+import type { Contract } from "../contract/contract.ts";
 
 /** Rows to append to one stream. A stream is `landing/<source>`, `curated/<dataset>`, `features/<view>`, `control`, ... */
 export interface Append {
@@ -95,6 +96,8 @@ export interface StreamInfo {
   readonly lastCommit: number;
   /** Bytes at rest in compacted segments. */
   readonly bytes: number;
+  /** The contracts that stored rows have, that of the newest row first. */
+  readonly contracts: readonly Contract[];
 }
 
 /**

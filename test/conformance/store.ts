@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
+import type { Contract } from "../../src/contract/contract.ts";
 import type { Store, StoredRows } from "../../src/store/port.ts";
 import { plainContract, plainRows, staticContract, timedContract } from "../support/rows.ts";
 
@@ -114,6 +115,20 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
         expect((await store.tail(3, ["landing/plain"])).rows).toEqual([]);
         expect((await store.tail(0, ["curated/none"])).upTo).toBe(3);
       }
+    });
+
+    test("the streams say which contracts their rows have, that of the newest row first", async () => {
+      const wider = { ...plainContract, fingerprint: `${plainContract.fingerprint}2` };
+      const put = (contract: Contract) =>
+        store.commit({ appends: [{ stream: "landing/plain", batch: { ...plain(2), contract } }] });
+      const contracts = async () =>
+        (await store.streams()).flatMap((info) => info.contracts.map(({ fingerprint }) => fingerprint));
+      await put(plainContract);
+      expect(await contracts()).toEqual([plainContract.fingerprint]);
+      await put(wider);
+      expect(await contracts()).toEqual([wider.fingerprint, plainContract.fingerprint]);
+      await put(plainContract);
+      expect(await contracts()).toEqual([plainContract.fingerprint, wider.fingerprint]);
     });
 
     test("a scan selects by commit, time, entity and column", async () => {

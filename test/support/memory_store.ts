@@ -163,7 +163,9 @@ export class MemoryStore implements Store {
   streams = async () =>
     [...this.#counts].map(([stream, rows]) => {
       const [firstCommit, lastCommit] = this.#commits.get(stream)!;
-      return { stream, rows, firstCommit, lastCommit, bytes: 0 };
+      const stored = this.#rows.filter((part) => part.stream === stream && part.batch.length > 0).reverse();
+      const contracts = new Map(stored.map(({ batch }) => [batch.contract.fingerprint, batch.contract]));
+      return { stream, rows, firstCommit, lastCommit, bytes: 0, contracts: [...contracts.values()] };
     });
 
   #wake(): void {

@@ -20,7 +20,7 @@ export const streams: Command = {
       if (input.on("digest")) {
         for (const { stream } of infos) contents.set(stream, await streamContent(store, stream));
       }
-      const json = infos.map((info) => ({
+      const json = infos.map(({ contracts: _contracts, ...info }) => ({
         ...info,
         ...(contents.has(info.stream) ? { content: contents.get(info.stream) } : {}),
       }));
