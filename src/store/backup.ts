@@ -78,7 +78,8 @@ function copyCatalogue(directory: string, temporary: string, open: number[]): st
     } finally {
       source.close();
     }
-    const copy = new Database(path, { readonly: true });
+    const copy = new Database(path);
+    leaveFolds(copy);
     const names = copy.query<{ file: string }, []>("SELECT file FROM segments ORDER BY segment_id").all();
     copy.close();
     try {
@@ -92,6 +93,13 @@ function copyCatalogue(directory: string, temporary: string, open: number[]): st
       rmSync(path);
     }
   }
+}
+
+/** Saved folds stay behind, files and nonces: they are made again from the log. */
+function leaveFolds(copy: Database): void {
+  copy.run("PRAGMA secure_delete = ON");
+  copy.run("PRAGMA journal_mode = MEMORY");
+  if (copy.query("SELECT 1 FROM sqlite_master WHERE name = 'folds'").get()) copy.run("DELETE FROM folds");
 }
 
 function headOf(directory: string, store: LogStore) {

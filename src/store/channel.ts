@@ -1,6 +1,7 @@
 import { MlpeError } from "../base/errors.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { storeErrors } from "./errors.ts";
+import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import type { OpenWriter } from "./writer.ts";
@@ -11,6 +12,9 @@ export interface WriteChannel {
   cursor(source: string): Promise<string>;
   position(reader: string): Promise<number>;
   compact(): Promise<void>;
+  /** As of a `FoldKeeper`. */
+  beginFold(): Promise<number>;
+  keepFold(fold: WrittenFold, begun: number): Promise<boolean>;
   /** Called after commits of any thread. */
   onHead(listener: () => void): void;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -29,7 +33,8 @@ export interface Carrier {
 type Request =
   | { readonly kind: "commit"; readonly commit: EncodedCommit }
   | { readonly kind: "cursor" | "position"; readonly name: string }
-  | { readonly kind: "compact" | "close" }
+  | { readonly kind: "compact" | "begin_fold" | "close" }
+  | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
   | { readonly kind: "connect"; readonly port: MessagePort };
 
 interface Call {
@@ -70,6 +75,8 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     cursor: async (source) => log.state().cursors.get(source) ?? "",
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
+    beginFold: async () => writer.folds.begin(),
+    keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
     onCompactionFailed: (listener) => writer.onCompactionFailed(listener),
     onEnded: () => {}, // it ends with this thread
@@ -115,6 +122,10 @@ export function serve(
         return channel.position(request.name);
       case "compact":
         return channel.compact();
+      case "begin_fold":
+        return channel.beginFold();
+      case "keep_fold":
+        return channel.keepFold(request.fold, request.begun);
       case "connect":
         return servePort(request.port, channel);
       case "close":
@@ -161,6 +172,8 @@ export function remoteChannel(
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
+      beginFold: () => call({ kind: "begin_fold" }),
+      keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       onHead: (listener) => listeners.push(listener),
       onCompactionFailed: (listener) => failureListeners.push(listener),
       onEnded: (listener) => endListeners.push(listener),

@@ -11,6 +11,7 @@ import {
   type Sealer,
   type SecretName,
 } from "./catalogue.ts";
+import { checkFolds } from "./folds.ts";
 import type { LogReader } from "./log_reader.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { readSegmentInfos } from "./segment_info.ts";
@@ -57,6 +58,7 @@ export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
       ? undefined
       : `there should be ${stated.length} rows, and there are ${rows.length}`;
   });
+  checkFolds(reader.directory, database, sealer, (place, message) => found.push({ place, message }));
   return found;
 }
 

@@ -33,6 +33,12 @@ export const storeErrors = errorTable("store", {
     meaning: "Stored bytes are not what was written.",
     fix: "Restore the data directory from a backup; `mlpe audit verify` lists everything that is damaged.",
   },
+  failed_fold: {
+    kind: "unavailable",
+    meaning: "A fold of the log could not be saved; nothing that was committed is lost.",
+    fix: "Look at the disk's space and health; it is tried again, and without it the next start takes longer.",
+    retryable: true,
+  },
   writer_ended: {
     kind: "unavailable",
     meaning: "The thread that writes the log is gone: nothing can be committed any more.",

@@ -9,6 +9,7 @@ import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
+import { type FoldName, openFold, type SavedFold, writeFold } from "./folds.ts";
 import { contentHasher } from "./leaves.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
@@ -43,10 +44,19 @@ export interface LogStore extends Store {
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
   /** Called once the log thread is gone though nobody closed the store: nothing can be committed any more. */
   onEnded(listener: (cause: Error) => void): void;
+  /**
+   * Saves what was folded up to the commit `upTo`, instead of the fold of that name before it. Parts are a few megabytes
+   * at most. False where saved folds were forgotten meanwhile. Throws store.failed_fold: then nothing changed.
+   */
+  saveFold(fold: FoldName & { readonly upTo: number }, parts: FoldParts): Promise<boolean>;
+  /** The saved fold, undefined where there is none of use: fold from the log then. `passedOver` hears why. */
+  loadFold(fold: FoldName, passedOver: (why: string) => void): Promise<SavedFold | undefined>;
   readonly directory: string;
   readonly reader: LogReader;
   readonly sealer: Sealer;
 }
+
+type FoldParts = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /** How many bytes of records may wait for their acknowledgement; beyond it `commit` waits before it hands over more. */
 const MOST_BYTES_WAITING = 64 << 20;
@@ -155,6 +165,7 @@ function storeOver(
     port: () => writable().port(),
     onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
     onEnded: (listener) => channel?.onEnded(listener),
+    ...foldsOf(directory, encoder, open, writable),
     directory,
     reader,
     sealer: encoder.sealer,
@@ -164,6 +175,25 @@ function storeOver(
       wake();
       reader.close();
       await channel?.close();
+    },
+  };
+}
+
+function foldsOf(
+  directory: string,
+  { sealer, random }: Encoder,
+  open: () => LogReader,
+  writable: () => WriteChannel,
+): Pick<LogStore, "saveFold" | "loadFold"> {
+  return {
+    async saveFold(fold, parts) {
+      const writer = writable();
+      const begun = await writer.beginFold();
+      return writer.keepFold(await writeFold(directory, sealer, random, fold, parts), begun);
+    },
+    loadFold: async (fold, passedOver) => {
+      const { database, head } = open();
+      return openFold(directory, database, sealer, fold, head().commitNo, passedOver);
     },
   };
 }

@@ -17,12 +17,14 @@ import {
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import { type LogWriter, logWriter } from "./sqlite_log.ts";
 
 export interface OpenWriter {
   readonly log: LogWriter;
+  readonly folds: FoldKeeper;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -53,6 +55,7 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
     const keyring = await openKeyring(readWrappedKeys(database), provider, storeId, random);
     const log = logWriter(database, { storeId, keyring }, clock);
     sweepOrphans(log, directory);
+    const folds = foldKeeper(directory, database, log.sealer);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
     const compacts = compactor(log, directory, random, (failure) => {
       for (const listener of listeners) listener(failure);
@@ -61,6 +64,7 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
     const unlock = release;
     return {
       log,
+      folds,
       compact: compacts.compact,
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
