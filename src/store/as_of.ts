@@ -23,18 +23,31 @@ export interface VersionCursor {
   take(): Version;
 }
 
+/** A place that may hold versions of the entity, none of them later than `bound`. Opened when that matters. */
+export interface VersionSource {
+  readonly bound: Micros;
+  open(): VersionCursor | undefined;
+}
+
 /**
  * The winner of one probe. All versions of a record in one entity have one event time (a correction that moves it
  * writes a tombstone at the old place), so it is enough to go back through event times, newest first, and to collapse
- * the versions of each time.
+ * the versions of each time. `sources` come by bound, latest first: one is opened only where it may hold a version that
+ * is as late as the latest found so far.
  */
-export function winnerOf(cursors: readonly VersionCursor[], probe: Probe, options: AsOfOptions): Version | undefined {
+export function winnerOf(sources: readonly VersionSource[], probe: Probe, options: AsOfOptions): Version | undefined {
   const oldest = options.maxAge === undefined ? Number.NEGATIVE_INFINITY : probe.at - options.maxAge;
+  const cursors: VersionCursor[] = [];
+  let next = 0;
   for (;;) {
-    let time: Micros | undefined;
-    for (const cursor of cursors) {
-      const next = cursor.time();
-      if (next !== undefined && (time === undefined || next > time)) time = next;
+    let time = latestOf(cursors);
+    for (; next < sources.length; next++) {
+      const { bound } = sources[next]!;
+      if (bound < oldest || (time !== undefined && bound < time)) break;
+      const cursor = sources[next]!.open();
+      if (!cursor) continue;
+      cursors.push(cursor);
+      time = latestOf(cursors);
     }
     if (time === undefined || time < oldest) return undefined;
     const versions: Version[] = [];
@@ -42,6 +55,15 @@ export function winnerOf(cursors: readonly VersionCursor[], probe: Probe, option
     const best = bestOf(versions, probe.at);
     if (best) return best;
   }
+}
+
+function latestOf(cursors: readonly VersionCursor[]): Micros | undefined {
+  let latest: Micros | undefined;
+  for (const cursor of cursors) {
+    const time = cursor.time();
+    if (time !== undefined && (latest === undefined || time > latest)) latest = time;
+  }
+  return latest;
 }
 
 /** Static datasets have no event time: all their versions of an entity are looked at together, whatever the age. */

@@ -1,11 +1,13 @@
 import type { Database } from "bun:sqlite";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { type VersionCursor, winnerOf } from "./as_of.ts";
+import { type VersionSource, winnerOf } from "./as_of.ts";
 import { type Names, namesOf, type Sealer } from "./catalogue.ts";
 import { openReaderDatabase } from "./database.ts";
+import { type KeyHash, keyHasher } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
+import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
 import { columnsNeeded, entityKey, selectRows } from "./select.ts";
 import { type LogState, stateOf } from "./sqlite_log.ts";
@@ -35,7 +37,14 @@ export function logReader(directory: string, sealer: Sealer): LogReader {
   const names = namesOf(database, sealer);
   const index = tailIndex(database, sealer);
   const segments = segmentFiles(directory, sealer, names);
-  const view = { sealer, names, segments, tail: tailVersions(sealer, names) };
+  const view: View = {
+    sealer,
+    names,
+    segments,
+    tail: tailVersions(sealer, names),
+    hashOf: keyHasher(sealer.storeId),
+    ofStream: segmentsByStream(),
+  };
   return {
     head: () => index.look().head,
     commitAt: (knownTime) => commitAt(index.look(), view, knownTime),
@@ -61,6 +70,8 @@ interface View {
   readonly names: Names;
   readonly segments: SegmentFiles;
   readonly tail: TailVersions;
+  readonly hashOf: (key: string) => KeyHash;
+  readonly ofStream: (segments: readonly SegmentInfo[], stream: string) => readonly SegmentInfo[];
 }
 
 function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): number {
@@ -143,20 +154,43 @@ function asOfRows(
   options: AsOfOptions,
 ): (Row | null)[] {
   const upTo = options.upTo ?? snapshot.head.commitNo;
-  const segments = snapshot.segments.filter((info) => info.stream === stream && info.firstCommit <= upTo);
+  const segments = view.ofStream(snapshot.segments, stream);
   return probes.map((probe) => {
     const key = entityKey(probe.entity);
     if (key === null) return null;
-    const cursors: VersionCursor[] = [];
+    const sources: VersionSource[] = [];
     const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
-    if (tail) cursors.push(tail);
+    if (tail) sources.push({ bound: Number.POSITIVE_INFINITY, open: () => tail });
+    let hash: KeyHash | undefined;
     for (const info of segments) {
-      const cursor = segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo);
-      if (cursor) cursors.push(cursor);
+      if (info.firstCommit > upTo || (info.minTime !== undefined && info.minTime > probe.at)) continue;
+      const open = () => {
+        hash ??= view.hashOf(key);
+        if (!view.segments.mayHold(info, hash)) return undefined;
+        return segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo);
+      };
+      sources.push({ bound: boundOf(info), open });
     }
-    const winner = winnerOf(cursors, probe, options);
+    const winner = winnerOf(sources, probe, options);
     return winner ? winner.row(options.columns) : null;
   });
+}
+
+/** No version in the segment is later. Without event times they count as later than all. */
+const boundOf = (info: SegmentInfo): Micros => info.maxTime ?? Number.POSITIVE_INFINITY;
+
+/** The segments of a stream, those with the latest event times first; kept while the list is the same. */
+function segmentsByStream(): View["ofStream"] {
+  let last: readonly SegmentInfo[] = [];
+  let streams = new Map<string, SegmentInfo[]>();
+  return (segments, stream) => {
+    if (segments !== last) {
+      streams = Map.groupBy(segments, (info) => info.stream);
+      for (const list of streams.values()) list.sort((a, b) => boundOf(b) - boundOf(a) || b.segmentId - a.segmentId);
+      last = segments;
+    }
+    return streams.get(stream) ?? [];
+  };
 }
 
 function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): StreamInfo[] {

@@ -2,15 +2,18 @@ import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { type Column, concatBatches } from "../contract/batch.ts";
 import type { Names, Sealer } from "./catalogue.ts";
+import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
-import { openSegment, type SegmentFile } from "./segment_read.ts";
+import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
 import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored } from "./select.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
 export interface SegmentFiles {
   scan(segments: readonly SegmentInfo[], stream: string, options: ScanOptions): Iterable<StoredRows>;
+  /** False where no row of the segment is of the entity. */
+  mayHold(info: SegmentInfo, hash: KeyHash): boolean;
   /** The segment's file, from a bounded cache of open files. */
   open(info: SegmentInfo): SegmentFile;
   /** Column `index` of a block (beyond the fields: sequences, tombstones), from the bounded cache. */
@@ -31,11 +34,18 @@ export interface CacheBounds {
   /** Decoded columns kept for as-of reads. */
   readonly blockBytes: number;
   readonly openFiles: number;
+  /** Entity filters kept. */
+  readonly filterBytes: number;
   /** Rows of whole segments kept in order of sequence while a reader of the tail pages through them. */
   readonly orderedRows: number;
 }
 
-const DEFAULT_CACHES: CacheBounds = { blockBytes: 64 << 20, openFiles: 128, orderedRows: 1 << 20 };
+const DEFAULT_CACHES: CacheBounds = {
+  blockBytes: 64 << 20,
+  openFiles: 128,
+  filterBytes: 32 << 20,
+  orderedRows: 1 << 20,
+};
 
 export function segmentFiles(
   directory: string,
@@ -43,8 +53,10 @@ export function segmentFiles(
   names: Names,
   bounds: CacheBounds = DEFAULT_CACHES,
 ): SegmentFiles {
+  const hashOf = keyHasher(sealer.storeId);
   const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
   const blocks = boundedCache<number, Column>(bounds.blockBytes);
+  const filters = boundedCache<number, Uint8Array | null>(bounds.filterBytes);
   const ordered = boundedCache<number, StoredRows>(bounds.orderedRows);
   const open = (info: SegmentInfo) =>
     files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
@@ -53,18 +65,32 @@ export function segmentFiles(
       const value = readColumn(file, block, index);
       return { value, cost: costOf(value, file.footer.blockRows[block]!) };
     });
+  const filterOf = (info: SegmentInfo) =>
+    filters.get(info.segmentId, () => {
+      const value = readFilter(directory, info, sealer, names) ?? null;
+      return { value, cost: (value?.length ?? 0) + 64 };
+    });
+  const maybe = (info: SegmentInfo, hash: KeyHash): boolean => {
+    const filter = info.filter === undefined && !info.filterChunk ? null : filterOf(info);
+    return filter === null || mayHold(filter, hash);
+  };
   const inOrder = (info: SegmentInfo) =>
     ordered.get(info.segmentId, () => ({ value: bySequence(open(info)), cost: info.rows }));
   return {
     open,
     cached,
+    mayHold: maybe,
     *scan(segments, stream, options) {
       const { upTo = Number.POSITIVE_INFINITY, after = 0 } = options;
       const wanted = segments.filter(
-        (info) => info.stream === stream && info.firstCommit <= upTo && info.lastCommit > after,
+        (info) =>
+          info.stream === stream && info.firstCommit <= upTo && info.lastCommit > after && inTime(info, options),
       );
+      const key = options.entity && entityKey(options.entity);
+      const hash = key ? hashOf(key) : undefined;
+      const holding = hash ? wanted.filter((info) => maybe(info, hash)) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const opened = wanted.map((info) => openSegment(directory, info, sealer, names));
+      const opened = holding.map((info) => openSegment(directory, info, sealer, names));
       try {
         for (const file of opened) yield* scanFile(file, options);
       } finally {
@@ -88,6 +114,12 @@ export function segmentFiles(
     },
     close: () => files.clear(),
   };
+}
+
+/** Whether a row of the segment may lie in the event time bounds. Those without bounds of their own may. */
+function inTime({ minTime, maxTime }: SegmentInfo, { from, to }: ScanOptions): boolean {
+  if (to !== undefined && minTime !== undefined && minTime > to) return false;
+  return !(from !== undefined && maxTime !== undefined && maxTime < from);
 }
 
 /** One number for a column of a block of a segment: blocks stay below 2^20, fields below 2^10. */
@@ -161,8 +193,9 @@ function pageEnd(files: readonly SegmentFile[], bound: number, after: number, ma
   return bound;
 }
 
-/** The whole segment in order of sequence. */
+/** The whole segment in order of sequence. Every chunk of the file is opened. */
 export function bySequence(file: SegmentFile): StoredRows {
+  file.filter();
   const parts = Array.from(file.footer.blockRows, (_, block) => file.rows(block));
   const join = (pick: (part: StoredRows) => Float64Array) => {
     const whole = new Float64Array(file.info.rows);

@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import type { Micros } from "../base/time.ts";
 import { openJson, type Sealer, sealJson } from "./catalogue.ts";
 
 /** The catalogue row of a segment: sealed, and the only place where the segment's nonce is. */
@@ -23,17 +24,49 @@ export interface SegmentInfo {
   /** Where the footer begins, and which chunk it is. */
   readonly footerAt: number;
   readonly footerChunk: number;
+  /** Event time bounds of the rows that have one. Absent in segments of older versions, and where no row has one. */
+  readonly minTime?: Micros;
+  readonly maxTime?: Micros;
+  /** What its decoded columns take, about. Absent in segments of older versions. */
+  readonly decodedBytes?: number;
+  /** The entity filter in base64, where it is short; a longer one is a chunk of the file. Absent: any entity may be here. */
+  readonly filter?: string;
+  readonly filterChunk?: FilterChunk;
+}
+
+interface FilterChunk {
+  readonly chunk: number;
+  readonly at: number;
+  readonly bytes: number;
 }
 
 const whatOf = (segmentId: number, file: string) => `segment ${segmentId} ${file}`;
 
-export function readSegmentInfos(database: Database, sealer: Sealer): SegmentInfo[] {
-  type Row = { segment_id: number; file: string; sealed: Uint8Array };
-  const rows = database.query<Row, []>("SELECT * FROM segments ORDER BY segment_id").all();
-  return rows.map((row) => {
-    const info = openJson<SegmentInfo>(sealer, whatOf(row.segment_id, row.file), row.sealed);
-    return { ...info, segmentId: row.segment_id, file: row.file };
+type SealedRow = { segment_id: number; file: string; sealed: Uint8Array };
+
+/** Every row of the catalogue's table, by number. Those of `known` are taken as they are: a row never changes. */
+export function readSegmentInfos(
+  database: Database,
+  sealer: Sealer,
+  known: readonly SegmentInfo[] = [],
+): SegmentInfo[] {
+  if (known.length === 0) {
+    const all = database.query<SealedRow, []>("SELECT * FROM segments ORDER BY segment_id").all();
+    return all.map((row) => openInfo(sealer, row));
+  }
+  const byFile = new Map(known.map((info) => [info.file, info]));
+  type Row = { segment_id: number; file: string };
+  const rows = database.query<Row, []>("SELECT segment_id, file FROM segments ORDER BY segment_id").all();
+  const one = database.query<SealedRow, [number]>("SELECT * FROM segments WHERE segment_id = ?");
+  return rows.map(({ segment_id, file }) => {
+    const same = byFile.get(file);
+    return same?.segmentId === segment_id ? same : openInfo(sealer, one.get(segment_id)!);
   });
+}
+
+function openInfo(sealer: Sealer, row: SealedRow): SegmentInfo {
+  const info = openJson<SegmentInfo>(sealer, whatOf(row.segment_id, row.file), row.sealed);
+  return { ...info, segmentId: row.segment_id, file: row.file };
 }
 
 export function insertSegmentInfo(database: Database, sealer: Sealer, info: SegmentInfo): void {

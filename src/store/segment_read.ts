@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { ByteReader, fromHex } from "../base/bytes.ts";
+import { ByteReader, fromBase64, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
 import { decodeColumn, decodeDictionary, nullColumns } from "../contract/codec.ts";
 import type { Contract } from "../contract/contract.ts";
@@ -24,6 +24,8 @@ export interface SegmentFile {
   tombstones(block: number): Uint8Array;
   /** The block with these columns (all by default), and what the store knows of its rows. */
   rows(block: number, columns?: readonly string[]): StoredRows;
+  /** The entity filter, where it stands in the file. */
+  filter(): Uint8Array | undefined;
   /** Which span of `footer.commitNos` the sequence lies in. */
   spanOf(sequence: number): number;
   close(): void;
@@ -32,10 +34,35 @@ export interface SegmentFile {
 /** Opens the file and its footer. Throws store.damaged naming stream and sequences. */
 export function openSegment(directory: string, info: SegmentInfo, sealer: Sealer, names: Names): SegmentFile {
   const contract = names.contractOf(info.contractId);
+  const { read, close } = chunkReader(directory, info, sealer, contract);
+  try {
+    const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
+    return segmentFile(info, contract, footer, read, close);
+  } catch (cause) {
+    close();
+    throw cause instanceof RangeError ? damagedSegment(info, "the footer", cause) : cause;
+  }
+}
+
+/** The entity filter of a segment, from its row or its file; undefined where it has none. Throws store.damaged. */
+export function readFilter(directory: string, info: SegmentInfo, sealer: Sealer, names: Names): Uint8Array | undefined {
+  if (info.filter !== undefined) return fromBase64(info.filter);
+  if (!info.filterChunk) return undefined;
+  const { read, close } = chunkReader(directory, info, sealer, names.contractOf(info.contractId));
+  try {
+    return read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes);
+  } finally {
+    close();
+  }
+}
+
+type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
+
+function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract) {
   let handle: number | undefined;
   const keys = sealer.keyring.chunks(info.keyId, fromHex(info.nonce));
-  const bound = chunkBinder(sealer.storeId, info.file, info.stream, contract.fingerprint);
-  const read = (chunk: number, at: number, length: number): Uint8Array => {
+  const bound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
+  const read: ReadChunk = (chunk, at, length) => {
     const sealed = new Uint8Array(length);
     handle ??= openHandle(directory, info); // opened again where a cache closed it
     const got = readSync(handle, sealed, 0, length, at);
@@ -47,13 +74,7 @@ export function openSegment(directory: string, info: SegmentInfo, sealer: Sealer
     if (handle !== undefined) closeSync(handle);
     handle = undefined;
   };
-  try {
-    const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
-    return segmentFile(info, contract, footer, read, close);
-  } catch (cause) {
-    close();
-    throw cause instanceof RangeError ? damagedSegment(info, "the footer", cause) : cause;
-  }
+  return { read, close };
 }
 
 function openHandle(directory: string, info: SegmentInfo): number {
@@ -74,7 +95,7 @@ function segmentFile(
   info: SegmentInfo,
   contract: Contract,
   footer: SegmentFooter,
-  read: (chunk: number, at: number, length: number) => Uint8Array,
+  read: ReadChunk,
   close: () => void,
 ): SegmentFile {
   const width = contract.fields.length + SYSTEM_COLUMNS;
@@ -123,6 +144,7 @@ function segmentFile(
     column,
     sequences,
     tombstones,
+    filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
     close,
     rows(block, columns) {

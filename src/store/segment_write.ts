@@ -1,6 +1,6 @@
-import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { ByteWriter, toHex } from "../base/bytes.ts";
+import { ByteWriter, toBase64, toHex } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { type Batch, type Column, takeRows } from "../contract/batch.ts";
 import { encodeColumn, encodeDictionary } from "../contract/codec.ts";
@@ -8,10 +8,11 @@ import { NONCE_BYTES } from "../keys/xaes.ts";
 import type { Sealer } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
 import { packFlags } from "./encode.ts";
+import { entityFilter, keyHasher } from "./entity_filter.ts";
 import { compress } from "./record.ts";
-import { BLOCK_BYTES, BLOCK_ROWS, chunkBinder, encodeFooter } from "./segment_format.ts";
+import { BLOCK_BYTES, BLOCK_ROWS, chunkBinder, encodeFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
-import { type SortedRows, sortRows, timesOf } from "./sort.ts";
+import { NO_TIME, type SortedRows, sortRows, timesOf } from "./sort.ts";
 
 /** Rows of one stream and contract, in order of sequence, with the commits they came in. */
 export interface SegmentRows {
@@ -39,6 +40,8 @@ export interface SegmentTarget {
 
 const ZSTD_LEVEL = 1;
 const SHARED_DICTIONARY_BYTES = 1 << 20;
+/** A filter up to this size lies in the catalogue's row, which every reader holds: no file is opened to ask it. */
+const INLINE_FILTER_BYTES = 8 << 10;
 
 /** Writes and fsyncs one segment file; it is not part of the store until its row is in the catalogue. */
 export async function writeSegment(
@@ -54,7 +57,8 @@ export async function writeSegment(
   const keyId = target.sealer.keyring.currentKeyId;
   const keys = target.sealer.keyring.chunks(keyId, nonce);
   const bound = chunkBinder(target.sealer.storeId, file, rows.stream, batch.contract.fingerprint);
-  const out = openSync(join(segmentsPath(target.directory), file), "wx", 0o600);
+  const path = join(segmentsPath(target.directory), file);
+  const out = openSync(path, "wx", 0o600);
   const lengths: number[] = [];
   let bytes = 0;
   const put = (plain: Uint8Array) => {
@@ -72,9 +76,13 @@ export async function writeSegment(
       await target.pause();
     }
     const dictionaries = putDictionaries(batch, shared, put);
+    const filter = filterOf(batch, sorted, target.sealer);
+    const filterPlace = { chunk: lengths.length, at: bytes };
+    if (filter && filter.length > INLINE_FILTER_BYTES) put(filter);
     const chunks = Float64Array.from(lengths);
     const footerAt = bytes;
-    put(encodeFooter({ ...fencesOf(batch, sorted, blocks), chunkLengths: chunks, dictionaries, ...spansOf(rows) }));
+    const fences = fencesOf(batch, sorted, blocks);
+    put(encodeFooter({ ...fences, chunkLengths: chunks, dictionaries, ...spansOf(rows) }));
     fsyncSync(out);
     const first = rows.commits[0]!;
     const last = rows.commits.at(-1)!;
@@ -87,17 +95,58 @@ export async function writeSegment(
       lastCommit: last.commitNo,
       firstKnownTime: first.knownTime,
       lastKnownTime: last.knownTime,
-      firstSequence: rows.sequences[0]!,
+      firstSequence: rows.sequences.reduce((least, sequence) => Math.min(least, sequence)),
       rows: batch.length,
       bytes,
       keyId,
       nonce: toHex(nonce),
       footerAt,
       footerChunk: chunks.length,
+      decodedBytes: decodedBytesOf(batch),
+      ...boundsOf(batch),
+      ...filterFields(filter, { ...filterPlace, bytes: footerAt - filterPlace.at }),
     };
+  } catch (cause) {
+    rmSync(path, { force: true }); // no row will name it
+    throw cause;
   } finally {
     closeSync(out);
   }
+}
+
+/** What the columns of these rows take in memory, about, with the store's own. */
+export function decodedBytesOf(batch: Batch): number {
+  let bytes = batch.length * (batch.columns.length + SYSTEM_COLUMNS) * 8;
+  for (const column of batch.columns) {
+    if (column.kind === "text") for (const text of column.dictionary) bytes += text.length + 24;
+    if (column.kind === "bytes") for (const value of column.values) bytes += value?.length ?? 0;
+  }
+  return bytes;
+}
+
+/** The filter of the batch's entities; a null entity matches nothing, so it is not in it. */
+function filterOf({ contract }: Batch, { entities }: SortedRows, { storeId }: Sealer): Uint8Array | undefined {
+  if (contract.entity.length === 0) return undefined;
+  const keys = entities[0] === "" ? entities.slice(1) : entities;
+  return entityFilter(keys, keyHasher(storeId));
+}
+
+function filterFields(filter: Uint8Array | undefined, place: NonNullable<SegmentInfo["filterChunk"]>) {
+  if (!filter) return {};
+  return filter.length > INLINE_FILTER_BYTES ? { filterChunk: place } : { filter: toBase64(filter) };
+}
+
+/** The least and the greatest event time of the rows that have one. */
+function boundsOf(batch: Batch): { minTime: number; maxTime: number } | undefined {
+  const { eventTime } = batch.contract;
+  if (eventTime === undefined) return undefined;
+  let [minTime, maxTime] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const time of timesOf(batch, eventTime)) {
+    if (time === NO_TIME) continue;
+    if (time < minTime) minTime = time;
+    if (time > maxTime) maxTime = time;
+  }
+  return minTime > maxTime ? undefined : { minTime, maxTime };
 }
 
 type Put = (plain: Uint8Array) => void;

@@ -50,7 +50,7 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
     const generation = readGeneration(database);
     const changed = last === undefined || last.compacted.generation !== generation;
     const compacted = changed ? readState(database, sealer) : last!.compacted;
-    const segments = changed ? readSegmentInfos(database, sealer) : last!.segments;
+    const segments = changed ? readSegmentInfos(database, sealer, last?.segments) : last!.segments;
     const kept = last?.tail.filter((commit) => !changed || commit.commitNo > compacted.lastCommit) ?? [];
     const from = kept.at(-1)?.commitNo ?? compacted.lastCommit;
     const rows = newer.all(from);
