@@ -4,6 +4,7 @@ import { ByteWriter, toBase64, toHex } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { type Batch, type Column, takeRows } from "../contract/batch.ts";
 import { encodeColumn, encodeDictionary } from "../contract/codec.ts";
+import type { ChunkKeys } from "../keys/keyring.ts";
 import { NONCE_BYTES } from "../keys/xaes.ts";
 import type { Sealer } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
@@ -59,53 +60,22 @@ export async function writeSegment(
   const bound = chunkBinder(target.sealer.storeId, file, rows.stream, batch.contract.fingerprint);
   const path = join(segmentsPath(target.directory), file);
   const out = openSync(path, "wx", 0o600);
-  const lengths: number[] = [];
-  let bytes = 0;
-  const put = (plain: Uint8Array) => {
-    const chunk = lengths.length;
-    const sealed = keys.seal(chunk, compress(plain, ZSTD_LEVEL), bound(chunk));
-    for (let at = 0; at < sealed.length; ) at += writeSync(out, sealed, at, sealed.length - at);
-    lengths.push(sealed.length);
-    bytes += sealed.length;
-  };
   try {
-    const shared = batch.columns.map((column) => isShared(column, batch.length));
+    const chunks = chunkWriter(out, keys, bound);
     const blocks = blocksOf(batch, sorted.order);
+    const shared = batch.columns.map((column) => isShared(column, batch.length));
     for (const block of blocks) {
-      putBlock(rows, sorted.order.subarray(block.from, block.to), shared, put);
+      putBlock(rows, sorted.order.subarray(block.from, block.to), shared, chunks.put);
       await target.pause();
     }
-    const dictionaries = putDictionaries(batch, shared, put);
-    const filter = filterOf(batch, sorted, target.sealer);
-    const filterPlace = { chunk: lengths.length, at: bytes };
-    if (filter && filter.length > INLINE_FILTER_BYTES) put(filter);
-    const chunks = Float64Array.from(lengths);
-    const footerAt = bytes;
-    const fences = fencesOf(batch, sorted, blocks);
-    put(encodeFooter({ ...fences, chunkLengths: chunks, dictionaries, ...spansOf(rows) }));
+    const dictionaries = putDictionaries(batch, shared, chunks.put);
+    const filter = putFilter(batch, sorted, target.sealer, chunks);
+    const chunkLengths = Float64Array.from(chunks.lengths);
+    const footerAt = chunks.bytes();
+    chunks.put(encodeFooter({ ...fencesOf(batch, sorted, blocks), chunkLengths, dictionaries, ...spansOf(rows) }));
     fsyncSync(out);
-    const first = rows.commits[0]!;
-    const last = rows.commits.at(-1)!;
-    return {
-      file,
-      stream: rows.stream,
-      contractId: rows.contractId,
-      level,
-      firstCommit: first.commitNo,
-      lastCommit: last.commitNo,
-      firstKnownTime: first.knownTime,
-      lastKnownTime: last.knownTime,
-      firstSequence: rows.sequences.reduce((least, sequence) => Math.min(least, sequence)),
-      rows: batch.length,
-      bytes,
-      keyId,
-      nonce: toHex(nonce),
-      footerAt,
-      footerChunk: chunks.length,
-      decodedBytes: decodedBytesOf(batch),
-      ...boundsOf(batch),
-      ...filterFields(filter, { ...filterPlace, bytes: footerAt - filterPlace.at }),
-    };
+    const place = { keyId, nonce: toHex(nonce), bytes: chunks.bytes(), footerAt, footerChunk: chunkLengths.length };
+    return { file, level, ...place, ...filter, ...factsOf(rows) };
   } catch (cause) {
     rmSync(path, { force: true }); // no row will name it
     throw cause;
@@ -114,8 +84,49 @@ export async function writeSegment(
   }
 }
 
+interface ChunkWriter {
+  readonly put: Put;
+  /** Sealed lengths of the chunks so far, and their sum. */
+  readonly lengths: readonly number[];
+  bytes(): number;
+}
+
+function chunkWriter(out: number, keys: ChunkKeys, bound: (chunk: number) => Uint8Array): ChunkWriter {
+  const lengths: number[] = [];
+  let bytes = 0;
+  return {
+    lengths,
+    bytes: () => bytes,
+    put(plain) {
+      const chunk = lengths.length;
+      const sealed = keys.seal(chunk, compress(plain, ZSTD_LEVEL), bound(chunk));
+      for (let at = 0; at < sealed.length; ) at += writeSync(out, sealed, at, sealed.length - at);
+      lengths.push(sealed.length);
+      bytes += sealed.length;
+    },
+  };
+}
+
+/** What the catalogue's row says of the rows. */
+function factsOf({ stream, contractId, commits, sequences, batch }: SegmentRows) {
+  const first = commits[0]!;
+  const last = commits.at(-1)!;
+  return {
+    stream,
+    contractId,
+    firstCommit: first.commitNo,
+    lastCommit: last.commitNo,
+    firstKnownTime: first.knownTime,
+    lastKnownTime: last.knownTime,
+    firstSequence: sequences.reduce((least, sequence) => Math.min(least, sequence)),
+    rows: batch.length,
+    decodedBytes: decodedBytesOf(batch),
+    ...boundsOf(batch),
+  };
+}
+
 /** What the columns of these rows take in memory, about, with the store's own. */
-export function decodedBytesOf(batch: Batch): number {
+function decodedBytesOf(batch: Batch): number {
   let bytes = batch.length * (batch.columns.length + SYSTEM_COLUMNS) * 8;
   for (const column of batch.columns) {
     if (column.kind === "text") for (const text of column.dictionary) bytes += text.length + 24;
@@ -124,16 +135,15 @@ export function decodedBytesOf(batch: Batch): number {
   return bytes;
 }
 
-/** The filter of the batch's entities; a null entity matches nothing, so it is not in it. */
-function filterOf({ contract }: Batch, { entities }: SortedRows, { storeId }: Sealer): Uint8Array | undefined {
-  if (contract.entity.length === 0) return undefined;
-  const keys = entities[0] === "" ? entities.slice(1) : entities;
-  return entityFilter(keys, keyHasher(storeId));
-}
-
-function filterFields(filter: Uint8Array | undefined, place: NonNullable<SegmentInfo["filterChunk"]>) {
+/** The filter of the batch's entities as the row has it, or its place in the file. A null entity matches nothing. */
+function putFilter({ contract }: Batch, { entities }: SortedRows, { storeId }: Sealer, chunks: ChunkWriter) {
+  if (contract.entity.length === 0) return {};
+  const filter = entityFilter(entities[0] === "" ? entities.slice(1) : entities, keyHasher(storeId));
   if (!filter) return {};
-  return filter.length > INLINE_FILTER_BYTES ? { filterChunk: place } : { filter: toBase64(filter) };
+  if (filter.length <= INLINE_FILTER_BYTES) return { filter: toBase64(filter) };
+  const [chunk, at] = [chunks.lengths.length, chunks.bytes()];
+  chunks.put(filter);
+  return { filterChunk: { chunk, at, bytes: chunks.bytes() - at } };
 }
 
 /** The least and the greatest event time of the rows that have one. */
