@@ -111,13 +111,7 @@ function segmentFile(
     dictionaries[field] ??= decodeDictionary(new ByteReader(chunk(footer.blockRows.length * width + number - 1)));
     return dictionaries[field];
   };
-  const guarded = <T>(what: string, decode: () => T): T => {
-    try {
-      return decode();
-    } catch (cause) {
-      throw cause instanceof RangeError ? damagedSegment(info, what, cause) : cause;
-    }
-  };
+  const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
   const column = (block: number, index: number) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
       decodeColumn(
@@ -161,6 +155,15 @@ function segmentFile(
       return { stream: info.stream, batch, ...knownOf(footer, spanOf, numbers), tombstones: tombstones(block) };
     },
   };
+}
+
+/** Damaged bytes throw with the segment's name. */
+function named<T>(info: SegmentInfo, what: string, decode: () => T): T {
+  try {
+    return decode();
+  } catch (cause) {
+    throw cause instanceof RangeError ? damagedSegment(info, what, cause) : cause;
+  }
 }
 
 /** Commit number and known time of each sequence. */
