@@ -21,6 +21,9 @@ const duration = z
   })
   .meta({ duration: true, description: "a duration: 90s, 15m, 3h, 7d" });
 
+/** One hour: shorter periods would make more keys than data. */
+const KEY_PERIOD_LEAST = 3_600_000_000;
+
 const keys = z
   .strictObject({
     provider: z
@@ -28,6 +31,10 @@ const keys = z
       .default("file")
       .describe("who wraps the data keys; `file` keeps the wrapping key in a file"),
     path: path.describe("the key file (mode 0600), never inside the data directory; made on first start"),
+    period: duration
+      .refine((micros) => micros >= KEY_PERIOD_LEAST, "must be 1h at least")
+      .prefault("30d")
+      .describe("each stream gets a new data key after this long"),
   })
   .describe("where the key that wraps all data keys is kept");
 

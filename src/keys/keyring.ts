@@ -1,11 +1,15 @@
 import { ByteReader, concatBytes } from "../base/bytes.ts";
 import { hmac } from "../base/digest.ts";
 import type { Random } from "../base/random.ts";
+import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
 import { keyErrors } from "./errors.ts";
 import type { KeyProvider } from "./provider.ts";
 import { deriveKey, KEY_BYTES, NONCE_BYTES, open, openDerived, seal, sealDerived } from "./xaes.ts";
 
-/** A data key as it rests: wrapped by the provider, with a value that only the right key gives. */
+/** Chunks of one file have 32 bits of its nonce to differ in. */
+const CHUNKS_MAX = 2 ** 32;
+
+/** A store key as it rests: wrapped by the provider, with a value that only the right key gives. */
 export interface WrappedKey {
   readonly keyId: number;
   readonly provider: string;
@@ -13,14 +17,34 @@ export interface WrappedKey {
   readonly check: Uint8Array;
 }
 
-/** Seals and opens with the data keys of one store. Each thread unwraps its own. */
+/** A key that seals the segments of one stream, for rows known in [from, to). It rests sealed under a store key. */
+export interface StreamKey {
+  /** From FIRST_STREAM_KEY on: smaller numbers are store keys. */
+  readonly keyId: number;
+  readonly stream: string;
+  readonly from: Micros;
+  readonly to: Micros;
+  readonly key: Uint8Array;
+  /** As it rests; its first byte is the store key it is sealed under. */
+  readonly sealed: Uint8Array;
+}
+
+/** Seals and opens with the keys of one store. Each thread unwraps its own. */
 export interface Keyring {
+  /** The store key that everything new is sealed under. */
   readonly currentKeyId: number;
+  /** How long one key of a stream is used, in microseconds of known time. */
+  readonly period: Micros;
   /** key id (1 byte), nonce, ciphertext and tag: 41 bytes more than the plaintext. */
   seal(plaintext: Uint8Array, additional: Uint8Array): Uint8Array<ArrayBuffer>;
   /** The plaintext; undefined where anything differs from what was sealed. */
   open(sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined;
-  /** Seals and opens the numbered chunks of one file under its random 24-byte nonce. */
+  /** Adds a key of a stream. */
+  learn(key: StreamKey): void;
+  knows(keyId: number): boolean;
+  /** The key for new segments of a stream: one that rests under the current store key, for that known time. */
+  streamKey(stream: string, knownTime: Micros): StreamKey | undefined;
+  /** Seals and opens the numbered chunks of one file under its random 24-byte nonce. The key must be known. */
   chunks(keyId: number, nonce: Uint8Array): ChunkKeys;
   /** Whether the stored row is still that of a key which is open here. */
   holds(row: WrappedKey): boolean;
@@ -31,14 +55,37 @@ export interface ChunkKeys {
   open(chunk: number, sealed: Uint8Array, additional: Uint8Array): Uint8Array | undefined;
 }
 
-/** A new data key, wrapped: what the keys table holds a row of. */
+/** Store keys are numbered 1 to 255, as sealed blobs name them with one byte; a rotation takes the next, in a ring. */
+const LAST_STORE_KEY = 255;
+export const FIRST_STREAM_KEY = 256;
+/** 30 days. */
+const DEFAULT_KEY_PERIOD: Micros = 30 * 24 * 3_600 * MICROS_PER_SECOND;
+
+/** The newest of the store keys there are: a few neighbours on the ring. */
+function newestStoreKey(keyIds: readonly number[]): number {
+  const newer = (a: number, b: number) => {
+    const ahead = (a - b + LAST_STORE_KEY) % LAST_STORE_KEY;
+    return ahead > 0 && ahead <= LAST_STORE_KEY / 2;
+  };
+  return keyIds.reduce((newest, keyId) => (newer(keyId, newest) ? keyId : newest));
+}
+
+/** A new store key, wrapped: what the keys table holds a row of. */
 export async function newDataKey(
   provider: KeyProvider,
   keyId: number,
   storeId: Uint8Array,
   random: Random,
 ): Promise<WrappedKey> {
-  const key = random.bytes(KEY_BYTES);
+  return wrapKey(provider, keyId, random.bytes(KEY_BYTES), storeId);
+}
+
+async function wrapKey(
+  provider: KeyProvider,
+  keyId: number,
+  key: Uint8Array,
+  storeId: Uint8Array,
+): Promise<WrappedKey> {
   const wrapped = await provider.wrap(key);
   return { keyId, provider: provider.name, wrapped, check: checkValue(key, keyId, provider.name, wrapped, storeId) };
 }
@@ -49,7 +96,17 @@ export async function openKeyring(
   provider: KeyProvider,
   storeId: Uint8Array,
   random: Random,
+  period: Micros = DEFAULT_KEY_PERIOD,
 ): Promise<Keyring> {
+  const keys = await unwrapAll(rows, provider, storeId);
+  return keyringOf(keys, storeId, random, period);
+}
+
+async function unwrapAll(
+  rows: readonly WrappedKey[],
+  provider: KeyProvider,
+  storeId: Uint8Array,
+): Promise<Map<number, Uint8Array>> {
   const keys = new Map<number, Uint8Array>();
   for (const row of rows) {
     const key = row.provider === provider.name ? await provider.unwrap(row.wrapped) : undefined;
@@ -60,18 +117,25 @@ export async function openKeyring(
     keys.set(row.keyId, key);
   }
   if (keys.size === 0) throw keyErrors.error("wrong_key", "the store holds no data key");
-  return keyringOf(keys, storeId, random);
+  return keys;
 }
 
 function checkValue(key: Uint8Array, keyId: number, provider: string, wrapped: Uint8Array, storeId: Uint8Array) {
   return hmac(key, `mlpe/key-check/1/${keyId}/${provider}/`, storeId, wrapped).slice(0, 16);
 }
 
-function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, random: Random): Keyring {
-  const currentKeyId = Math.max(...keys.keys());
-  const current = keys.get(currentKeyId)!;
+function keyringOf(
+  storeKeys: ReadonlyMap<number, Uint8Array>,
+  storeId: Uint8Array,
+  random: Random,
+  period: Micros,
+): Keyring {
+  const currentKeyId = newestStoreKey([...storeKeys.keys()]);
+  const current = storeKeys.get(currentKeyId)!;
+  const streamKeys = new Map<number, StreamKey>();
   return {
     currentKeyId,
+    period,
     seal(plaintext, additional) {
       const nonce = random.bytes(NONCE_BYTES);
       return concatBytes([Uint8Array.of(currentKeyId), nonce, seal(current, nonce, plaintext, additional)]);
@@ -79,11 +143,20 @@ function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, r
     open(sealed, additional) {
       if (sealed.length <= NONCE_BYTES) return undefined;
       const reader = new ByteReader(sealed);
-      const key = keys.get(reader.u8());
+      const key = storeKeys.get(reader.u8());
       return key && open(key, reader.raw(NONCE_BYTES), reader.raw(reader.remaining), additional);
     },
+    learn: (key) => void streamKeys.set(key.keyId, key),
+    knows: (keyId) => storeKeys.has(keyId) || streamKeys.has(keyId),
+    streamKey(stream, knownTime) {
+      for (const key of streamKeys.values()) {
+        if (key.stream !== stream || knownTime < key.from || knownTime >= key.to) continue;
+        if (key.sealed[0] === currentKeyId) return key;
+      }
+      return undefined;
+    },
     chunks(keyId, nonce) {
-      const key = keys.get(keyId);
+      const key = storeKeys.get(keyId) ?? streamKeys.get(keyId)?.key;
       if (!key) throw keyErrors.error("wrong_key", `the store holds no data key ${keyId}`);
       const derived = deriveKey(key, nonce);
       return {
@@ -92,7 +165,7 @@ function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, r
       };
     },
     holds(row) {
-      const key = keys.get(row.keyId);
+      const key = storeKeys.get(row.keyId);
       if (!key) return false;
       return Buffer.compare(checkValue(key, row.keyId, row.provider, row.wrapped, storeId), row.check) === 0;
     },
@@ -101,9 +174,10 @@ function keyringOf(keys: ReadonlyMap<number, Uint8Array>, storeId: Uint8Array, r
 
 /**
  * Chunk i of a file is sealed with the file's nonce, its last four bytes XORed with i: the file's nonce is random and
- * used for one writing of one file, so no pair of derived key and nonce repeats.
+ * used for one writing of one file, so no pair of derived key and nonce repeats within 2^32 chunks. Beyond they would.
  */
 function chunkNonce(nonce: Uint8Array, chunk: number): Uint8Array {
+  if (!(chunk >= 0 && chunk < CHUNKS_MAX)) throw new RangeError("a file has at most 2^32 chunks");
   const own = new Uint8Array(nonce.subarray(12));
   const view = new DataView(own.buffer);
   view.setUint32(8, (view.getUint32(8) ^ chunk) >>> 0);

@@ -1,4 +1,5 @@
 import type { Random } from "../base/random.ts";
+import type { Micros } from "../base/time.ts";
 import { keyErrors } from "./errors.ts";
 import { fileKeyProvider } from "./file_provider.ts";
 import type { KeyProvider } from "./provider.ts";
@@ -7,6 +8,8 @@ import type { KeyProvider } from "./provider.ts";
 export interface KeySettings {
   readonly provider: string;
   readonly path: string;
+  /** How long one key of a stream is used. Default 30 days. */
+  readonly period?: Micros;
 }
 
 type MakeProvider = (settings: KeySettings, dataDirectory: string, create: boolean, random: Random) => KeyProvider;

@@ -15,6 +15,7 @@ import { checkFolds } from "./folds.ts";
 import type { LogReader } from "./log_reader.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { readSegmentInfos } from "./segment_info.ts";
+import { readStreamKeys } from "./stream_keys.ts";
 
 /** One thing that a check found wrong. */
 export interface Finding {
@@ -46,6 +47,9 @@ export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
   if (keys.length === 0) found.push({ place: "table data_keys", message: "it is empty" });
   for (const key of keys) {
     check(`data key ${key.keyId}`, () => (sealer.keyring.holds(key) ? undefined : "its row was altered"));
+  }
+  for (const { keyId, key } of readStreamKeys(database, sealer)) {
+    check(`stream key ${keyId}`, () => (key ? undefined : "it does not open"));
   }
   for (const name of Object.keys(SECRETS) as SecretName[]) {
     check(`secret ${name}`, () => (readSecret(database, sealer, name) ? undefined : "it is missing"));

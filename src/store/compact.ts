@@ -12,6 +12,7 @@ import { openSegment } from "./segment_read.ts";
 import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
 import { compactedOf, foldRow, type LogWriter, stateOf } from "./sqlite_log.ts";
 import { STATEMENTS, type StatedCommit, statementContract, statementRows } from "./statements.ts";
+import { dropUnusedKeys } from "./stream_keys.ts";
 import { bodyOf, rowsOfAppend, type TailCommit, tailCommit } from "./tail_index.ts";
 
 /** The tail is compacted at this many records or bytes. */
@@ -300,6 +301,7 @@ async function mergeSegments(log: LogWriter, target: SegmentTarget): Promise<voi
       insertSegmentInfo(database, sealer, { ...merged, segmentId });
       const segments = [...state.segments.filter((id) => !gone.has(id)), segmentId];
       writeState(database, sealer, { ...state, segments, generation: state.generation + 1 });
+      dropUnusedKeys(database, readSegmentInfos(database, sealer));
     })();
     log.replaced(run.map((info) => info.file));
   }

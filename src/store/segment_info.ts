@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite";
 import type { Micros } from "../base/time.ts";
 import { openJson, type Sealer, sealJson } from "./catalogue.ts";
+import { insertStreamKey, learnStreamKeys } from "./stream_keys.ts";
 
 /** The catalogue row of a segment: sealed, and the only place where the segment's nonce is. */
 export interface SegmentInfo {
@@ -32,6 +33,8 @@ export interface SegmentInfo {
   /** The entity filter in base64, where it is short; a longer one is a chunk of the file. Absent: any entity may be here. */
   readonly filter?: string;
   readonly filterChunk?: FilterChunk;
+  /** The key as it rests, on a segment that was just written: recorded with it, and no part of its row. */
+  readonly sealedKey?: Uint8Array;
 }
 
 interface FilterChunk {
@@ -44,16 +47,26 @@ const whatOf = (segmentId: number, file: string) => `segment ${segmentId} ${file
 
 type SealedRow = { segment_id: number; file: string; sealed: Uint8Array };
 
-/** Every row of the catalogue's table, by number. Those of `known` are taken as they are: a row never changes. */
+/**
+ * Every row of the catalogue's table, by number. Those of `known` are taken as they are: a row never changes. The keys
+ * that the rows name are learnt with them: a later look may find them gone together.
+ */
 export function readSegmentInfos(
   database: Database,
   sealer: Sealer,
   known: readonly SegmentInfo[] = [],
 ): SegmentInfo[] {
-  if (known.length === 0) {
-    const all = database.query<SealedRow, []>("SELECT * FROM segments ORDER BY segment_id").all();
-    return all.map((row) => openInfo(sealer, row));
-  }
+  const infos = known.length === 0 ? readAll(database, sealer) : readNew(database, sealer, known);
+  learnStreamKeys(database, sealer, infos);
+  return infos;
+}
+
+function readAll(database: Database, sealer: Sealer): SegmentInfo[] {
+  const all = database.query<SealedRow, []>("SELECT * FROM segments ORDER BY segment_id").all();
+  return all.map((row) => openInfo(sealer, row));
+}
+
+function readNew(database: Database, sealer: Sealer, known: readonly SegmentInfo[]): SegmentInfo[] {
   const byFile = new Map(known.map((info) => [info.file, info]));
   type Row = { segment_id: number; file: string };
   const rows = database.query<Row, []>("SELECT segment_id, file FROM segments ORDER BY segment_id").all();
@@ -69,7 +82,8 @@ function openInfo(sealer: Sealer, row: SealedRow): SegmentInfo {
   return { ...info, segmentId: row.segment_id, file: row.file };
 }
 
-export function insertSegmentInfo(database: Database, sealer: Sealer, info: SegmentInfo): void {
+export function insertSegmentInfo(database: Database, sealer: Sealer, { sealedKey, ...info }: SegmentInfo): void {
+  if (sealedKey) insertStreamKey(database, { keyId: info.keyId, sealed: sealedKey });
   const sealed = sealJson(sealer, whatOf(info.segmentId, info.file), info);
   database.run("INSERT INTO segments VALUES (?, ?, ?)", [info.segmentId, info.file, sealed]);
 }

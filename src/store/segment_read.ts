@@ -60,6 +60,9 @@ type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
 
 function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract) {
   let handle: number | undefined;
+  if (!sealer.keyring.knows(info.keyId)) {
+    throw damagedSegment(info, `the row ${info.keyId} of stream_keys, which is its data key, is missing or damaged`);
+  }
   const keys = sealer.keyring.chunks(info.keyId, fromHex(info.nonce));
   const bound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
   const read: ReadChunk = (chunk, at, length) => {

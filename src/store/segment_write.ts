@@ -14,6 +14,7 @@ import { compress } from "./record.ts";
 import { BLOCK_BYTES, BLOCK_ROWS, chunkBinder, encodeFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { NO_TIME, type SortedRows, sortRows, timesOf } from "./sort.ts";
+import { keyForSegment } from "./stream_keys.ts";
 
 /** Rows of one stream and contract, in order of sequence, with the commits they came in. */
 export interface SegmentRows {
@@ -55,8 +56,8 @@ export async function writeSegment(
   await target.pause();
   const file = toHex(target.random.bytes(16));
   const nonce = target.random.bytes(NONCE_BYTES);
-  const keyId = target.sealer.keyring.currentKeyId;
-  const keys = target.sealer.keyring.chunks(keyId, nonce);
+  const key = keyForSegment(target.sealer, rows.stream, rows.commits.at(-1)!.knownTime, target.random);
+  const keys = target.sealer.keyring.chunks(key.keyId, nonce);
   const bound = chunkBinder(target.sealer.storeId, file, rows.stream, batch.contract.fingerprint);
   const path = join(segmentsPath(target.directory), file);
   const out = openSync(path, "wx", 0o600);
@@ -74,7 +75,8 @@ export async function writeSegment(
     const footerAt = chunks.bytes();
     chunks.put(encodeFooter({ ...fencesOf(batch, sorted, blocks), chunkLengths, dictionaries, ...spansOf(rows) }));
     fsyncSync(out);
-    const place = { keyId, nonce: toHex(nonce), bytes: chunks.bytes(), footerAt, footerChunk: chunkLengths.length };
+    const sealed = { keyId: key.keyId, sealedKey: key.sealed, nonce: toHex(nonce) };
+    const place = { ...sealed, bytes: chunks.bytes(), footerAt, footerChunk: chunkLengths.length };
     return { file, level, ...place, ...filter, ...factsOf(rows) };
   } catch (cause) {
     rmSync(path, { force: true }); // no row will name it

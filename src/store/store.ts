@@ -1,9 +1,8 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { othersTurn } from "../base/turn.ts";
-import { openKeyring } from "../keys/keyring.ts";
 import type { KeySettings } from "../keys/registry.ts";
-import { readIdentity, readSecret, readWrappedKeys, type Sealer } from "./catalogue.ts";
+import { readSecret, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
@@ -15,8 +14,9 @@ import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import { checkMigrations } from "./migrations.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
+import { type Keys, openSealer } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
-import { type Keys, openWriter, providerOf } from "./writer.ts";
+import { openWriter } from "./writer.ts";
 
 export interface OpenOptions {
   readonly directory: string;
@@ -92,12 +92,10 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
     let sealer: Sealer;
     let saltKey: Uint8Array;
     try {
-      const identity = readIdentity(probe);
-      if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
+      const opened = await openSealer(probe, options.keys, directory, random);
+      if (!opened) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
       checkMigrations(probe); // fewer are no hindrance to reading, unknown ones are
-      const provider = providerOf(options.keys, directory, false, random);
-      const { storeId } = identity;
-      sealer = { storeId, keyring: await openKeyring(readWrappedKeys(probe), provider, storeId, random) };
+      sealer = opened;
       saltKey = readSecret(probe, sealer, "salt");
     } finally {
       probe.close();

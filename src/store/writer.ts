@@ -1,15 +1,14 @@
+import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
-import { type KeySettings, keyProvider } from "../keys/registry.ts";
 import {
   EMPTY_STATE,
   insertSecret,
   insertWrappedKey,
   readIdentity,
-  readWrappedKeys,
   SECRETS,
   type Sealer,
   STORE_FORMAT,
@@ -20,6 +19,7 @@ import { databasePath, openReaderDatabase, openWriterDatabase } from "./database
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
+import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { type LogWriter, logWriter } from "./sqlite_log.ts";
 
 export interface OpenWriter {
@@ -31,18 +31,18 @@ export interface OpenWriter {
   close(): Promise<void>;
 }
 
-/** Settings, from which each thread makes its own provider, or a provider itself (one thread only). */
-export type Keys = KeySettings | KeyProvider;
-
-export function providerOf(keys: Keys, directory: string, create: boolean, random: Random): KeyProvider {
-  return "wrap" in keys ? keys : keyProvider(keys, directory, create, random);
-}
-
 /**
  * Opens the directory for writing, making the store where there is none. Throws store.locked, store.newer_format,
- * keys.missing_key or keys.wrong_key, each before anything is changed.
+ * keys.missing_key or keys.wrong_key, each before anything is changed. `prepare` works on the locked and migrated store
+ * before its keys are opened.
  */
-export async function openWriter(directory: string, keys: Keys, clock: Clock, random: Random): Promise<OpenWriter> {
+export async function openWriter(
+  directory: string,
+  keys: Keys,
+  clock: Clock,
+  random: Random,
+  prepare?: (database: Database) => Promise<void>,
+): Promise<OpenWriter> {
   await checkKeys(directory, keys, random);
   const database = openWriterDatabase(directory);
   let release: (() => void) | undefined;
@@ -50,10 +50,9 @@ export async function openWriter(directory: string, keys: Keys, clock: Clock, ra
     release = takeWriterLock(directory);
     migrate(database);
     if (!readIdentity(database)) await makeStore(database, providerOf(keys, directory, true, random), random);
-    const { storeId } = readIdentity(database)!;
-    const provider = providerOf(keys, directory, false, random);
-    const keyring = await openKeyring(readWrappedKeys(database), provider, storeId, random);
-    const log = logWriter(database, { storeId, keyring }, clock);
+    await prepare?.(database);
+    const sealer = (await openSealer(database, keys, directory, random))!;
+    const log = logWriter(database, sealer, clock);
     sweepOrphans(log, directory);
     const folds = foldKeeper(directory, database, log.sealer);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
@@ -90,7 +89,7 @@ const VACUUM_PAGES = 4_096;
  * The pages that a long tail once took serve the next tail while the log is open; on closing they are given back where
  * they are most of the file. (SQLite's own auto_vacuum would write one more page in every commit.)
  */
-function giveBack(database: ReturnType<typeof openWriterDatabase>): void {
+function giveBack(database: Database): void {
   try {
     const count = (name: "page_count" | "freelist_count") =>
       database.query<Record<string, number>, []>(`PRAGMA ${name}`).get()![name]!;
@@ -111,20 +110,13 @@ async function checkKeys(directory: string, keys: Keys, random: Random): Promise
   const database = openReaderDatabase(directory);
   try {
     const made = database.query("SELECT 1 FROM sqlite_master WHERE name = 'store'").get();
-    const identity = made ? readIdentity(database) : null;
-    if (!identity) return;
-    const provider = providerOf(keys, directory, false, random);
-    await openKeyring(readWrappedKeys(database), provider, identity.storeId, random);
+    if (made) await openSealer(database, keys, directory, random);
   } finally {
     database.close();
   }
 }
 
-async function makeStore(
-  database: ReturnType<typeof openWriterDatabase>,
-  provider: KeyProvider,
-  random: Random,
-): Promise<void> {
+async function makeStore(database: Database, provider: KeyProvider, random: Random): Promise<void> {
   const storeId = random.bytes(16);
   const key = await newDataKey(provider, 1, storeId, random);
   const keyring = await openKeyring([key], provider, storeId, random);
