@@ -16,6 +16,8 @@ export const CONTROL = "control";
 export const VERDICTS = "verdicts";
 export const LINEAGE = "lineage";
 export const ARTIFACTS = "artifacts";
+export const ERASURES = "erasures";
+export const RETENTION = "retention";
 
 /** Raw bytes of one page, exactly as received (for files: decompressed), so that it can be decoded again. */
 export const landingContract = streamContract({
@@ -111,6 +113,54 @@ export const artifactContract = streamContract({
   fields: { digest: "string", path: "string", part: "int", parts: "int", bytes: "bytes" },
   entity: ["digest"],
   recordId: ["digest", "path", "part"],
+});
+
+/**
+ * What was erased. kinds: `entity` (one a commit: the fields, the keyed digest of their values, and what was done), `row`
+ * (one a row: its place, and its leaf in the audit; `replacement` is the leaf, under `salt`, of what stands there now if
+ * the row was not emptied).
+ */
+export const erasureContract = streamContract({
+  name: "erasure",
+  fields: {
+    erasure: "string",
+    kind: "string",
+    /** JSON list of the fields that name the entity. */
+    fields: "string?",
+    digest: "bytes?",
+    /** JSON: what was done. */
+    body: "string?",
+    stream: "string?",
+    sequence: "long?",
+    tombstone: "boolean?",
+    leaf: "bytes?",
+    replacement: "bytes?",
+    salt: "bytes?",
+    at: "timestamp",
+  },
+  eventTime: "at",
+  recordId: "position",
+});
+
+/** What retention dropped: the rows of a stream before `first_sequence`. */
+export const retentionContract = streamContract({
+  name: "retention",
+  fields: {
+    stream: "string",
+    first_sequence: "long",
+    rows: "long",
+    tombstones: "long",
+    /** Rows that had been erased before. */
+    erased: "long",
+    bytes: "long",
+    last_commit: "long",
+    last_known_time: "timestamp",
+    /** age, bytes or host */
+    reason: "string",
+    at: "timestamp",
+  },
+  eventTime: "at",
+  recordId: "position",
 });
 
 /** Names that features can't have, because feature and score rows carry them. */

@@ -1,7 +1,7 @@
 import { isAscii } from "node:buffer";
 import type { Batch, Column } from "../contract/batch.ts";
 import { textBytes } from "../contract/codec.ts";
-import { SALT_BYTES } from "./record.ts";
+import { SALT_BYTES } from "./salts.ts";
 
 /**
  * Rows as the audit hashes them, whatever batch or column they stand in:

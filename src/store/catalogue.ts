@@ -91,7 +91,10 @@ export function insertSecret(database: Database, sealer: Sealer, name: string, s
 }
 
 export interface StreamState {
+  /** Rows ever appended: the sequence that the next one gets. */
   readonly rows: number;
+  /** The first sequence that retention left; absent where nothing was dropped. */
+  readonly firstSequence?: number;
   readonly firstCommit: number;
   readonly lastCommit: number;
 }
@@ -109,6 +112,10 @@ export interface CompactedState {
   readonly frontier: readonly string[];
   /** The segments there are: a row that was removed shows. */
   readonly segments: readonly number[];
+  /** The number that the next segment gets at least, where one that had the highest was dropped. */
+  readonly nextSegment?: number;
+  /** Something was erased, and the database file may still hold bytes of it in unused places: they go at the next start. */
+  readonly scrub?: boolean;
 }
 
 export const EMPTY_STATE: CompactedState = {

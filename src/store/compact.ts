@@ -6,13 +6,13 @@ import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/bat
 import type { CommitRow } from "./catalogue.ts";
 import { readState, type Sealer, writeState } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
+import { nextSegmentId, replaceSegments } from "./replace.ts";
 import { bySequence } from "./segment_files.ts";
 import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
 import { compactedOf, foldRow, type LogWriter, stateOf } from "./sqlite_log.ts";
 import { STATEMENTS, type StatedCommit, statementContract, statementRows } from "./statements.ts";
-import { dropUnusedKeys } from "./stream_keys.ts";
 import { bodyOf, rowsOfAppend, type TailCommit, tailCommit } from "./tail_index.ts";
 
 /** The tail is compacted at this many records or bytes. */
@@ -34,6 +34,8 @@ const MERGE_BYTES = 48 << 20;
 export interface Compactor {
   /** Compacts the tail as it stands, then merges; one at a time. Commits go on meanwhile. */
   compact(): Promise<void>;
+  /** Compacts, then runs `act` while no compaction does. */
+  alone<T>(act: () => Promise<T>): Promise<T>;
   /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
   /** Waits for the one that is running, and starts no other. */
@@ -92,6 +94,19 @@ export function compactor(
     async compact() {
       await running?.catch(() => {});
       await start();
+    },
+    async alone(act) {
+      while (running) await running.catch(() => {});
+      let result: { value: Awaited<ReturnType<typeof act>> } | undefined;
+      running = run()
+        .then(async () => {
+          result = { value: await act() };
+        })
+        .finally(() => {
+          running = undefined;
+        });
+      await running;
+      return result!.value;
     },
     maybe,
     async close() {
@@ -266,10 +281,10 @@ function recordCompaction(
     const base = readState(database, sealer);
     const state = stateOf(base);
     for (const row of rows) foldRow(state, row, sealer, names);
-    const added = written.map((info, i) => ({ ...info, segmentId: nextSegmentId(base.segments) + i }));
+    const added = written.map((info, i) => ({ ...info, segmentId: nextSegmentId(base) + i }));
     for (const info of added) insertSegmentInfo(database, sealer, info);
     const segments = [...base.segments, ...added.map((info) => info.segmentId)];
-    writeState(database, sealer, { ...compactedOf(state), segments, generation: base.generation + 1 });
+    writeState(database, sealer, { ...base, ...compactedOf(state), segments, generation: base.generation + 1 });
     database.run("DELETE FROM commits WHERE commit_no <= ?", [rows.at(-1)!.commit_no]);
   })();
   log.compacted(
@@ -277,8 +292,6 @@ function recordCompaction(
     rows.reduce((sum, row) => sum + row.record.length, 0),
   );
 }
-
-const nextSegmentId = (segments: readonly number[]) => Math.max(0, ...segments) + 1;
 
 /** Merges runs of small neighbours, so that an as-of read opens few segments. */
 async function mergeSegments(log: LogWriter, target: SegmentTarget): Promise<void> {
@@ -295,13 +308,7 @@ async function mergeSegments(log: LogWriter, target: SegmentTarget): Promise<voi
     const { database, sealer } = log;
     database.transaction(() => {
       const state = readState(database, sealer);
-      const gone = new Set(run.map((info) => info.segmentId));
-      const segmentId = nextSegmentId(state.segments);
-      for (const id of gone) database.run("DELETE FROM segments WHERE segment_id = ?", [id]);
-      insertSegmentInfo(database, sealer, { ...merged, segmentId });
-      const segments = [...state.segments.filter((id) => !gone.has(id)), segmentId];
-      writeState(database, sealer, { ...state, segments, generation: state.generation + 1 });
-      dropUnusedKeys(database, readSegmentInfos(database, sealer));
+      writeState(database, sealer, replaceSegments(database, sealer, state, run, [merged]));
     })();
     log.replaced(run.map((info) => info.file));
   }

@@ -3,7 +3,9 @@ import { encodeBatch } from "../contract/codec.ts";
 import { boundTo, type Sealer } from "./catalogue.ts";
 import type { ContentHasher } from "./leaves.ts";
 import type { CommitRequest } from "./port.ts";
-import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend, SALT_BYTES } from "./record.ts";
+import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend } from "./record.ts";
+import { newSalt } from "./salts.ts";
+import { ERASED, TOMBSTONE } from "./select.ts";
 
 /** What a thread needs to make commit records. */
 export interface Encoder {
@@ -19,7 +21,7 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
   const appends: EncodedAppend[] = [];
   const bodies: RecordAppend[] = [];
   for (const { stream, batch, tombstones } of request.appends) {
-    const salt = encoder.random.bytes(SALT_BYTES);
+    const salt = newSalt(encoder.random);
     const root = encoder.contentRoot(batch, tombstones, salt);
     const { fingerprint, schema } = batch.contract;
     const said = encoder.known.has(fingerprint) ? {} : { schema: JSON.stringify(schema) };
@@ -39,18 +41,27 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
   };
 }
 
-/** A bit a row; empty where no flag is set. */
+/** A bit a row for tombstones, then, where any row is erased, a bit a row for these; empty where no flag is set. */
 export function packFlags(flags: Uint8Array | undefined): Uint8Array {
-  if (!flags?.includes(1)) return new Uint8Array(0);
-  const bits = new Uint8Array((flags.length + 7) >> 3);
-  for (let i = 0; i < flags.length; i++) if (flags[i]) bits[i >> 3]! |= 1 << (i & 7);
+  let set = 0;
+  if (flags) for (let i = 0; i < flags.length; i++) set |= flags[i]!;
+  if (!flags || set === 0) return new Uint8Array(0);
+  const width = (flags.length + 7) >> 3;
+  const bits = new Uint8Array((set & ERASED) === 0 ? width : width * 2);
+  for (let i = 0; i < flags.length; i++) {
+    if ((flags[i]! & TOMBSTONE) !== 0) bits[i >> 3]! |= 1 << (i & 7);
+    if ((flags[i]! & ERASED) !== 0) bits[width + (i >> 3)]! |= 1 << (i & 7);
+  }
   return bits;
 }
 
 export function unpackFlags(bits: Uint8Array, count: number): Uint8Array {
   const flags = new Uint8Array(count);
   if (bits.length === 0) return flags;
-  if (bits.length !== (count + 7) >> 3) throw new RangeError("the flags are not of the rows");
+  const width = (count + 7) >> 3;
+  if (bits.length !== width && bits.length !== width * 2) throw new RangeError("the flags are not of the rows");
   for (let i = 0; i < count; i++) flags[i] = (bits[i >> 3]! >> (i & 7)) & 1;
+  if (bits.length === width) return flags;
+  for (let i = 0; i < count; i++) flags[i]! |= ((bits[width + (i >> 3)]! >> (i & 7)) & 1) << 1;
   return flags;
 }

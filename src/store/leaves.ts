@@ -1,46 +1,67 @@
-import { createCipheriv } from "node:crypto";
 import { sha256 } from "../base/digest.ts";
 import type { Batch } from "../contract/batch.ts";
 import { canvasFor, rowPainter } from "./canonical_rows.ts";
-import { HASH_BYTES, SALT_BYTES } from "./record.ts";
+import { HASH_BYTES } from "./record.ts";
+import { CHUNK_ROWS, saltsOf } from "./salts.ts";
 
 /**
  * Content roots: what the audit tree commits to. Row leaf = SHA-256(canonical row), which begins with 0x00 and holds a
- * salt: see canonical_rows.ts. Chunks of 256 leaves are hashed under 0x01, chunk hashes with the row count under 0x02.
- * The salt of row i of an append is block i of an AES-256-CTR key stream under the store's salt key from the append's
- * 16 random bytes: nothing is stored a row, and a leaf says nothing about its row to one without the key.
+ * salt: see canonical_rows.ts and salts.ts. Chunks of 256 leaves are hashed under 0x01, chunk hashes with the row count
+ * under 0x02. A leaf says nothing about its row to one without the salt.
  */
-const CHUNK = 256;
+
+/** Leaves that are taken as they were kept, by the row's place in the append: of rows that were erased. */
+export type KeptLeaves = ReadonlyMap<number, Uint8Array>;
 
 /**
  * Gives the root of the rows of a batch in their order; `tombstones` has one byte a row. Keeps the memory it works in:
  * one for each thread that hashes.
  */
-export type ContentHasher = (batch: Batch, tombstones: Uint8Array | undefined, salt: Uint8Array) => Uint8Array;
+export type ContentHasher = (
+  batch: Batch,
+  tombstones: Uint8Array | undefined,
+  salt: Uint8Array,
+  kept?: KeptLeaves,
+) => Uint8Array;
 
 export function contentHasher(saltKey: Uint8Array): ContentHasher {
-  const canvas = canvasFor(CHUNK);
-  const leaves = new Uint8Array(1 + CHUNK * HASH_BYTES);
+  const canvas = canvasFor(CHUNK_ROWS);
+  const leaves = new Uint8Array(1 + CHUNK_ROWS * HASH_BYTES);
   leaves[0] = 1;
   // Each leaf is hashed right into its place.
-  const places = Array.from({ length: CHUNK }, (_, i) => leaves.subarray(1 + i * HASH_BYTES, 1 + (i + 1) * HASH_BYTES));
+  const places = placesIn(leaves.subarray(1), CHUNK_ROWS);
   const take = (row: Uint8Array, i: number) => void Bun.SHA256.hash(row, places[i]!);
-  return (batch, tombstones, salt) => {
-    const paint = rowPainter(batch, tombstones, saltStream(saltKey, salt, batch.length), canvas);
+  return (batch, tombstones, salt, kept) => {
+    const paint = rowPainter(batch, tombstones, saltsOf(saltKey, salt, batch.length), canvas);
     const hasher = new Bun.CryptoHasher("sha256");
     hasher.update(Uint8Array.of(2));
     hasher.update(String(batch.length));
-    for (let from = 0; from < batch.length; from += CHUNK) {
-      const count = Math.min(CHUNK, batch.length - from);
+    for (let from = 0; from < batch.length; from += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, batch.length - from);
       paint(from, count, take);
+      if (kept) for (let i = 0; i < count; i++) putKept(kept.get(from + i), places[i]!);
       hasher.update(sha256(leaves.subarray(0, 1 + count * HASH_BYTES)));
     }
     return new Uint8Array(hasher.digest());
   };
 }
 
-function saltStream(key: Uint8Array, salt: Uint8Array, rows: number): Int32Array {
-  const stream = createCipheriv("aes-256-ctr", key, salt).update(new Uint8Array(rows * SALT_BYTES));
-  if (stream.byteOffset % 4 === 0) return new Int32Array(stream.buffer, stream.byteOffset, rows * (SALT_BYTES / 4));
-  return new Int32Array(new Uint8Array(stream).buffer);
+function putKept(leaf: Uint8Array | undefined, place: Uint8Array): void {
+  if (leaf) place.set(leaf);
 }
+
+/** The leaves of rows, 32 bytes each, under salts of four words a row. */
+export function leavesOf(batch: Batch, tombstones: Uint8Array | undefined, salts: Int32Array): Uint8Array {
+  const leaves = new Uint8Array(batch.length * HASH_BYTES);
+  const canvas = canvasFor(CHUNK_ROWS);
+  const paint = rowPainter(batch, tombstones, salts, canvas);
+  const places = placesIn(leaves, batch.length);
+  for (let from = 0; from < batch.length; from += CHUNK_ROWS) {
+    const count = Math.min(CHUNK_ROWS, batch.length - from);
+    paint(from, count, (row, i) => void Bun.SHA256.hash(row, places[from + i]!));
+  }
+  return leaves;
+}
+
+const placesIn = (leaves: Uint8Array, count: number): Uint8Array[] =>
+  Array.from({ length: count }, (_, i) => leaves.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES));

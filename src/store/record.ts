@@ -1,5 +1,6 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { sha256 } from "../base/digest.ts";
+import { isSeed, SALT_BYTES, seedOf } from "./salts.ts";
 
 /**
  * A commit as it is handed to the log and as it rests. The rows, cursors and positions are one sealed blob, made by
@@ -34,7 +35,7 @@ export interface RecordBody {
 }
 
 export interface RecordAppend {
-  /** What the salts of the rows are derived from: 16 random bytes. */
+  /** What the salts of the rows are derived from: see salts.ts. */
   readonly salt: Uint8Array;
   /** The content root of the rows: see leaves.ts. */
   readonly root: Uint8Array;
@@ -52,16 +53,24 @@ export interface Range {
   readonly rows: number;
 }
 
-export const SALT_BYTES = 16;
 export const HASH_BYTES = 32;
 
 const COMPRESS_FROM = 128; // smaller bodies gain nothing from zstd's frame
 
+/** A bit of the flag byte of a record whose salts are seeds of trees; without it they are those of the first scheme. */
+const SEEDS = 2;
+
+/** The salts must all be of one scheme, and whole. */
 export function encodeBody(body: RecordBody): Uint8Array {
+  const seeds = body.appends.some(({ salt }) => isSeed(salt));
   const writer = new ByteWriter(256 + body.appends.reduce((sum, append) => sum + append.batch.length + 64, 0));
   writer.varint(body.appends.length);
   for (const { salt, root, tombstones, batch } of body.appends) {
-    writer.raw(salt).raw(root).bytes(tombstones).bytes(batch);
+    writer
+      .raw(seeds ? salt.subarray(1) : salt)
+      .raw(root)
+      .bytes(tombstones)
+      .bytes(batch);
   }
   const cursors = Object.entries(body.cursors);
   writer.varint(cursors.length);
@@ -69,15 +78,18 @@ export function encodeBody(body: RecordBody): Uint8Array {
   const readers = Object.entries(body.readers);
   writer.varint(readers.length);
   for (const [name, position] of readers) writer.text(name).varint(position);
-  return compress(writer.finish());
+  const flagged = compress(writer.finish());
+  if (seeds) flagged[0]! |= SEEDS;
+  return flagged;
 }
 
 /** Throws RangeError (or zstd's error) on bytes that are no body. */
 export function decodeBody(bytes: Uint8Array): RecordBody {
-  const reader = new ByteReader(decompress(bytes));
+  const seeds = ((bytes[0] ?? 0) & SEEDS) !== 0;
+  const reader = new ByteReader(decompress(bytes, SEEDS));
   const appends: RecordAppend[] = [];
   for (let count = reader.varint(); count > 0; count--) {
-    const salt = reader.raw(SALT_BYTES);
+    const salt = seeds ? seedOf(reader.raw(SALT_BYTES)) : reader.raw(SALT_BYTES);
     const root = reader.raw(HASH_BYTES);
     appends.push({ salt, root, tombstones: reader.bytes(), batch: reader.bytes() });
   }
@@ -99,10 +111,12 @@ export function compress(bytes: Uint8Array, level = 1): Uint8Array {
   return flagged;
 }
 
-export function decompress(bytes: Uint8Array): Uint8Array {
+/** Bits of the flag byte in `others` say something else. */
+export function decompress(bytes: Uint8Array, others = 0): Uint8Array {
   const body = bytes.subarray(1);
-  if (bytes[0] === 0) return body;
-  if (bytes[0] !== 1) throw new RangeError("no such compression");
+  const flag = (bytes[0] ?? 255) & ~others;
+  if (flag === 0) return body;
+  if (flag !== 1) throw new RangeError("no such compression");
   return Bun.zstdDecompressSync(body);
 }
 

@@ -6,7 +6,7 @@ import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
-import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored } from "./select.ts";
+import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored, withoutErased } from "./select.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
@@ -193,7 +193,7 @@ function pageEnd(files: readonly SegmentFile[], bound: number, after: number, ma
   return bound;
 }
 
-/** The whole segment in order of sequence. Every chunk of the file is opened. */
+/** The whole segment in order of sequence, erased rows too. Every chunk of the file is opened. */
 export function bySequence(file: SegmentFile): StoredRows {
   file.filter();
   const parts = Array.from(file.footer.blockRows, (_, block) => file.rows(block));
@@ -243,7 +243,8 @@ function commitsOf(file: SegmentFile, whole: StoredRows, after: number, upTo: nu
     while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
     if (commitNos[from]! > after && commitNos[from]! <= upTo) {
       const all = from === 0 && to === file.info.rows;
-      found.push(all ? whole : sliceStored(whole, from, to));
+      const shown = withoutErased(all ? whole : sliceStored(whole, from, to));
+      if (shown.batch.length > 0) found.push(shown);
     }
     from = to;
   }

@@ -18,6 +18,8 @@ export interface SegmentInfo {
   readonly lastKnownTime: number;
   readonly firstSequence: number;
   readonly rows: number;
+  /** How many of them were erased and are empty places; absent where none. */
+  readonly erased?: number;
   readonly bytes: number;
   readonly keyId: number;
   /** 24 random bytes, in hex. */

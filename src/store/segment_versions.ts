@@ -4,7 +4,7 @@ import { valueAt } from "../contract/batch.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
 import type { SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
-import { entityKeys } from "./select.ts";
+import { ERASED, entityKeys, TOMBSTONE } from "./select.ts";
 import { NO_TIME } from "./sort.ts";
 
 /** The versions of one entity in a segment with event time at most `at` and commit at most `upTo`, latest first. */
@@ -34,6 +34,7 @@ export function segmentCursor(
         row = footer.blockRows[block]! - 1;
       }
       if (keysOf(block)(row) !== key) return;
+      if (file.info.erased && (flagsAt(files, file, block, row) & ERASED) !== 0) continue;
       if (!whole && commitOf(files, file, block, row) > upTo) continue;
       const found = timeField < 0 ? STATIC_TIME : timeAt(files.cached(file, block, timeField), row);
       if (found === NO_TIME) return;
@@ -60,6 +61,11 @@ function sequenceAt(files: SegmentFiles, file: SegmentFile, block: number, row: 
   return numberAt(files.cached(file, block, file.contract.fields.length), row);
 }
 
+/** The bits of select.ts. */
+function flagsAt(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
+  return numberAt(files.cached(file, block, file.contract.fields.length + 1), row);
+}
+
 const numberAt = (column: Column, row: number) => Number((column as Column & { kind: "number" }).values[row]!);
 
 function timeAt(column: Column, row: number): Micros {
@@ -69,11 +75,10 @@ function timeAt(column: Column, row: number): Micros {
 
 function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: number): Version {
   const { contract } = file;
-  const width = contract.fields.length;
   return {
     contract,
     sequence: sequenceAt(files, file, block, row),
-    tombstone: numberAt(files.cached(file, block, width + 1), row) === 1,
+    tombstone: (flagsAt(files, file, block, row) & TOMBSTONE) !== 0,
     value(field) {
       const index = contract.fields.findIndex(({ name }) => name === field);
       return valueAt(files.cached(file, block, index), contract.fields[index]!.type, row);

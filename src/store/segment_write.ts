@@ -13,6 +13,7 @@ import { entityFilter, keyHasher } from "./entity_filter.ts";
 import { compress } from "./record.ts";
 import { BLOCK_BYTES, BLOCK_ROWS, chunkBinder, encodeFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
+import { ERASED } from "./select.ts";
 import { NO_TIME, type SortedRows, sortRows, timesOf } from "./sort.ts";
 import { keyForSegment } from "./stream_keys.ts";
 
@@ -110,7 +111,7 @@ function chunkWriter(out: number, keys: ChunkKeys, bound: (chunk: number) => Uin
 }
 
 /** What the catalogue's row says of the rows. */
-function factsOf({ stream, contractId, commits, sequences, batch }: SegmentRows) {
+function factsOf({ stream, contractId, commits, sequences, batch, tombstones }: SegmentRows) {
   const first = commits[0]!;
   const last = commits.at(-1)!;
   return {
@@ -122,6 +123,7 @@ function factsOf({ stream, contractId, commits, sequences, batch }: SegmentRows)
     lastKnownTime: last.knownTime,
     firstSequence: sequences.reduce((least, sequence) => Math.min(least, sequence)),
     rows: batch.length,
+    ...erasedIn(tombstones),
     decodedBytes: decodedBytesOf(batch),
     ...boundsOf(batch),
   };
@@ -159,6 +161,11 @@ function boundsOf(batch: Batch): { minTime: number; maxTime: number } | undefine
     if (time > maxTime) maxTime = time;
   }
   return minTime > maxTime ? undefined : { minTime, maxTime };
+}
+
+function erasedIn(flags: Uint8Array): { erased?: number } {
+  const erased = flags.reduce((count, flag) => count + ((flag & ERASED) === 0 ? 0 : 1), 0);
+  return erased === 0 ? {} : { erased };
 }
 
 type Put = (plain: Uint8Array) => void;

@@ -4,6 +4,22 @@ import { nullColumns } from "../contract/codec.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 
+/** What is said of a stored row, as bits of its flag: that it withdraws a record; that it is an empty place. */
+export const TOMBSTONE = 1;
+export const ERASED = 2;
+
+/** The rows without those that were erased, which keep their places in segments and are shown to nobody. */
+export function withoutErased(stored: StoredRows): StoredRows {
+  const { tombstones: flags } = stored;
+  if (!hasErased(flags)) return stored;
+  const kept = new Int32Array(flags.length);
+  let count = 0;
+  for (let i = 0; i < flags.length; i++) if ((flags[i]! & ERASED) === 0) kept[count++] = i;
+  return pickRows(stored, kept.subarray(0, count));
+}
+
+const hasErased = (flags: Uint8Array) => flags.includes(ERASED) || flags.includes(ERASED | TOMBSTONE);
+
 /** The fields that must be decoded to answer `options`; undefined where all are wanted. */
 export function columnsNeeded(contract: Contract, options: ScanOptions): readonly string[] | undefined {
   if (options.columns === undefined) return undefined;
@@ -18,6 +34,7 @@ export function columnsNeeded(contract: Contract, options: ScanOptions): readonl
 export function selectRows(stored: StoredRows, options: ScanOptions): StoredRows | undefined {
   const { batch } = stored;
   const tests: ((index: number) => boolean)[] = [];
+  if (hasErased(stored.tombstones)) tests.push((index) => (stored.tombstones[index]! & ERASED) === 0);
   const { upTo = Number.POSITIVE_INFINITY, after = 0 } = options;
   if (anyOutside(stored.commitNos, after, upTo)) {
     tests.push((index) => stored.commitNos[index]! > after && stored.commitNos[index]! <= upTo);

@@ -37,6 +37,11 @@ export interface LogState {
 
 export interface LogWriter {
   commit(request: EncodedCommit): Promise<Receipt>;
+  /**
+   * A transaction of its own, at once: `change` to the catalogue, and the commit that records it. Throws
+   * store.stale_writer where the head is not commit `head` any more; then, and on any failure, nothing was changed.
+   */
+  commitWith(request: EncodedCommit, head: number, change: () => void): Receipt;
   state(): LogState;
   readonly names: Names;
   readonly database: Database;
@@ -81,6 +86,11 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
   });
   return {
     commit: queue.add,
+    commitWith(request, head, change) {
+      const receipt = runAlone(writing, request, head, change);
+      for (const listener of listeners) listener();
+      return receipt;
+    },
     state: () => writing.state,
     names,
     database,
@@ -165,6 +175,28 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
   return true;
 }
 
+function runAlone(writing: Writing, request: EncodedCommit, head: number, change: () => void): Receipt {
+  const { database, sealer, names } = writing;
+  const found = writing.state.head.commitNo;
+  if (found !== head) {
+    throw storeErrors.error("stale_writer", `the log stands at commit ${found}, not at ${head}`);
+  }
+  try {
+    database.run("BEGIN IMMEDIATE");
+    change();
+    // What the change did to the catalogue's state is part of what the commit is added to.
+    writing.state = foldLog(database, sealer, names);
+    const receipt = applyCommit(writing, request);
+    database.run("COMMIT");
+    return receipt;
+  } catch (cause) {
+    if (database.inTransaction) database.run("ROLLBACK");
+    names.reset();
+    writing.state = foldLog(database, sealer, names);
+    throw writeFailure(cause);
+  }
+}
+
 /** Numbers one commit, writes its row, and folds it into the state. */
 function applyCommit({ state, names, clock, insert }: Writing, request: EncodedCommit): Receipt {
   const commitNo = state.head.commitNo + 1;
@@ -178,7 +210,7 @@ function applyCommit({ state, names, clock, insert }: Writing, request: EncodedC
     firstSequence[append.stream] ??= first;
     ranges.push({ streamId, contractId: contractIdOf(names, append), firstSequence: first, rows: append.rows });
     const firstCommit = known?.firstCommit ?? commitNo;
-    state.streams.set(append.stream, { rows: first + append.rows, firstCommit, lastCommit: commitNo });
+    state.streams.set(append.stream, { ...known, rows: first + append.rows, firstCommit, lastCommit: commitNo });
     return { ...append, firstSequence: first };
   });
   const leaf = leafOf({ commitNo, knownTime, appends: stated });
@@ -283,6 +315,7 @@ export function foldRow(state: LogState, row: CommitRow, sealer: Sealer, names: 
     const known = state.streams.get(stream);
     if ((known?.rows ?? 0) !== range.firstSequence) throw damaged(what);
     state.streams.set(stream, {
+      ...known,
       rows: range.firstSequence + range.rows,
       firstCommit: known?.firstCommit ?? row.commit_no,
       lastCommit: row.commit_no,
