@@ -20,6 +20,7 @@ export interface JsonSchema {
   readonly path?: boolean;
   readonly duration?: boolean;
   readonly sql?: boolean;
+  readonly amount?: boolean;
   readonly [keyword: string]: unknown;
 }
 
@@ -70,6 +71,7 @@ function alternatives(schema: JsonSchema, value: unknown): readonly JsonSchema[]
 export function typeText(schema: JsonSchema): string {
   if (schema.path) return "path";
   if (schema.duration) return "duration (90s, 15m, 3h, 7d)";
+  if (schema.amount) return "amount of disk (512MiB, 2GB, 5%)";
   if (schema.sql) return "SQL scalar expression";
   const branches = schema.oneOf ?? schema.anyOf;
   if (branches) return branches.map(typeText).join(" or ");

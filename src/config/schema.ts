@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseBytes } from "../base/size.ts";
 import { parseDuration } from "../base/time.ts";
 
 /**
@@ -23,6 +24,16 @@ const duration = z
 
 /** One hour: shorter periods would make more keys than data. */
 const KEY_PERIOD_LEAST = 3_600_000_000;
+const amount = z
+  .union([z.string(), z.number().int().min(0)])
+  .transform((given, context): { readonly bytes: number } | { readonly percent: number } => {
+    const percent = /^(\d+(?:\.\d+)?) ?%$/.exec(String(given).trim())?.[1];
+    if (percent !== undefined && Number(percent) <= 100) return { percent: Number(percent) };
+    const bytes = percent === undefined ? parseBytes(String(given)) : undefined;
+    if (bytes === undefined) context.addIssue({ code: "custom", message: "is no amount like 512MiB, 2GB or 5%" });
+    return { bytes: bytes ?? 0 };
+  })
+  .meta({ amount: true, description: "an amount of disk: 512MiB, 2GB, or a percentage of the disk: 5%" });
 
 const keys = z
   .strictObject({
@@ -219,6 +230,30 @@ export const configSchema = z
       })
       .prefault({})
       .describe("where the server answers"),
+    space: z
+      .strictObject({
+        soft: amount
+          .optional()
+          .describe(
+            "below this much free disk, sources that can be read again wait; default the lesser of 1GiB and 5%",
+          ),
+        hard: amount
+          .optional()
+          .describe("below this much, nothing new is taken and steps wait; default the lesser of 128MiB and 2%"),
+        ballast: amount
+          .optional()
+          .describe(
+            "size of a file that is given up when the disk is full; default the lesser of 32MiB and 0.5%; 0 for none",
+          ),
+        scores: z
+          .enum(["answer", "refuse"])
+          .default("answer")
+          .describe(
+            "on a full disk: `answer` scores that are not stored, and say so with `durable: false`; or `refuse` them",
+          ),
+      })
+      .prefault({})
+      .describe("what to do as the disk of the data directory fills up"),
     sources: z.record(name, source).default({}).describe("the configured inputs"),
     datasets: z.record(name, dataset).default({}).describe("the curated datasets"),
     views: z.record(name, view).default({}).describe("the feature views"),

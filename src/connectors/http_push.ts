@@ -35,6 +35,8 @@ export interface PushConnector extends Connector {
    * `closed`, or with the error that kept the rows from being committed.
    */
   push(request: PushRequest): Promise<PushOutcome>;
+  /** Answers every request that waits, but the one that is being committed, with the error. */
+  refuse(error: MlpeError): void;
 }
 
 export const pushKind: ConnectorKind<PushSourceConfig> = {
@@ -91,6 +93,7 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
       });
     },
     failed: (error) => desk.settle((waiting) => waiting.reject(error)),
+    refuse: desk.refuse,
     remembers: KEYS_KEPT,
     remember: (cursor, committed) => {
       const { key, digest } = parsePushCursor(cursor, place);
@@ -151,6 +154,12 @@ function createDesk(place: string) {
   let handed: Waiting | undefined;
   let closed = false;
   const keep = (key: string, remembered: Remembered) => keepNewest(used, key, remembered);
+  const refuse = (error: MlpeError) => {
+    for (const waiting of queue.all()) {
+      queue.leave(waiting);
+      waiting.reject(error);
+    }
+  };
   return {
     keep,
     /** A request that was handed out, and neither acknowledged nor failed, goes back to the front. */
@@ -194,13 +203,10 @@ function createDesk(place: string) {
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
     join: queue.join,
+    refuse,
     close: () => {
       closed = true;
-      const error = connectorErrors.error("closed", "the source was closed before the rows were committed", { place });
-      for (const waiting of queue.all()) {
-        queue.leave(waiting);
-        waiting.reject(error);
-      }
+      refuse(connectorErrors.error("closed", "the source was closed before the rows were committed", { place }));
     },
   };
 }

@@ -25,6 +25,7 @@ export async function openEngine(world: World, location: ProjectLocation, mode: 
     clock: world.clock,
     random: world.random,
     mode,
+    space: { ...project.config.space, ballast: { bytes: 0 } }, // only a server makes the ballast
     // Compaction and the waits for the disk happen beside the work, not in it.
     ...(mode === "write" ? { thread: true, workerUrl: world.workers.log } : {}),
   });

@@ -1,4 +1,5 @@
 import type { Unloaded } from "./live_models.ts";
+import type { SpaceShown } from "./space.ts";
 
 /** What the HTTP faces need of the house. Bodies arrive as text: each service parses with its own limits. */
 export interface Services extends StatusServices, InferenceServices, ScoreServices, DeliveryServices, StreamServices {
@@ -12,6 +13,8 @@ export interface StatusServices {
   ready(): boolean;
   /** The models whose live package can't be loaded: ready is whoever has none. */
   unloaded(): readonly Unloaded[];
+  /** The disk of the data directory, as readiness tells it; undefined where there is room. */
+  space(): SpaceShown | undefined;
   /** Prometheus text. */
   metrics(): string;
   /** Counts a request that was answered with an error. */

@@ -1,3 +1,4 @@
+import { isFiniteSource } from "../connectors/registry.ts";
 import { batchOf } from "../contract/batch.ts";
 import type { Connector } from "../contract/page.ts";
 import { curatedStream, VERDICTS, verdictContract } from "../contract/streams.ts";
@@ -22,6 +23,7 @@ export function ingestStep(
     name: `ingest.${plan.name}`,
     reads: [sourceDataset(plan.name)],
     writes: plan.routes.map((route) => curatedStream(route.dataset.name)),
+    waitsBelow: isFiniteSource(plan.config) ? "soft" : "hard", // a finite source can be read again from its cursor
     turn: () => {
       const startedAt = world.clock.now();
       const assertions = new Map<string, readonly Assertion[]>();

@@ -8,6 +8,8 @@ export interface Step {
   readonly name: string;
   readonly reads: readonly string[];
   readonly writes: readonly string[];
+  /** It waits where free disk is below this mark. Default `hard`. */
+  readonly waitsBelow?: "soft" | "hard";
   /** At most one commit. Throws an MlpeError where this step can't go on; others may. */
   turn(): Promise<Turn>;
 }

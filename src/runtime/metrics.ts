@@ -3,6 +3,7 @@ import { rowsOf } from "../contract/batch.ts";
 import { LEDGER, VERDICTS } from "../contract/streams.ts";
 import { createMetrics, type Metrics } from "../monitoring/metrics.ts";
 import type { StoredRows } from "../store/port.ts";
+import { SPACE_STATES, type SpaceReport } from "../store/space.ts";
 import type { LogStore } from "../store/store.ts";
 
 /** Every metric of the server. Those of rows and verdicts are folds of the log, so a restart loses none. */
@@ -12,6 +13,19 @@ export const METRICS = {
   mlpe_log_tail_records: { kind: "gauge", help: "commits that are not compacted yet" },
   mlpe_log_tail_bytes: { kind: "gauge", help: "bytes of the commits that are not compacted yet" },
   mlpe_log_compaction_failures_total: { kind: "counter", help: "compactions that failed since the start" },
+  mlpe_space_state: {
+    kind: "gauge",
+    help: "the disk of the data directory: 0 ok, 1 below the soft mark, 2 below the hard",
+  },
+  mlpe_space_free_bytes: { kind: "gauge", help: "bytes free on the disk of the data directory" },
+  mlpe_space_ballast_bytes: { kind: "gauge", help: "bytes of the ballast file" },
+  mlpe_space_growth_bytes_per_second: { kind: "gauge", help: "how fast free space shrank over the last ten minutes" },
+  mlpe_space_time_to_full_seconds: { kind: "gauge", help: "until the disk is full at that rate; at most ten years" },
+  mlpe_scores_not_stored_total: {
+    kind: "counter",
+    help: "scores answered without being stored since the start",
+    labels: ["model"],
+  },
   mlpe_resident_memory_bytes: { kind: "gauge", help: "resident memory of the process" },
   mlpe_ingested_rows_total: {
     kind: "counter",
@@ -44,6 +58,15 @@ export function measureLog(metrics: ServerMetrics, { reader }: Pick<LogStore, "r
     "mlpe_log_tail_bytes",
     tail.reduce((sum, { sealed }) => sum + sealed.length, 0),
   );
+}
+
+/** Takes what the log thread measured of the disk. */
+export function measureSpace(metrics: ServerMetrics, report: SpaceReport): void {
+  metrics.set("mlpe_space_state", SPACE_STATES.indexOf(report.state));
+  metrics.set("mlpe_space_free_bytes", report.free);
+  metrics.set("mlpe_space_ballast_bytes", report.ballast);
+  metrics.set("mlpe_space_growth_bytes_per_second", report.growth);
+  metrics.set("mlpe_space_time_to_full_seconds", report.secondsToFull);
 }
 
 /** Counts the rows of a stored batch, whichever stream it is of. */

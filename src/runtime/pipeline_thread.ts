@@ -1,6 +1,7 @@
 import { MlpeError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
-import { isPushConnector } from "../connectors/http_push.ts";
+import { isPushConnector, type PushConnector } from "../connectors/http_push.ts";
+import { fullError, type SpaceReport } from "../store/space.ts";
 import { connectStore } from "../store/store.ts";
 import { type Engine, engineOver } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
@@ -58,6 +59,8 @@ interface State {
   /** Ends the wait for work. */
   wake: () => void;
   pipeline: Pipeline | undefined;
+  /** What was measured of the disk last. */
+  space: SpaceReport | undefined;
   /** Resolves once work may begin. */
   readonly begun: PromiseWithResolvers<void>;
 }
@@ -66,7 +69,13 @@ type Send = (message: FromPipeline) => void;
 
 /** The pipeline thread: ingestion, fusion, labels, scheduled jobs and lineage, committing through the log thread. */
 export function pipelineThread(world: World, post: Send): PipelineThread {
-  const state: State = { stopped: false, wake: () => {}, pipeline: undefined, begun: Promise.withResolvers() };
+  const state: State = {
+    stopped: false,
+    wake: () => {},
+    pipeline: undefined,
+    space: undefined,
+    begun: Promise.withResolvers(),
+  };
   return {
     receive(message) {
       if (message.kind === "open") {
@@ -96,6 +105,7 @@ async function open(
   const store = await connectStore({ directory: project.dataDirectory, keys, clock, random }, message.store);
   const engine = engineOver(world, project, store);
   state.pipeline = pipelineOf(engine);
+  store.onSpace((report) => heed(state, project.dataDirectory, report));
   post({ kind: "opened" });
   await state.begun.promise;
   await work(engine, state, state.pipeline, post);
@@ -111,6 +121,10 @@ async function work(engine: Engine, state: State, { steps }: Pipeline, post: Sen
     steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
     clock: engine.world.clock,
     stopped: () => state.stopped,
+    held: ({ waitsBelow = "hard" }) => {
+      const { state: now } = state.space ?? { state: "ok" };
+      return now === "hard" || (now === "soft" && waitsBelow === "soft");
+    },
     failed: async (step, error, retryInMs, startedAt) => {
       const told = plainError(error);
       post({ kind: "step_failed", step: step.name, error: told, retryInMs });
@@ -131,6 +145,19 @@ async function work(engine: Engine, state: State, { steps }: Pipeline, post: Sen
   jobs.stop();
 }
 
+/** Pushed rows that wait are refused once the disk is full: who sent them shall keep them. */
+function heed(state: State, directory: string, report: SpaceReport): void {
+  const before = state.space?.state;
+  state.space = report;
+  if (report.state === before) return;
+  state.wake();
+  if (report.state !== "hard") return;
+  for (const connector of pushConnectors(state)) connector.refuse(fullError(directory, report));
+}
+
+const pushConnectors = (state: State): PushConnector[] =>
+  [...(state.pipeline?.connectors.values() ?? [])].filter(isPushConnector);
+
 async function push(state: State, message: Extract<ToPipeline, { kind: "push" }>, post: Send): Promise<void> {
   const { id, source, body, key } = message;
   try {
@@ -139,6 +166,7 @@ async function push(state: State, message: Extract<ToPipeline, { kind: "push" }>
       const text = `there is no source "${source.slice(0, 80)}" that takes pushed rows`;
       throw runtimeErrors.error("unknown_source", text, { place: "source" });
     }
+    if (state.space?.state === "hard") throw fullError("data", state.space);
     const pushed = connector.push({ body: new TextEncoder().encode(body), ...(key === undefined ? {} : { key }) });
     state.wake();
     post({ kind: "pushed", id, outcome: await pushed });

@@ -23,7 +23,7 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
   try {
     const { found, known, missing } = await fuseAsked(serving, context, asked, asOf);
     if (found.length === 0) throw missing[0]!.error;
-    const { results, repeated } = await scoreAndCommit({
+    const { results, repeated, durable } = await scoreAndCommit({
       store,
       contract: context.contract,
       memory: serving.memory(context.name),
@@ -38,6 +38,9 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
       random: world.random,
       features: () => found,
       outcomeKnown: (index) => known[index] === true,
+      ...(engine.project.config.space.scores === "answer"
+        ? { notStored: (rows: readonly Row[]) => serving.notStored(context.name, rows) }
+        : {}),
       extra: (rows: readonly Row[]) => actOfScoring(engine, context, lease.model, rows, startedAt),
     });
     metrics.observe("mlpe_score_seconds", (world.clock.now() - startedAt) / 1_000_000, { model: context.name });
@@ -45,6 +48,7 @@ export async function scoreRequest(serving: Serving, context: ModelContext, body
       model: context.name,
       version: lease.model.manifest.version,
       repeated,
+      ...(durable ? {} : { durable }),
       results: woven(context.plan.shape, results, missing),
     };
   } finally {

@@ -15,6 +15,7 @@ import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
+import { shownSpace } from "./space.ts";
 import { streamServices } from "./stream_service.ts";
 import { VERSION } from "./version.ts";
 
@@ -49,6 +50,7 @@ function statusServices(serving: Serving): StatusServices {
   return {
     ready: serving.ready,
     unloaded: serving.models.unloaded,
+    space: () => shownSpace(serving.space(), serving.engine.project.config.space.scores),
     metrics() {
       metrics.set("mlpe_ready", serving.ready() && serving.models.unloaded().length === 0 ? 1 : 0);
       metrics.set("mlpe_log_commits", serving.position());
@@ -112,7 +114,9 @@ function scoreServices(serving: Serving): ScoreServices {
       const parsed = body.trimStart().startsWith("[") ? parseList(body) : parseObject(body);
       const { rows, problems } = labelRowsFromApi(parsed, plan.shape, world.clock.now());
       const batch = batchOf(labelsContract(model, plan.shape), rows);
-      if (rows.length > 0) await store.commit({ appends: [{ stream: labelsStream(model), batch }] });
+      if (rows.length > 0) {
+        await store.commit({ appends: [{ stream: labelsStream(model), batch }], priority: "pipeline" });
+      }
       return { accepted: rows.length, problems };
     },
     async performance(model) {

@@ -5,12 +5,14 @@ import { applyRows, buildIndex, type LiveIndex } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
+import type { SpaceReport } from "../store/space.ts";
 import { watchAlerts } from "./alerts.ts";
 import type { Engine } from "./engine.ts";
 import { type Following, type FollowState, followPage, followState } from "./follow.ts";
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
 import { countRows, countStored, measureLog, type ServerMetrics, serverMetrics } from "./metrics.ts";
 import { openOnnx } from "./models.ts";
+import { followSpace } from "./space.ts";
 
 /** What the serving thread holds: the online index, the live models, and what is counted; all of it folds of the log. */
 export interface Serving {
@@ -26,6 +28,10 @@ export interface Serving {
   folding(): Promise<void> | undefined;
   memory(model: string): RequestMemory;
   ready(): boolean;
+  /** What the log thread measured of the disk last. */
+  space(): SpaceReport | undefined;
+  /** Counts and logs scores that are answered without being stored. */
+  notStored(model: string, rows: readonly Row[]): void;
   /** Folds the history, loads what is live; then follows the log until `close`. */
   start(): Promise<void>;
   close(): Promise<void>;
@@ -33,6 +39,8 @@ export interface Serving {
 
 export type Log = (message: string, facts: object) => void;
 
+/** Most score ids of one request in the log line of scores that are not stored. */
+const IDS_LOGGED_MAX = 100;
 const POLL_MS = 1_000;
 const RETRY_MS = 1_000;
 
@@ -64,6 +72,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     held.metrics.add("mlpe_log_compaction_failures_total");
     log("compaction failed", { error: errorText(cause), retry_in_ms: retryInMs });
   });
+  const space = followSpace(engine, held.metrics, log);
   return {
     ...held,
     index: () => state.index!,
@@ -71,6 +80,12 @@ export function createServing(engine: Engine, log: Log): Serving {
     folding: () => state.following.folding,
     memory: (model) => state.memories.get(model) ?? emptyRequestMemory(),
     ready: () => state.ready,
+    space,
+    notStored(model, rows) {
+      held.metrics.add("mlpe_scores_not_stored_total", rows.length, { model });
+      const ids = rows.slice(0, IDS_LOGGED_MAX).map((row) => row.score_id);
+      log("scores not stored: the disk is full", { model, scores: rows.length, score_ids: ids });
+    },
     async start() {
       await deployConfigured(engine, ort, models.contexts, log);
       const history = await foldHistory(held, state);

@@ -1,4 +1,5 @@
 import type { Clock } from "../base/clock.ts";
+import { MlpeError } from "../base/errors.ts";
 import type { Micros } from "../base/time.ts";
 import type { Step } from "./loop.ts";
 
@@ -10,6 +11,8 @@ export interface Supervision {
   /** Told of each failed turn, with when it began: at most once per wait for the next try. */
   readonly failed: (step: Step, error: unknown, retryInMs: number, startedAt: Micros) => Promise<void>;
   readonly stopped: () => boolean;
+  /** A step for which this is true waits: the disk has no room for what it would write. Default: none. */
+  readonly held?: (step: Step) => boolean;
 }
 
 interface Health {
@@ -30,20 +33,28 @@ const LONGEST_RETRY_MS = 60_000;
  * Runs the step table until stopped. A step that fails is set aside and tried again after 1 s, doubling to 1 min; the
  * others go on. A turn is one commit, so a stop or a crash between turns loses nothing.
  */
-export async function supervise({ steps, clock, wait, failed, stopped }: Supervision): Promise<void> {
+export async function supervise({
+  steps,
+  clock,
+  wait,
+  failed,
+  stopped,
+  held = () => false,
+}: Supervision): Promise<void> {
   const healths = new Map(
     steps.map((step) => [step, { failures: 0, notBefore: 0, ended: false, startedAt: 0 } as Health]),
   );
   while (!stopped()) {
     let moved = false;
     for (const [step, health] of healths) {
-      if (health.ended || health.notBefore > clock.now() || stopped()) continue;
+      if (health.ended || health.notBefore > clock.now() || stopped() || held(step)) continue;
       try {
-        moved = (await runTurns(step, health, clock, stopped)) || moved;
+        moved = (await runTurns(step, health, clock, () => stopped() || held(step))) || moved;
         health.failures = 0;
       } catch (error) {
         const retryInMs = Math.min(FIRST_RETRY_MS * 2 ** health.failures, LONGEST_RETRY_MS);
-        health.failures++;
+        // A full disk is waited for with `held`: the step goes on as soon as there is room.
+        if (!(error instanceof MlpeError && error.code === "store.full")) health.failures++;
         health.notBefore = clock.now() + retryInMs * 1000;
         await failed(step, error, retryInMs, health.startedAt);
       }

@@ -11,7 +11,13 @@ import { scoringErrors } from "./errors.ts";
 export interface RequestMemory {
   readonly requests: Map<string, AnsweredRequest>;
   /** Ids that are being answered now: a second request with the id waits for the first. */
-  readonly running: Map<string, { readonly digest: string; readonly rows: Promise<readonly Row[]> }>;
+  readonly running: Map<string, { readonly digest: string; readonly scored: Promise<Scored> }>;
+}
+
+/** Score rows, and whether the log has them. */
+export interface Scored {
+  readonly rows: readonly Row[];
+  readonly durable: boolean;
 }
 
 interface AnsweredRequest {
@@ -85,7 +91,7 @@ export function remember(memory: RequestMemory, row: Row): void {
  * The stored rows of a request that was made before with the same body, undefined where it is new. Throws
  * `scoring.request_conflict` where the id was used with another body.
  */
-export async function recall(memory: RequestMemory, id: string, digest: string): Promise<readonly Row[] | undefined> {
+export async function recall(memory: RequestMemory, id: string, digest: string): Promise<Scored | undefined> {
   const running = memory.running.get(id);
   const known = running ?? memory.requests.get(id);
   if (!known) return undefined;
@@ -93,5 +99,5 @@ export async function recall(memory: RequestMemory, id: string, digest: string):
     const message = `the request id ${JSON.stringify(id.slice(0, 80))} was used before with another body`;
     throw scoringErrors.error("request_conflict", message, { place: "id" });
   }
-  return running ? await running.rows : known.rows;
+  return running ? await running.scored : { rows: memory.requests.get(id)!.rows, durable: true };
 }

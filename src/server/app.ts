@@ -15,8 +15,9 @@ export function createApp(services: Services, token: string): Hono {
   const fail = failure(services);
   app.get("/healthz", (context) => context.json({ live: true }));
   app.get("/readyz", (context) => {
-    const [ready, unloaded] = [isReady(services), services.unloaded()];
-    return context.json({ ready, ...(unloaded.length === 0 ? {} : { unloaded }) }, ready ? 200 : 503);
+    const [ready, unloaded, space] = [isReady(services), services.unloaded(), services.space()];
+    const degraded = { ...(unloaded.length === 0 ? {} : { unloaded }), ...(space ? { space } : {}) };
+    return context.json({ ready, ...degraded }, ready ? 200 : 503);
   });
   app.get("/metrics", (context) => {
     return context.text(services.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
@@ -38,7 +39,8 @@ export function createApp(services: Services, token: string): Hono {
 }
 
 /** Started, and every live package is loaded. */
-const isReady = (services: Services): boolean => services.ready() && services.unloaded().length === 0;
+const isReady = (services: Services): boolean =>
+  services.ready() && services.unloaded().length === 0 && services.space()?.scores !== "refused";
 
 /** Those that any address takes; HEAD goes wherever GET does. */
 const METHODS = ["GET", "POST"] as const;
@@ -56,7 +58,7 @@ export const failure =
   (context: Context, error: unknown): Response => {
     const { status, error: body } = answerFor(error);
     services.failed(body.code);
-    if (status === 429 || status === 503) context.header("retry-after", "1");
+    if (status === 429 || status === 503) context.header("retry-after", body.code === "store.full" ? "10" : "1");
     if (context.req.path.startsWith("/v2")) {
       const place = body.place === undefined ? "" : `${body.place}: `;
       return context.json({ error: `${body.code}: ${place}${body.message}. ${body.fix}` }, status);
@@ -98,9 +100,11 @@ function binaryTensors(): Error {
 function api(services: Services, token: string): Hono {
   const v1 = new Hono({ strict: false });
   const body = (context: Context) => context.req.text();
-  v1.post("/score/:model", async (context) =>
-    exact(context, await services.score(model(context), await body(context))),
-  );
+  v1.post("/score/:model", async (context) => {
+    const answer = await services.score(model(context), await body(context));
+    if ("durable" in answer) context.header("mlpe-durable", "false"); // also for a client that reads the scores alone
+    return exact(context, answer);
+  });
   v1.get("/scores/:id", async (context) => exact(context, await services.findScore(context.req.param("id"))));
   v1.post("/labels/:model", async (context) =>
     exact(context, await services.label(model(context), await body(context))),

@@ -4,6 +4,7 @@ import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
+import type { SpaceReport } from "./space.ts";
 import type { OpenWriter } from "./writer.ts";
 
 /** The way to whoever writes: in this thread, or behind a message port. */
@@ -18,6 +19,8 @@ export interface WriteChannel {
   /** Called after commits of any thread. */
   onHead(listener: () => void): void;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
+  /** Told of each look at the free space, where the store was opened with `space`; at once of the last. */
+  onSpace(listener: (report: SpaceReport) => void): void;
   /** Called once the writer is gone though nobody closed it: nothing can be committed any more. */
   onEnded(listener: (cause: Error) => void): void;
   /** A port through which another thread of this process can commit: for `connectStore`. */
@@ -45,8 +48,13 @@ interface Call {
 type Answer =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure }
+  | Announcement;
+
+/** What is told unasked. */
+type Announcement =
   | { readonly head: true }
-  | { readonly compactionFailed: Failure; readonly retryInMs: number };
+  | { readonly compactionFailed: Failure; readonly retryInMs: number }
+  | { readonly space: SpaceReport };
 
 interface Failure {
   readonly message: string;
@@ -71,7 +79,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
   const { log } = writer;
   const ports: MessagePort[] = [];
   return {
-    commit: (request) => log.commit(request),
+    commit: (request) => writer.commit(request),
     cursor: async (source) => log.state().cursors.get(source) ?? "",
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
@@ -79,6 +87,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
     onCompactionFailed: (listener) => writer.onCompactionFailed(listener),
+    onSpace: (listener) => writer.onSpace(listener),
     onEnded: () => {}, // it ends with this thread
     port() {
       const { port1, port2 } = new MessageChannel();
@@ -112,6 +121,7 @@ export function serve(
 ): (call: Call) => void {
   channel.onHead(() => post({ head: true }));
   channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
+  channel.onSpace((space) => post({ space }));
   const run = async (request: Request): Promise<unknown> => {
     switch (request.kind) {
       case "commit":
@@ -146,8 +156,7 @@ export function remoteChannel(
   closed: () => Promise<void>,
 ): { readonly channel: WriteChannel; receive(answer: unknown): void; ended(cause: Error): void } {
   const pending = new Map<number, { resolve(value: never): void; reject(cause: unknown): void }>();
-  const listeners: (() => void)[] = [];
-  const failureListeners: ((failure: CompactionFailure) => void)[] = [];
+  const told = announcements();
   const endListeners: ((cause: Error) => void)[] = [];
   let next = 0;
   let broken: Error | undefined;
@@ -174,8 +183,9 @@ export function remoteChannel(
       compact: () => call({ kind: "compact" }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
-      onHead: (listener) => listeners.push(listener),
-      onCompactionFailed: (listener) => failureListeners.push(listener),
+      onHead: told.onHead,
+      onCompactionFailed: told.onCompactionFailed,
+      onSpace: told.onSpace,
       onEnded: (listener) => endListeners.push(listener),
       port() {
         const { port1, port2 } = new MessageChannel();
@@ -190,15 +200,7 @@ export function remoteChannel(
     },
     receive(message) {
       const answer = message as Answer;
-      if ("head" in answer) {
-        for (const listener of listeners) listener();
-        return;
-      }
-      if ("compactionFailed" in answer) {
-        const { compactionFailed, retryInMs } = answer;
-        for (const listener of failureListeners) listener({ cause: errorOf(compactionFailed), retryInMs });
-        return;
-      }
+      if (!("id" in answer)) return told.take(answer);
       const waiting = pending.get(answer.id);
       pending.delete(answer.id);
       if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
@@ -208,6 +210,32 @@ export function remoteChannel(
       if (broken) return; // closed, or known already
       fail(cause);
       for (const listener of endListeners) listener(cause);
+    },
+  };
+}
+
+/** Who listens at the near end to what the far end tells unasked. */
+function announcements() {
+  const headListeners: (() => void)[] = [];
+  const failureListeners: ((failure: CompactionFailure) => void)[] = [];
+  const spaceListeners: ((report: SpaceReport) => void)[] = [];
+  let space: SpaceReport | undefined;
+  return {
+    onHead: (listener: () => void) => headListeners.push(listener),
+    onCompactionFailed: (listener: (failure: CompactionFailure) => void) => failureListeners.push(listener),
+    onSpace(listener: (report: SpaceReport) => void) {
+      spaceListeners.push(listener);
+      if (space) listener(space);
+    },
+    take(told: Announcement): void {
+      if ("head" in told) for (const listener of headListeners) listener();
+      else if ("space" in told) {
+        space = told.space;
+        for (const listener of spaceListeners) listener(space);
+      } else {
+        const failure = { cause: errorOf(told.compactionFailed), retryInMs: told.retryInMs };
+        for (const listener of failureListeners) listener(failure);
+      }
     },
   };
 }

@@ -50,6 +50,12 @@ export const storeErrors = errorTable("store", {
     fix: "Free space on the disk and check that the directory is writable; nothing of the commit was written.",
     retryable: true,
   },
+  full: {
+    kind: "unavailable",
+    meaning: "The disk of the data directory is full, or below `space.hard`: nothing of the commit was written.",
+    fix: "Free space on that disk, or lower `space.hard`; MLPE goes on by itself once there is room.",
+    retryable: true,
+  },
   too_large: {
     kind: "too_large",
     meaning: "One commit is larger than the log takes.",

@@ -2,6 +2,7 @@ import { systemClock } from "../base/clock.ts";
 import { systemRandom } from "../base/random.ts";
 import type { KeySettings } from "../keys/registry.ts";
 import { failureOf, localChannel, serve } from "./channel.ts";
+import type { SpaceSettings } from "./space.ts";
 import { openWriter } from "./writer.ts";
 
 /**
@@ -13,6 +14,7 @@ declare const self: Worker;
 export interface OpenMessage {
   readonly directory: string;
   readonly keys: KeySettings;
+  readonly space?: SpaceSettings | undefined;
 }
 
 let answer: ReturnType<typeof serve> | undefined;
@@ -22,16 +24,16 @@ self.onmessage = (event: MessageEvent) => {
   else open(event.data as OpenMessage);
 };
 
-async function open({ directory, keys }: OpenMessage): Promise<void> {
+async function open({ directory, keys, space }: OpenMessage): Promise<void> {
   try {
-    const writer = await openWriter(directory, keys, systemClock, systemRandom);
+    const writer = await openWriter(directory, keys, systemClock, systemRandom, { space });
     const channel = localChannel(writer);
+    self.postMessage({ opened: true }); // before anything that serving tells at once
     answer = serve(
       channel,
       (message) => self.postMessage(message),
       () => channel.close(),
     );
-    self.postMessage({ opened: true });
   } catch (cause) {
     self.postMessage({ failure: failureOf(cause) });
   }

@@ -66,6 +66,8 @@ interface Queued {
 
 /** What the writer's functions share. */
 interface Writing {
+  /** The last transaction failed and the log could not be read since: the state is not to be trusted. */
+  stale?: boolean;
   readonly database: Database;
   readonly sealer: Sealer;
   readonly clock: Clock;
@@ -150,9 +152,10 @@ function commitQueue(run: (group: readonly Queued[]) => void) {
 
 /** One transaction. On a failure nothing of it is kept: every request is told so, and the state is folded again. */
 function runGroup(writing: Writing, group: readonly Queued[]): boolean {
-  const { database, sealer, names } = writing;
+  const { database } = writing;
   const done: (() => void)[] = [];
   try {
+    if (writing.stale) foldAgain(writing);
     database.run("BEGIN IMMEDIATE");
     for (const { request, resolve, reject } of group) {
       const refusal = checkExpected(writing.state, request);
@@ -165,10 +168,8 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
     }
     database.run("COMMIT");
   } catch (cause) {
-    if (database.inTransaction) database.run("ROLLBACK");
-    names.reset();
-    writing.state = foldLog(database, sealer, names);
     for (const { reject } of group) reject(writeFailure(cause));
+    rollBack(writing);
     return false;
   }
   for (const tell of done) tell();
@@ -177,6 +178,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
 
 function runAlone(writing: Writing, request: EncodedCommit, head: number, change: () => void): Receipt {
   const { database, sealer, names } = writing;
+  if (writing.stale) foldAgain(writing);
   const found = writing.state.head.commitNo;
   if (found !== head) {
     throw storeErrors.error("stale_writer", `the log stands at commit ${found}, not at ${head}`);
@@ -190,11 +192,27 @@ function runAlone(writing: Writing, request: EncodedCommit, head: number, change
     database.run("COMMIT");
     return receipt;
   } catch (cause) {
-    if (database.inTransaction) database.run("ROLLBACK");
-    names.reset();
-    writing.state = foldLog(database, sealer, names);
+    rollBack(writing);
     throw writeFailure(cause);
   }
+}
+
+/** Undoes a transaction that failed. Where the log can't be read either, the next one looks again. */
+function rollBack(writing: Writing): void {
+  try {
+    if (writing.database.inTransaction) writing.database.run("ROLLBACK");
+    foldAgain(writing);
+  } catch {
+    writing.stale = true;
+  }
+}
+
+function foldAgain(writing: Writing): void {
+  const { database, sealer, names } = writing;
+  writing.stale = true;
+  names.reset();
+  writing.state = foldLog(database, sealer, names);
+  writing.stale = false;
 }
 
 /** Numbers one commit, writes its row, and folds it into the state. */
@@ -264,9 +282,19 @@ function contractIdOf(names: Names, append: EncodedCommit["appends"][number]): n
   return names.addContract(append.fingerprint, append.schema);
 }
 
+/** What SQLite, the operating system and this room say where there is no room to write. */
+export function isFull(cause: unknown): boolean {
+  const code = (cause as { code?: unknown } | null)?.code;
+  return typeof code === "string" && FULL_CODES.has(code);
+}
+const FULL_CODES = new Set(["SQLITE_FULL", "ENOSPC", "EDQUOT", "EFBIG", "SQLITE_IOERR_SHMSIZE", "store.full"]);
+
 function writeFailure(cause: unknown): unknown {
   const code = (cause as { code?: string } | null)?.code ?? "";
-  if (!/^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY)/.test(code)) return cause;
+  if (isFull(cause)) {
+    return storeErrors.error("full", "the disk of the data directory is full", { cause });
+  }
+  if (!/^SQLITE_(IOERR|READONLY|CANTOPEN|BUSY)/.test(code)) return cause;
   return storeErrors.error("failed_write", `the commit could not be written (${code})`, { cause });
 }
 

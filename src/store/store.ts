@@ -16,6 +16,7 @@ import { checkMigrations } from "./migrations.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
 import { type Keys, openSealer } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
+import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { openWriter } from "./writer.ts";
 
 export interface OpenOptions {
@@ -28,6 +29,8 @@ export interface OpenOptions {
   readonly mode?: "write" | "read";
   /** Write in a thread of its own (with the system's clock and randomness). Needs key settings. Default in this one. */
   readonly thread?: boolean;
+  /** Watch the free space of the disk, with these marks and ballast. Default: only refused writes are told. */
+  readonly space?: SpaceSettings | undefined;
   /**
    * The thread's entry file. The composition root gives `new URL("./store/log_worker.ts", import.meta.url)`: in a compiled
    * binary this file's own place is lost. Default the file beside this one.
@@ -42,6 +45,8 @@ export interface LogStore extends Store {
   /** To be transferred to another thread of this process, for `connectStore` there. */
   port(): MessagePort;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
+  /** Told of each look at the free space, where the store was opened for writing with `space`; at once of the last. */
+  onSpace(listener: (report: SpaceReport) => void): void;
   /** Called once the log thread is gone though nobody closed the store: nothing can be committed any more. */
   onEnded(listener: (cause: Error) => void): void;
   /**
@@ -72,9 +77,11 @@ export async function openStore(options: OpenOptions): Promise<LogStore> {
   if (options.mode === "read") return readerStore(options, undefined);
   if (options.thread) {
     const keys = options.keys as KeySettings;
-    return readerStore(options, await startLogThread({ directory: options.directory, keys }, options.workerUrl));
+    const { directory, space, workerUrl } = options;
+    return readerStore(options, await startLogThread({ directory, keys, space }, workerUrl));
   }
-  const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
+  const { directory, keys, clock, random, space } = options;
+  const writer = await openWriter(directory, keys, clock, random, { space });
   return readerStore(options, localChannel(writer));
 }
 
@@ -162,6 +169,7 @@ function storeOver(
     compact: async () => writable().compact(),
     port: () => writable().port(),
     onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
+    onSpace: (listener) => channel?.onSpace(listener),
     onEnded: (listener) => channel?.onEnded(listener),
     ...foldsOf(directory, encoder, open, writable),
     directory,

@@ -19,12 +19,26 @@ import { databasePath, openReaderDatabase, openWriterDatabase } from "./database
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
+import type { Receipt } from "./port.ts";
+import type { EncodedCommit } from "./record.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
-import { type LogWriter, logWriter } from "./sqlite_log.ts";
+import type { SpaceReport, SpaceSettings } from "./space.ts";
+import { type SpaceWatch, watchSpace } from "./space_watch.ts";
+import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
+
+interface WriterOptions {
+  /** Watch the free space. */
+  readonly space?: SpaceSettings | undefined;
+  readonly prepare?: (database: Database) => Promise<void>;
+}
 
 export interface OpenWriter {
   readonly log: LogWriter;
   readonly folds: FoldKeeper;
+  /** Throws store.full where the disk has no room for it. */
+  commit(request: EncodedCommit): Promise<Receipt>;
+  /** Told of each look at the free space; at once of the last. */
+  onSpace(listener: (report: SpaceReport) => void): void;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -41,7 +55,7 @@ export async function openWriter(
   keys: Keys,
   clock: Clock,
   random: Random,
-  prepare?: (database: Database) => Promise<void>,
+  { space, prepare }: WriterOptions = {},
 ): Promise<OpenWriter> {
   await checkKeys(directory, keys, random);
   const database = openWriterDatabase(directory);
@@ -56,21 +70,27 @@ export async function openWriter(
     sweepOrphans(log, directory);
     const folds = foldKeeper(directory, database, log.sealer);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
+    let watch: SpaceWatch | undefined;
     const compacts = compactor(log, directory, random, (failure) => {
+      watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
     });
+    watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const unlock = release;
     return {
       log,
       folds,
+      commit: (request) => (watch ? watch.commit(request) : log.commit(request)),
+      onSpace: (listener) => watch?.onReport(listener),
       compact: compacts.compact,
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         await log.drain();
         await compacts.close();
+        watch?.close();
         giveBack(database);
-        database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+        checkpoint(database);
         database.close();
         unlock();
       },
@@ -98,6 +118,15 @@ function giveBack(database: Database): void {
     if (free > used && used <= VACUUM_PAGES) database.run("VACUUM");
   } catch {
     // A full disk, say: the pages stay free and are used again.
+  }
+}
+
+/** Moves the log's file into the database; where the disk has no room for it, the next opening goes on from that file. */
+function checkpoint(database: ReturnType<typeof openWriterDatabase>): void {
+  try {
+    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  } catch (cause) {
+    if (!isFull(cause)) throw cause;
   }
 }
 

@@ -35,12 +35,13 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   const portFlag = port === undefined ? [] : [`listen.port=${port}`];
   const place = { ...location, set: [...(location.set ?? []), ...hostFlag, ...portFlag] };
   const project = await openProject(world, place);
-  const { keys, listen: address } = project.config;
+  const { keys, space, listen: address } = project.config;
   const store = await openLog({
     directory: project.dataDirectory,
     keys,
     clock: world.clock,
     random: world.random,
+    space,
     thread: true,
     workerUrl: world.workers.log,
   });

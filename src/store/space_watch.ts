@@ -1,0 +1,73 @@
+import { unlinkSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import { segmentsPath } from "./database.ts";
+import type { Receipt } from "./port.ts";
+import type { EncodedCommit } from "./record.ts";
+import { LOOK_EVERY_MS, type SpaceReport, type SpaceSettings, spaceGuard } from "./space.ts";
+import { isFull, type LogWriter } from "./sqlite_log.ts";
+
+/** The guard at work beside an open log: commits go through it, and it looks every second. */
+export interface SpaceWatch {
+  commit(request: EncodedCommit): Promise<Receipt>;
+  /** Something else than a commit failed: a full disk counts. */
+  failed(cause: unknown): void;
+  onReport(listener: (report: SpaceReport) => void): void;
+  close(): void;
+}
+
+export function watchSpace(
+  log: LogWriter,
+  directory: string,
+  settings: SpaceSettings,
+  clock: Clock,
+  random: Random,
+): SpaceWatch {
+  const guard = spaceGuard({ directory, settings, clock, random, giveBack: () => giveBackFiles(log, directory) });
+  const look = () => {
+    try {
+      guard.look();
+    } catch {
+      // The file system does not answer: commits will say so themselves.
+    }
+  };
+  look();
+  const timer = setInterval(look, LOOK_EVERY_MS);
+  timer.unref?.();
+  return {
+    async commit(request) {
+      const refusal = guard.refusal({ urgent: request.urgent, bytes: request.record.length });
+      if (refusal) throw refusal;
+      try {
+        const receipt = await log.commit(request);
+        guard.written();
+        return receipt;
+      } catch (cause) {
+        if (isFull(cause)) guard.refused();
+        throw cause;
+      }
+    },
+    failed(cause) {
+      if (isFull(cause)) guard.refused();
+    },
+    onReport: guard.onReport,
+    close() {
+      clearInterval(timer);
+      guard.close();
+    },
+  };
+}
+
+/** What can go at once: replaced segment files, and the part of the log's file that is in the database already. */
+function giveBackFiles(log: LogWriter, directory: string): void {
+  for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
+  try {
+    log.database.run("PRAGMA busy_timeout = 50");
+    log.database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  } catch {
+    // A reader holds it, or there is no room to copy: it is tried again when the mark is crossed the next time.
+  } finally {
+    log.database.run("PRAGMA busy_timeout = 5000");
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The guard of free space over a made-up disk and clock; then a real store on a file system of a few megabytes, which a
+ * process of its own mounts, fills and frees: every commit that was acknowledged is there afterwards.
+ */
+import { afterEach, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemRandom } from "../../src/base/random.ts";
+import { othersTurn } from "../../src/base/turn.ts";
+import { amountsOf, type SpaceSettings, spaceGuard } from "../../src/store/space.ts";
+import { growthWindow, TIME_TO_FULL_MAX } from "../../src/store/space_growth.ts";
+import { canMountSmallDisk, onSmallDisk } from "../support/small_disk.ts";
+
+const MIB = 1 << 20;
+const removals: (() => void)[] = [];
+afterEach(() => {
+  for (const remove of removals.splice(0)) remove();
+});
+
+const SETTINGS: SpaceSettings = { soft: { bytes: 100 * MIB }, hard: { bytes: 40 * MIB }, ballast: { bytes: 2 * MIB } };
+
+function guarded(settings = SETTINGS) {
+  const directory = mkdtempSync(join(tmpdir(), "mlpe-space-"));
+  removals.push(() => rmSync(directory, { recursive: true, force: true }));
+  const disk = { free: 1_000 * MIB, total: 10_000 * MIB };
+  const time = { now: 1_000_000_000 };
+  let given = 0;
+  const guard = spaceGuard({
+    directory,
+    settings,
+    clock: { now: () => time.now },
+    random: systemRandom,
+    measure: () => ({ ...disk }),
+    giveBack: () => given++,
+  });
+  const ballast = () => (existsSync(join(directory, "ballast")) ? statSync(join(directory, "ballast")).size : 0);
+  /** Looks until the ballast is as wanted: it is written a step at a time. */
+  const lookUntilBallast = async (bytes: number) => {
+    for (let i = 0; i < 1_000 && guard.look().ballast !== bytes; i++) await othersTurn();
+    expect(guard.look().ballast).toBe(bytes);
+    expect(ballast()).toBe(bytes);
+  };
+  const at = (free: number) => {
+    disk.free = free * MIB;
+    return guard.look().state;
+  };
+  return { guard, disk, time, at, ballast, lookUntilBallast, given: () => given };
+}
+
+test("the defaults are the lesser of an amount and a percentage, and soft is never below hard", () => {
+  expect(amountsOf({}, 2 ** 40)).toEqual({ soft: 1 << 30, hard: 128 * MIB, ballast: 32 * MIB });
+  expect(amountsOf({}, 1_000 * MIB)).toEqual({ soft: 50 * MIB, hard: 20 * MIB, ballast: 5 * MIB });
+  expect(amountsOf({ soft: { percent: 1 }, hard: { bytes: 30 * MIB } }, 1_000 * MIB).soft).toBe(30 * MIB);
+});
+
+test("a mark is crossed where it stands and left a tenth above", async () => {
+  const { at, lookUntilBallast, given } = guarded();
+  await lookUntilBallast(2 * MIB);
+  expect([101, 99, 105, 111].map(at)).toEqual(["ok", "soft", "soft", "ok"]);
+  expect([41, 39, 43, 45, 111].map(at)).toEqual(["soft", "hard", "hard", "soft", "ok"]);
+  expect(given()).toBe(2);
+});
+
+test("the ballast is there while there is room, given up on a full disk, and made again", async () => {
+  const { guard, at, ballast, lookUntilBallast, disk } = guarded();
+  await lookUntilBallast(2 * MIB);
+  expect(at(39)).toBe("hard");
+  expect(ballast()).toBe(2 * MIB); // there is room for what must be written still
+  disk.free = 1 * MIB;
+  guard.look();
+  expect(ballast()).toBe(0);
+  // What the ballast would take counts as taken: giving it up is no recovery.
+  disk.free = 45 * MIB;
+  expect(guard.look()).toMatchObject({ state: "hard", free: 43 * MIB, ballast: 0 });
+  disk.free = 500 * MIB;
+  expect(guard.look().state).toBe("ok");
+  await lookUntilBallast(2 * MIB);
+});
+
+test("below the hard mark only small facts are taken; a refused write holds everything back for a while", () => {
+  const { guard, at, time } = guarded({ ...SETTINGS, ballast: { bytes: 0 } });
+  const large = { urgent: false, bytes: 100 };
+  const small = { urgent: true, bytes: 1_000 };
+  expect(at(41)).toBe("soft");
+  expect(guard.refusal(large)).toBeUndefined();
+  expect(at(39)).toBe("hard");
+  expect(guard.refusal(large)).toMatchObject({ code: "store.full", kind: "unavailable", retryable: true });
+  expect(guard.refusal(small)).toBeUndefined();
+  expect(guard.refusal({ urgent: true, bytes: MIB })?.code).toBe("store.full");
+  expect(at(1_000)).toBe("ok");
+  expect(guard.refusal(large)).toBeUndefined();
+
+  guard.refused(); // a quota, say: much is free, and nothing can be written
+  expect(guard.look()).toMatchObject({ state: "hard", refused: true });
+  expect(guard.refusal(large)?.message).toContain("refuses writes");
+  time.now += 1_000_001;
+  expect(guard.look()).toMatchObject({ state: "ok", refused: false });
+  guard.refused();
+  time.now += 1_000_001;
+  expect(guard.look().refused).toBe(true); // the second wait is twice as long
+  guard.written();
+  expect(guard.look().refused).toBe(false);
+});
+
+test("time to full is free space over the slope of the last ten minutes", () => {
+  const window = growthWindow();
+  let free = 1e9;
+  let rate = 0;
+  for (let second = 0; second <= 300; second++) {
+    rate = window.add(second * 1_000_000, free);
+    free -= 1_000;
+  }
+  expect(rate).toBeCloseTo(1_000, 6);
+  expect(window.secondsToFull(free)).toBeCloseTo(free / 1_000, 3);
+  expect(window.secondsToFull(0)).toBe(0);
+  // It forgets: after ten minutes without growth the rate is 0.
+  for (let second = 301; second <= 1_000; second++) rate = window.add(second * 1_000_000, free);
+  expect(rate).toBe(0);
+  expect(window.secondsToFull(free)).toBe(TIME_TO_FULL_MAX);
+  // A clock that goes back makes no rate of its own.
+  expect(window.add(0, free + 1e12)).toBe(0);
+});
+
+test.skipIf(!canMountSmallDisk())(
+  "a store on a full disk refuses, loses nothing acknowledged, and goes on by itself",
+  async () => {
+    const told = await onSmallDisk("test/support/full_disk_store.ts", 24);
+    expect(told).toEqual({
+      refused: "store.full",
+      lost: 0,
+      twice: 0,
+      duringFull: { head: true, scan: true, urgent: true },
+      ballastGivenUp: true,
+      states: ["ok", "hard", "ok"],
+      ballastBack: true,
+      compacted: true,
+      findings: 0,
+    });
+  },
+  60_000,
+);
