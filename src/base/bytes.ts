@@ -1,12 +1,11 @@
 /** Little-endian growing buffer with LEB128 varints: the one binary writer. */
 export class ByteWriter {
   #bytes: Uint8Array<ArrayBuffer>;
-  #view: DataView;
+  #view: DataView | undefined; // made where it is needed: most writers live for a few bytes
   #length = 0;
 
   constructor(capacity = 256) {
     this.#bytes = new Uint8Array(capacity);
-    this.#view = new DataView(this.#bytes.buffer);
   }
 
   get length(): number {
@@ -20,9 +19,14 @@ export class ByteWriter {
       const grown = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
       grown.set(this.#bytes.subarray(0, at));
       this.#bytes = grown;
-      this.#view = new DataView(grown.buffer);
+      this.#view = undefined;
     }
     return at;
+  }
+
+  #numbers(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer);
+    return this.#view;
   }
 
   u8(value: number): this {
@@ -33,24 +37,25 @@ export class ByteWriter {
 
   u32(value: number): this {
     const at = this.#reserve(4);
-    this.#view.setUint32(at, value, true);
+    this.#numbers().setUint32(at, value, true);
     return this;
   }
 
   f64(value: number): this {
     const at = this.#reserve(8);
-    this.#view.setFloat64(at, value, true);
+    this.#numbers().setFloat64(at, value, true);
     return this;
   }
 
   i64(value: bigint): this {
     const at = this.#reserve(8);
-    this.#view.setBigInt64(at, value, true);
+    this.#numbers().setBigInt64(at, value, true);
     return this;
   }
 
   /** A whole number from 0 to 2^53 - 1. */
   varint(value: number): this {
+    if (value < 0x80) return this.u8(value);
     let rest = value;
     while (rest >= 0x80) {
       this.u8((rest % 0x80) | 0x80);
@@ -71,7 +76,24 @@ export class ByteWriter {
   }
 
   text(text: string): this {
-    return this.bytes(new TextEncoder().encode(text));
+    return this.bytes(encoder.encode(text));
+  }
+
+  /** Room for so many bytes, which the caller fills in before anything else is written. */
+  room(count: number): Uint8Array<ArrayBuffer> {
+    const at = this.#reserve(count);
+    return this.#bytes.subarray(at, at + count);
+  }
+
+  /** What was written, without copying: good until more is written. */
+  written(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Begins again in the same memory. */
+  clear(): this {
+    this.#length = 0;
+    return this;
   }
 
   finish(): Uint8Array<ArrayBuffer> {
@@ -79,15 +101,22 @@ export class ByteWriter {
   }
 }
 
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
 /** Reads what ByteWriter wrote. Running off the end throws RangeError: the caller says what was damaged. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  #view: DataView | undefined;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  #numbers(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#view;
   }
 
   get position(): number {
@@ -104,19 +133,19 @@ export class ByteReader {
   }
 
   u32(): number {
-    const value = this.#view.getUint32(this.#at, true);
+    const value = this.#numbers().getUint32(this.#at, true);
     this.#at += 4;
     return value;
   }
 
   f64(): number {
-    const value = this.#view.getFloat64(this.#at, true);
+    const value = this.#numbers().getFloat64(this.#at, true);
     this.#at += 8;
     return value;
   }
 
   i64(): bigint {
-    const value = this.#view.getBigInt64(this.#at, true);
+    const value = this.#numbers().getBigInt64(this.#at, true);
     this.#at += 8;
     return value;
   }
@@ -143,7 +172,7 @@ export class ByteReader {
   }
 
   text(): string {
-    return new TextDecoder().decode(this.bytes());
+    return decoder.decode(this.bytes());
   }
 }
 

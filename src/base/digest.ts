@@ -2,9 +2,11 @@ import { createHmac } from "node:crypto";
 
 /** SHA-256 of the parts, one after another, as 32 bytes. */
 export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {
-  const hasher = new Bun.CryptoHasher("sha256");
+  const hasher = new Bun.SHA256();
   for (const part of parts) hasher.update(part);
-  return new Uint8Array(hasher.digest().buffer);
+  const digest = new Uint8Array(32);
+  hasher.digest(digest);
+  return digest;
 }
 
 export function sha256Hex(...parts: readonly (Uint8Array | string)[]): string {

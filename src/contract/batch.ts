@@ -152,6 +152,36 @@ export function sliceRows(batch: Batch, from: number, to: number): Batch {
   return { contract: batch.contract, length: to - from, columns };
 }
 
+/** A dictionary this many times as long as the column is renamed through a map, not a table. */
+const SPARSE = 64;
+
+/** The column with only the texts in use, in order of first use: a slice of a batch keeps the dictionary of the whole. */
+export function usedTexts(column: Column & { kind: "text" }, length: number): Column & { kind: "text" } {
+  const { dictionary } = column;
+  const codes = new Int32Array(length);
+  const used: string[] = [];
+  if (dictionary.length > length * SPARSE) {
+    const renamed = new Map<number, number>();
+    for (let i = 0; i < length; i++) {
+      const code = column.codes[i]!;
+      let next = code < 0 ? -1 : renamed.get(code);
+      if (next === undefined) {
+        next = used.push(dictionary[code]!) - 1;
+        renamed.set(code, next);
+      }
+      codes[i] = next;
+    }
+    return { kind: "text", codes, dictionary: used };
+  }
+  const renamed = new Int32Array(dictionary.length);
+  for (let i = 0; i < length; i++) {
+    const code = column.codes[i]!;
+    if (code >= 0 && renamed[code] === 0) renamed[code] = used.push(dictionary[code]!);
+    codes[i] = code < 0 ? -1 : renamed[code]! - 1;
+  }
+  return { kind: "text", codes, dictionary: used };
+}
+
 function takeColumn(column: Column, at: Int32Array): Column {
   if (column.kind === "bytes") {
     return { kind: "bytes", values: Array.from(at, (index) => column.values[index] ?? null) };

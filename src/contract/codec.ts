@@ -1,8 +1,8 @@
 import { isAscii } from "node:buffer";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import type { Batch, Column } from "./batch.ts";
+import { type Batch, type Column, usedTexts } from "./batch.ts";
 import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
-import { packWhole, unpackWhole } from "./codec_whole.ts";
+import { packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
 
 /**
@@ -31,9 +31,10 @@ const TEXT_TYPES: ReadonlySet<FieldType> = new Set(["string", "enum"]);
 /** All rows and columns of the batch, without its contract. */
 export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
   if (batch.length > MAX_BATCH_ROWS) throw new RangeError(`a batch has at most ${MAX_BATCH_ROWS} rows`);
-  const writer = new ByteWriter(64 + batch.length * batch.columns.length * 2);
+  const writer = new ByteWriter(64 + batch.length * batch.columns.length * 4);
+  const body = new ByteWriter(64 + batch.length * 8);
   writer.varint(batch.length);
-  for (const column of batch.columns) writer.bytes(encodeColumn(column, batch.length));
+  for (const column of batch.columns) writer.bytes(writeColumn(body.clear(), column, batch.length, false).written());
   return writer.finish();
 }
 
@@ -76,12 +77,15 @@ export function nullColumns(length: number): (type: FieldType) => Column {
 
 /** One column. With `shared`, a text column writes only its codes: the dictionary is kept by the caller. */
 export function encodeColumn(column: Column, length: number, shared = false): Uint8Array<ArrayBuffer> {
-  const writer = new ByteWriter(32 + length * 2);
+  return writeColumn(new ByteWriter(32 + length * 4), column, length, shared).finish();
+}
+
+function writeColumn(writer: ByteWriter, column: Column, length: number, shared: boolean): ByteWriter {
   if (column.kind === "text") encodeText(writer, column, length, shared);
   else if (column.kind === "bytes") encodeBytes(writer, column.values, length);
   else if (column.kind === "bigint") encodeLong(writer, column, length);
   else encodeNumbers(writer, column, length);
-  return writer.finish();
+  return writer;
 }
 
 /** The column that `encodeColumn` wrote; `dictionary` is needed for one written with `shared`. */
@@ -163,7 +167,7 @@ function encodeNumbers(writer: ByteWriter, column: Column & { kind: "number" }, 
   }
   let whole = true;
   let single = true;
-  let filled = values instanceof Float64Array && !valid ? values : Float64Array.from(values);
+  let filled = values instanceof Float64Array && !valid ? values : new Float64Array(values);
   if (valid) filled = fillNulls(filled, valid);
   for (let i = 0; i < length && (whole || single); i++) {
     const value = filled[i]!;
@@ -171,11 +175,11 @@ function encodeNumbers(writer: ByteWriter, column: Column & { kind: "number" }, 
     if (single && !Object.is(Math.fround(value), value)) single = false;
   }
   const decimals = whole || single ? undefined : decimalsOf(filled);
-  const packed = whole ? packWhole(filled) : decimals && packWhole(decimals.wholes);
+  const packed = whole ? packingOf(filled) : decimals && packingOf(decimals.wholes);
   writer.u8((packed ? (decimals ? DECIMAL : WHOLE) : single ? SINGLE : RAW) | flag);
   if (valid) encodeValidity(writer, valid, length);
-  if (packed && decimals) writer.u8(decimals.places).raw(packed);
-  else if (packed) writer.raw(packed);
+  if (packed && decimals) writer.u8(decimals.places);
+  if (packed) writePacked(writer, packed);
   else if (single) writer.raw(viewOf(Float32Array.from(filled)));
   else writer.raw(viewOf(filled));
 }
@@ -224,25 +228,14 @@ function encodeText(writer: ByteWriter, column: Column & { kind: "text" }, lengt
   if (shared) {
     writer.u8(CODES);
     for (let i = 0; i < length; i++) shifted[i] = column.codes[i]! + 1;
-    writer.raw(packWhole(shifted)!);
+    writePacked(writer, packingOf(shifted)!);
     return;
   }
-  // Only the entries in use are written: a slice of a batch keeps the dictionary of the whole.
-  const renamed = new Map<number, number>();
-  const used: string[] = [];
-  for (let i = 0; i < length; i++) {
-    const code = column.codes[i]!;
-    if (code < 0) continue;
-    let next = renamed.get(code);
-    if (next === undefined) {
-      next = used.push(column.dictionary[code]!);
-      renamed.set(code, next);
-    }
-    shifted[i] = next;
-  }
+  const { codes, dictionary } = usedTexts(column, length);
+  for (let i = 0; i < length; i++) shifted[i] = codes[i]! + 1;
   writer.u8(TEXT);
-  encodeDictionary(writer, used);
-  writer.raw(packWhole(shifted)!);
+  encodeDictionary(writer, dictionary);
+  writePacked(writer, packingOf(shifted)!);
 }
 
 function decodeCodes(reader: ByteReader, length: number, entries: number): Int32Array {

@@ -9,10 +9,17 @@ const STEPS = 0x40;
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 const WIDTHS = [0, 1, 2, 3, 4, 6] as const;
 
-/** The packed form, or undefined where the values span too far (more than 2^48) to gain from it. */
-export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undefined {
-  const writer = new ByteWriter(24);
-  if (values.length === 0) return writer.u8(0).varint(0).finish();
+/** How whole numbers are packed: `steps` are there where they take less than the values. */
+export interface Packing {
+  readonly width: number;
+  readonly least: number;
+  readonly values: Float64Array;
+  readonly steps: boolean;
+}
+
+/** How the values are packed, or undefined where they span too far (more than 2^48) to gain from it. */
+export function packingOf(values: Float64Array): Packing | undefined {
+  if (values.length === 0) return { width: 0, least: 0, values, steps: false };
   let least = values[0]!;
   let most = least;
   let leastStep = Number.POSITIVE_INFINITY;
@@ -29,17 +36,32 @@ export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undef
   const stepWidth = values.length < 3 ? undefined : widthOf(mostStep - leastStep);
   const fits = least >= -MAX_SAFE / 2 && most <= MAX_SAFE / 2 && Math.abs(leastStep) <= MAX_SAFE / 2;
   if (fits && stepWidth !== undefined && (width === undefined || stepWidth < width)) {
-    const steps = new Float64Array(values.length - 1);
-    for (let i = 1; i < values.length; i++) steps[i - 1] = values[i]! - values[i - 1]! - leastStep;
-    zigzag(writer.u8(stepWidth | STEPS), leastStep);
-    return zigzag(writer, values[0]!)
-      .raw(offsetBytes(steps, 0, stepWidth))
-      .finish();
+    return { width: stepWidth, least: leastStep, values, steps: true };
   }
   if (width === undefined || Math.abs(least) > MAX_SAFE / 2) return undefined;
-  return zigzag(writer.u8(width), least)
-    .raw(offsetBytes(values, least, width))
-    .finish();
+  return { width, least, values, steps: false };
+}
+
+export function writePacked(writer: ByteWriter, { width, least, values, steps }: Packing): void {
+  writer.u8(steps ? width | STEPS : width);
+  zigzag(writer, least);
+  if (!steps) {
+    writeOffsets(writer.room(values.length * width), values, least, width);
+    return;
+  }
+  zigzag(writer, values[0]!);
+  const offsets = new Float64Array(values.length - 1);
+  for (let i = 1; i < values.length; i++) offsets[i - 1] = values[i]! - values[i - 1]! - least;
+  writeOffsets(writer.room(offsets.length * width), offsets, 0, width);
+}
+
+/** The packed form by itself, or undefined where there is none. */
+export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undefined {
+  const packing = packingOf(values);
+  if (!packing) return undefined;
+  const writer = new ByteWriter(24 + values.length * packing.width);
+  writePacked(writer, packing);
+  return writer.finish();
 }
 
 export function unpackWhole(reader: ByteReader, length: number): Float64Array {
@@ -74,9 +96,8 @@ function unzigzag(reader: ByteReader): number {
   return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
 }
 
-function offsetBytes(values: Float64Array, least: number, width: number): Uint8Array {
+function writeOffsets(bytes: Uint8Array, values: Float64Array, least: number, width: number): void {
   const count = values.length;
-  const bytes = new Uint8Array(count * width);
   let at = 0;
   if (width === 1) for (let i = 0; i < count; i++) bytes[i] = values[i]! - least;
   else if (width > 1) {
@@ -93,7 +114,6 @@ function offsetBytes(values: Float64Array, least: number, width: number): Uint8A
       bytes[at++] = offset / 0x10000000000;
     }
   }
-  return bytes;
 }
 
 function readOffsets(reader: ByteReader, count: number, width: number, least: number): Float64Array {

@@ -1,5 +1,5 @@
 import { isAscii } from "node:buffer";
-import type { Batch, Column } from "../contract/batch.ts";
+import { type Batch, type Column, usedTexts } from "../contract/batch.ts";
 import { textBytes } from "../contract/codec.ts";
 import { SALT_BYTES } from "./salts.ts";
 
@@ -242,8 +242,8 @@ function blobPainter({ bytes: source, offsets, codes }: Blobs, kindAt: number, a
 
 function blobsOf(column: Column & { kind: "text" | "bytes" }, length: number): Blobs {
   if (column.kind === "text") {
-    const { codes, texts } = usedTexts(column, length);
-    return { codes, ...textBlobs(texts) };
+    const { codes, dictionary } = column.dictionary.length <= length ? column : usedTexts(column, length);
+    return { codes, ...textBlobs(dictionary) };
   }
   const codes = new Int32Array(length).fill(-1);
   const present: Uint8Array[] = [];
@@ -252,24 +252,6 @@ function blobsOf(column: Column & { kind: "text" | "bytes" }, length: number): B
     if (value) codes[i] = present.push(value) - 1;
   }
   return { codes, ...joined(present) };
-}
-
-/** The texts in use: a slice of a batch keeps the dictionary of the whole. */
-function usedTexts({ codes, dictionary }: Column & { kind: "text" }, length: number) {
-  if (dictionary.length <= length) return { codes, texts: dictionary };
-  const renamed = new Map<number, number>();
-  const texts: string[] = [];
-  const own = new Int32Array(length);
-  for (let i = 0; i < length; i++) {
-    const code = codes[i]!;
-    let next = code < 0 ? -1 : renamed.get(code);
-    if (next === undefined) {
-      next = texts.push(dictionary[code]!) - 1;
-      renamed.set(code, next);
-    }
-    own[i] = next;
-  }
-  return { codes: own, texts };
 }
 
 function textBlobs(texts: readonly string[]): Pick<Blobs, "bytes" | "offsets"> {

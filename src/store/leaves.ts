@@ -33,7 +33,7 @@ export function contentHasher(saltKey: Uint8Array): ContentHasher {
   const take = (row: Uint8Array, i: number) => void Bun.SHA256.hash(row, places[i]!);
   return (batch, tombstones, salt, kept) => {
     const paint = rowPainter(batch, tombstones, saltsOf(saltKey, salt, batch.length), canvas);
-    const hasher = new Bun.CryptoHasher("sha256");
+    const hasher = new Bun.SHA256();
     hasher.update(Uint8Array.of(2));
     hasher.update(String(batch.length));
     for (let from = 0; from < batch.length; from += CHUNK_ROWS) {
@@ -42,7 +42,9 @@ export function contentHasher(saltKey: Uint8Array): ContentHasher {
       if (kept) for (let i = 0; i < count; i++) putKept(kept.get(from + i), places[i]!);
       hasher.update(sha256(leaves.subarray(0, 1 + count * HASH_BYTES)));
     }
-    return new Uint8Array(hasher.digest());
+    const root = new Uint8Array(HASH_BYTES);
+    hasher.digest(root);
+    return root;
   };
 }
 
