@@ -1,6 +1,7 @@
 import { compareValues, type Value } from "../base/row.ts";
 import type { Column } from "../contract/batch.ts";
 import type { Field, FieldType } from "../contract/contract.ts";
+import { compareTexts, type Dictionary, dictionary, internText, textOf } from "./dictionary.ts";
 
 /**
  * One stored column of a table: grows at the end, never shrinks. Numbers are 64-bit floats with NaN for null (no
@@ -22,8 +23,7 @@ export interface TextColumn {
   readonly name: string;
   readonly type: FieldType;
   codes: Int32Array;
-  readonly dictionary: string[];
-  readonly known: Map<string, number>;
+  readonly dictionary: Dictionary;
 }
 
 export interface BytesColumn {
@@ -35,28 +35,26 @@ export interface BytesColumn {
 
 export function storeColumn(name: string, type: FieldType): StoreColumn {
   if (type === "string" || type === "enum") {
-    return { kind: "text", name, type, codes: new Int32Array(0), dictionary: [], known: new Map() };
+    return { kind: "text", name, type, codes: new Int32Array(0), dictionary: dictionary() };
   }
   if (type === "bytes") return { kind: "bytes", name, type, values: [] };
   return { kind: "number", name, type, values: new Float64Array(0), big: undefined };
 }
 
-/** Makes room for `capacity` rows. */
-export function growColumn(column: StoreColumn, capacity: number): void {
-  if (column.kind === "number") {
-    const grown = new Float64Array(capacity);
-    grown.set(column.values);
-    column.values = grown;
-  } else if (column.kind === "text") {
-    const grown = new Int32Array(capacity);
-    grown.set(column.codes);
-    column.codes = grown;
-  }
+/** The array that grows with the rows; null for bytes, whose list does by itself. */
+export const arrayOf = (column: StoreColumn): Float64Array | Int32Array | null =>
+  column.kind === "number" ? column.values : column.kind === "text" ? column.codes : null;
+
+/** Puts a longer array with the same start in the place of the column's. */
+export function replaceArray(column: StoreColumn, longer: Float64Array | Int32Array): void {
+  if (column.kind === "number") column.values = longer as Float64Array;
+  else if (column.kind === "text") column.codes = longer as Int32Array;
 }
 
 export function writeValue(column: StoreColumn, at: number, value: Value): void {
   if (column.kind === "bytes") column.values[at] = value as Uint8Array | null;
-  else if (column.kind === "text") column.codes[at] = value === null ? -1 : internText(column, value as string);
+  else if (column.kind === "text")
+    column.codes[at] = value === null ? -1 : internText(column.dictionary, value as string);
   else {
     column.big?.delete(at);
     column.values[at] = value === null ? Number.NaN : Number(value);
@@ -70,7 +68,7 @@ export function writeValue(column: StoreColumn, at: number, value: Value): void 
 export function readValue(column: StoreColumn, at: number): Value {
   if (column.kind === "text") {
     const code = column.codes[at]!;
-    return code < 0 ? null : column.dictionary[code]!;
+    return code < 0 ? null : textOf(column.dictionary, code);
   }
   if (column.kind === "bytes") return column.values[at] ?? null;
   const value = column.values[at]!;
@@ -82,16 +80,6 @@ export function readValue(column: StoreColumn, at: number): Value {
 export function isNullAt(column: StoreColumn, at: number): boolean {
   if (column.kind === "number") return Number.isNaN(column.values[at]!);
   return column.kind === "text" ? column.codes[at]! < 0 : (column.values[at] ?? null) === null;
-}
-
-function internText(column: TextColumn, text: string): number {
-  let code = column.known.get(text);
-  if (code === undefined) {
-    code = column.dictionary.length;
-    column.dictionary.push(text);
-    column.known.set(text, code);
-  }
-  return code;
 }
 
 /** Copies rows of a batch column into a stored column: `(row of the batch, place in the table)`. */
@@ -109,7 +97,7 @@ export function copierOf(target: StoreColumn, source: Column | undefined, field:
       const code = source.codes[from]!;
       if (code < 0) target.codes[to] = -1;
       else {
-        if (translated[code]! < 0) translated[code] = internText(target, source.dictionary[code]!);
+        if (translated[code]! < 0) translated[code] = internText(target.dictionary, source.dictionary[code]!);
         target.codes[to] = translated[code]!;
       }
     };
@@ -137,6 +125,8 @@ export function compareAt(column: StoreColumn, a: number, b: number): number {
     if (x === y && column.big === undefined) return 0;
     if (x < y) return -1;
     if (x > y) return 1;
-  } else if (column.kind === "text" && column.codes[a] === column.codes[b]) return 0;
+  } else if (column.kind === "text" && column.codes[a]! >= 0 && column.codes[b]! >= 0) {
+    return compareTexts(column.dictionary, column.codes[a]!, column.codes[b]!);
+  }
   return compareValues(readValue(column, a), readValue(column, b));
 }

@@ -1,5 +1,6 @@
 import { compareValues, type Value } from "../base/row.ts";
 import { isNullAt, readValue, type StoreColumn } from "./column.ts";
+import { codeOf } from "./dictionary.ts";
 
 /**
  * Tuples of columns -> small whole numbers (entries), by open addressing over the columns themselves: no key is stored
@@ -8,7 +9,10 @@ import { isNullAt, readValue, type StoreColumn } from "./column.ts";
  */
 export interface KeyTable {
   readonly columns: readonly StoreColumn[];
+  /** By hash: an entry plus one, or 0. */
   slots: Int32Array;
+  /** While `slots` is getting full: what will replace it, with the first `moved` entries in it. */
+  next: { readonly slots: Int32Array; moved: number } | undefined;
   representatives: Int32Array;
   count: number;
   /** The tuple that is looked for, as codes and numbers; reused. */
@@ -21,7 +25,8 @@ export function keyTable(columns: readonly StoreColumn[]): KeyTable {
   const probe = new Float64Array(columns.length);
   return {
     columns,
-    slots: new Int32Array(16).fill(-1),
+    slots: new Int32Array(16),
+    next: undefined,
     representatives: new Int32Array(8),
     count: 0,
     probe,
@@ -37,15 +42,15 @@ export function entryAt(table: KeyTable, place: number): number {
   for (let c = 0; c < columns.length; c++) hash = mix(hash, hashAt(columns[c]!, place));
   const mask = table.slots.length - 1;
   let slot = finish(hash) & mask;
-  for (; table.slots[slot]! >= 0; slot = (slot + 1) & mask) {
-    const entry = table.slots[slot]!;
+  for (; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
+    const entry = table.slots[slot]! - 1;
     if (samePlaces(columns, table.representatives[entry]!, place)) return entry;
   }
   const entry = table.count++;
-  table.slots[slot] = entry;
+  table.slots[slot] = entry + 1;
   if (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
   table.representatives[entry] = place;
-  if (table.count * 2 > table.slots.length) rehash(table, table.slots.length * 2);
+  moveOn(table);
   return entry;
 }
 
@@ -64,16 +69,16 @@ function entryOfCode(table: KeyTable, code: number, place: number): number {
 export function entryOf(table: KeyTable, values: readonly Value[]): number {
   const { columns, probe } = table;
   if (columns.length === 1 && columns[0]!.kind === "text") {
-    const code = values[0] === null ? -1 : columns[0]!.known.get(values[0] as string);
-    return code === undefined ? -1 : (table.byCode[code + 1] ?? 0) - 1;
+    const code = values[0] === null ? -1 : codeOf(columns[0]!.dictionary, values[0] as string);
+    return code === -1 && values[0] !== null ? -1 : (table.byCode[code + 1] ?? 0) - 1;
   }
   let hash = 0;
   for (let c = 0; c < columns.length; c++) {
     const column = columns[c]!;
     const value = values[c]!;
     if (column.kind === "text") {
-      const code = value === null ? -1 : column.known.get(value as string);
-      if (code === undefined) return -1;
+      const code = value === null ? -1 : codeOf(column.dictionary, value as string);
+      if (code < 0 && value !== null) return -1;
       probe[c] = code;
       hash = mix(hash, code);
     } else if (column.kind === "number") {
@@ -82,8 +87,8 @@ export function entryOf(table: KeyTable, values: readonly Value[]): number {
     } else hash = mix(hash, hashValue(value));
   }
   const mask = table.slots.length - 1;
-  for (let slot = finish(hash) & mask; table.slots[slot]! >= 0; slot = (slot + 1) & mask) {
-    const entry = table.slots[slot]!;
+  for (let slot = finish(hash) & mask; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
+    const entry = table.slots[slot]! - 1;
     if (sameAsProbe(table, table.representatives[entry]!, values)) return entry;
   }
   return -1;
@@ -151,26 +156,37 @@ function finish(hash: number): number {
   return (spread ^ (spread >>> 13)) >>> 0;
 }
 
-/** Makes room for so many entries at once. Text keys of one column grow with their dictionary instead. */
+/** Makes room for so many entries at once in a table that has none. Text keys of one column grow with their dictionary. */
 export function reserveKeys(table: KeyTable, entries: number): void {
   let length = table.slots.length;
   while (length < entries * 2) length *= 2;
-  if (length > table.slots.length && !byCode(table)) rehash(table, length);
+  if (table.count === 0 && length > table.slots.length && !byCode(table)) table.slots = new Int32Array(length);
 }
 
 const byCode = ({ columns }: KeyTable): boolean => columns.length === 1 && columns[0]!.kind === "text";
 
-function rehash(table: KeyTable, length: number): void {
-  const slots = new Int32Array(length).fill(-1);
-  const mask = slots.length - 1;
-  for (let entry = 0; entry < table.count; entry++) {
-    let hash = 0;
-    for (const column of table.columns) hash = mix(hash, hashAt(column, table.representatives[entry]!));
-    let slot = finish(hash) & mask;
-    while (slots[slot]! >= 0) slot = (slot + 1) & mask;
-    slots[slot] = entry;
+/** Entries moved to the next slots with each new one: they are all there long before the slots are full. */
+const MOVED_AT_ONCE = 16;
+
+/** Once the slots are half full, moves some entries to larger ones, so that no row ever waits for all of them. */
+function moveOn(table: KeyTable): void {
+  if (table.count * 2 > table.slots.length) {
+    table.next ??= { slots: new Int32Array(table.slots.length * 2), moved: 0 };
   }
-  table.slots = slots;
+  const { next } = table;
+  if (next === undefined) return;
+  const mask = next.slots.length - 1;
+  const end = Math.min(next.moved + MOVED_AT_ONCE, table.count);
+  for (; next.moved < end; next.moved++) {
+    let hash = 0;
+    for (const column of table.columns) hash = mix(hash, hashAt(column, table.representatives[next.moved]!));
+    let slot = finish(hash) & mask;
+    while (next.slots[slot] !== 0) slot = (slot + 1) & mask;
+    next.slots[slot] = next.moved + 1;
+  }
+  if (next.moved < table.count) return;
+  table.slots = next.slots;
+  table.next = undefined;
 }
 
 /** Twice as long, the same start. */

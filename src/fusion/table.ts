@@ -7,13 +7,13 @@ import {
   type CopyRow,
   compareAt,
   copierOf,
-  growColumn,
   type NumberColumn,
   readValue,
   type StoreColumn,
   storeColumn,
   writeValue,
 } from "./column.ts";
+import { type Growth, grow, growAhead } from "./growth.ts";
 import { entryAt, grownFor, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
 import { type AccessPath, accessPath, addPlace, removePlace } from "./path.ts";
 
@@ -29,6 +29,8 @@ export interface Table {
   length: number;
   capacity: number;
   /** By column id: a field's name, or `=` and the canonical text of an expression over the row. */
+  /** While longer arrays are being filled, which will replace those that are nearly full. */
+  growth: Growth | undefined;
   readonly columns: Map<string, StoreColumn>;
   readonly fields: { readonly field: Field; readonly column: StoreColumn }[];
   readonly derivers: Deriver[];
@@ -105,6 +107,7 @@ export function createTable(needs: readonly TableNeeds[]): Table {
     isStatic,
     length: 0,
     capacity: 0,
+    growth: undefined,
     columns,
     fields,
     derivers,
@@ -179,6 +182,7 @@ export type OnChange = (table: Table, removed: number, added: number) => void;
 export function applyToTable(table: Table, stored: StoredRows, from: number, to: number, onChange?: OnChange): void {
   const copiers = openBatch(table, stored);
   for (let i = from; i < to; i++) applyRow(table, stored, i, copiers, onChange);
+  growAhead(table, to - from);
 }
 
 function openBatch(table: Table, stored: StoredRows): readonly CopyRow[] {
@@ -197,7 +201,7 @@ function applyRow(
   onChange: OnChange | undefined,
 ): void {
   const place = table.length;
-  if (place === table.capacity) growTable(table);
+  if (place === table.capacity) grow(table);
   for (let c = 0; c < copiers.length; c++) copiers[c]!(index, place);
   const sequence = stored.sequences[index]!;
   const withdrawn = stored.tombstones[index] === 1;
@@ -211,13 +215,28 @@ function applyRow(
   if (removed === NEWER_IS_HERE) return;
   if (!withdrawn) {
     derive(table, place);
-    for (const { path, times } of table.paths.values()) {
-      if (times !== null && Number.isNaN(times.values[place]!)) continue;
-      if (path.keys === ids) addPlace(path, place, entry);
-      else addPlace(path, place);
-    }
+    addToPaths(table, place, entry);
   }
   if (onChange && (removed >= 0 || !withdrawn)) onChange(table, removed, withdrawn ? NONE : place);
+}
+
+/** Puts places that were restored, `from` to `to` (exclusive), under their keys: each is the live version of a record. */
+export function placeRestored(table: Table, from: number, to: number): void {
+  const { ids } = table;
+  for (let place = from; place < to; place++) {
+    const entry = ids ? entryAt(ids, place) : NONE;
+    if (ids && entry >= table.current.length) table.current = grownFor(table.current, entry);
+    if (ids) table.current[entry] = place;
+    addToPaths(table, place, entry);
+  }
+}
+
+function addToPaths(table: Table, place: number, entry: number): void {
+  for (const { path, times } of table.paths.values()) {
+    if (times !== null && Number.isNaN(times.values[place]!)) continue;
+    if (path.keys === table.ids) addPlace(path, place, entry);
+    else addPlace(path, place);
+  }
 }
 
 /** What watermarks are made of; older versions count too, so that the order of folding makes no difference. */
@@ -281,31 +300,17 @@ function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]):
 /** Makes room for so many rows, where it is known how many will come: growing step by step copies them several times. */
 export function reserveRows(table: Table, rows: number): void {
   if (rows <= table.capacity) return;
-  setCapacity(table, rows);
+  grow(table, rows);
   if (table.ids) reserveKeys(table.ids, rows);
 }
 
 /** A live place at the end, for a copy of a row of another table; the caller writes its columns and adds it to the paths. */
 export function reservePlace(table: Table, sequence: number): number {
-  if (table.length === table.capacity) growTable(table);
+  if (table.length === table.capacity) grow(table);
   const place = table.length++;
   table.sequences[place] = sequence;
   table.alive[place] = 1;
   return place;
-}
-
-const growTable = (table: Table): void =>
-  setCapacity(table, table.capacity === 0 ? 64 : Math.ceil(table.capacity * 1.5));
-
-function setCapacity(table: Table, capacity: number): void {
-  table.capacity = capacity;
-  for (const column of table.columns.values()) growColumn(column, table.capacity);
-  const alive = new Uint8Array(table.capacity);
-  alive.set(table.alive);
-  table.alive = alive;
-  const sequences = new Float64Array(table.capacity);
-  sequences.set(table.sequences);
-  table.sequences = sequences;
 }
 
 /** When a consumer could have used the row: minus infinity for static rows, never (plus infinity) where it is null. */

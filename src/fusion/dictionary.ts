@@ -1,0 +1,187 @@
+/**
+ * Texts -> small whole numbers (codes), packed: no text is an object of its own, so a million entities cost a few bytes
+ * more than their names, and restoring them makes none. Grows at the end; a code stays true.
+ */
+export interface Dictionary {
+  count: number;
+  /** The code units of all texts, one after another: a byte each where none is above 255, else two, low byte first. */
+  units: Uint8Array;
+  /** By code: where its units end, doubled, plus one where they are of two bytes. */
+  ends: Uint32Array;
+  /** Open addressing by hash: a code plus one, or 0. */
+  slots: Int32Array;
+  /** While `slots` is getting full: what will replace it, with the first `moved` codes in it. */
+  next: { readonly slots: Int32Array; moved: number } | undefined;
+  /** Texts of the first codes as strings, which most features are; later ones are made when asked for. */
+  readonly strings: (string | undefined)[];
+}
+
+/** Strings that are kept beside the packed texts. */
+const STRINGS_KEPT = 65_536;
+/** Codes moved to the next slots with each new one: they are all there long before the slots are full. */
+const MOVED_AT_ONCE = 16;
+/** Bytes of all texts of one column: what 31 bits of an end can say. */
+const UNITS_MAX = 2 ** 31 - 1;
+
+export const dictionary = (): Dictionary => ({
+  count: 0,
+  units: new Uint8Array(64),
+  ends: new Uint32Array(8),
+  slots: new Int32Array(16),
+  next: undefined,
+  strings: [],
+});
+
+/** The code of a text, -1 where it has none. */
+export function codeOf(of: Dictionary, text: string): number {
+  const { slots } = of;
+  const mask = slots.length - 1;
+  for (let slot = hashText(text) & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
+    const code = slots[slot]! - 1;
+    if (isText(of, code, text)) return code;
+  }
+  return -1;
+}
+
+/** The code of a text, made if it is new. */
+export function internText(of: Dictionary, text: string): number {
+  const known = codeOf(of, text);
+  if (known >= 0) return known;
+  const code = of.count++;
+  appendUnits(of, code, text);
+  if (code < STRINGS_KEPT) of.strings[code] = text;
+  place(of.slots, hashText(text), code);
+  moveOn(of);
+  return code;
+}
+
+export function textOf(of: Dictionary, code: number): string {
+  const kept = of.strings[code];
+  if (kept !== undefined) return kept;
+  const text = unpack(of, code);
+  if (code < STRINGS_KEPT) of.strings[code] = text;
+  return text;
+}
+
+const startOf = (of: Dictionary, code: number): number => (code === 0 ? 0 : of.ends[code - 1]! >>> 1);
+
+function unpack(of: Dictionary, code: number): string {
+  const end = of.ends[code]!;
+  const bytes = Buffer.from(of.units.buffer, of.units.byteOffset, of.units.byteLength);
+  return bytes.toString(end & 1 ? "utf16le" : "latin1", startOf(of, code), end >>> 1);
+}
+
+function isText(of: Dictionary, code: number, text: string): boolean {
+  const end = of.ends[code]!;
+  const start = startOf(of, code);
+  if ((end & 1) === 1) return (end >>> 1) - start === text.length * 2 && unpack(of, code) === text;
+  if ((end >>> 1) - start !== text.length) return false;
+  const { units } = of;
+  for (let i = 0; i < text.length; i++) if (units[start + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+/** Order of two texts by code unit, as `<` has it: below zero, zero or above. */
+export function compareTexts(of: Dictionary, a: number, b: number): number {
+  if (a === b) return 0;
+  const { units, ends } = of;
+  if (((ends[a]! | ends[b]!) & 1) === 1) return textOf(of, a) < textOf(of, b) ? -1 : 1;
+  const [from, other] = [startOf(of, a), startOf(of, b)];
+  const length = Math.min((ends[a]! >>> 1) - from, (ends[b]! >>> 1) - other);
+  for (let i = 0; i < length; i++) {
+    const difference = units[from + i]! - units[other + i]!;
+    if (difference !== 0) return difference;
+  }
+  return (ends[a]! >>> 1) - from - ((ends[b]! >>> 1) - other);
+}
+
+function appendUnits(of: Dictionary, code: number, text: string): void {
+  const start = startOf(of, code);
+  const wide = isWide(text);
+  const end = start + text.length * (wide ? 2 : 1);
+  if (end > UNITS_MAX) throw new RangeError("the texts of one column are longer than 2 GiB");
+  if (end > of.units.length) {
+    const grown = new Uint8Array(Math.min(UNITS_MAX, Math.max(end, of.units.length * 2)));
+    grown.set(of.units);
+    of.units = grown;
+  }
+  if (code >= of.ends.length) {
+    const grown = new Uint32Array(of.ends.length * 2);
+    grown.set(of.ends);
+    of.ends = grown;
+  }
+  for (let i = 0, at = start; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    of.units[at++] = unit & 255;
+    if (wide) of.units[at++] = unit >>> 8;
+  }
+  of.ends[code] = end * 2 + (wide ? 1 : 0);
+}
+
+function isWide(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 255) return true;
+  return false;
+}
+
+/** FNV-1a over code units, spread. */
+function hashText(text: string): number {
+  let hash = 0x811c9dc5 | 0;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return spread(hash);
+}
+
+function hashCode(of: Dictionary, code: number): number {
+  const end = of.ends[code]!;
+  const { units } = of;
+  let hash = 0x811c9dc5 | 0;
+  if ((end & 1) === 0) {
+    for (let at = startOf(of, code); at < end >>> 1; at++) hash = Math.imul(hash ^ units[at]!, 0x01000193);
+  } else {
+    for (let at = startOf(of, code); at < end >>> 1; at += 2) {
+      hash = Math.imul(hash ^ (units[at]! | (units[at + 1]! << 8)), 0x01000193);
+    }
+  }
+  return spread(hash);
+}
+
+function spread(hash: number): number {
+  const mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  return (mixed ^ (mixed >>> 13)) >>> 0;
+}
+
+function place(slots: Int32Array, hash: number, code: number): void {
+  const mask = slots.length - 1;
+  let slot = hash & mask;
+  while (slots[slot] !== 0) slot = (slot + 1) & mask;
+  slots[slot] = code + 1;
+}
+
+/** Moves some codes to larger slots once these are half full, so that no text ever waits for all of them. */
+function moveOn(of: Dictionary): void {
+  if (of.count * 2 > of.slots.length) of.next ??= { slots: new Int32Array(of.slots.length * 2), moved: 0 };
+  if (of.next === undefined) return;
+  moveTo(of, of.next, of.next.moved + MOVED_AT_ONCE);
+  if (of.next.moved < of.count) return;
+  of.slots = of.next.slots;
+  of.next = undefined;
+}
+
+function moveTo(of: Dictionary, next: NonNullable<Dictionary["next"]>, end: number): void {
+  const to = Math.min(end, of.count);
+  for (; next.moved < to; next.moved++) place(next.slots, hashCode(of, next.moved), next.moved);
+}
+
+/** Makes an empty dictionary hold so many packed texts; their codes are found once `indexTexts` has taken them. */
+export function restoreTexts(of: Dictionary, units: Uint8Array, ends: Uint32Array): void {
+  of.units = units;
+  of.ends = ends.length < 8 ? new Uint32Array(8) : ends;
+  if (of.ends !== ends) of.ends.set(ends);
+  let length = 16;
+  while (length < ends.length * 3) length *= 2;
+  of.slots = new Int32Array(length);
+}
+
+/** Takes packed texts up to code `to` (exclusive) into the slots: some at a time, in order. */
+export function indexTexts(of: Dictionary, to: number): void {
+  for (; of.count < to; of.count++) place(of.slots, hashCode(of, of.count), of.count);
+}
