@@ -1,4 +1,5 @@
 import { invariant } from "../base/errors.ts";
+import { othersTurn } from "../base/turn.ts";
 import { curatedStream } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import { type BoundView, bindView } from "./bind.ts";
@@ -20,6 +21,9 @@ export interface IndexOptions {
   /** Also sort spine rows by T under every key they join on, so that late rows find the spine rows they change. */
   readonly increments?: boolean;
 }
+
+/** Rows that are folded before others have a turn. */
+const SLICE_ROWS = 1_024;
 
 /** An empty index for those views; several views share the tables of the datasets they both read. */
 export function createIndex(plans: readonly ViewPlan[], options: IndexOptions = {}): LiveIndex {
@@ -65,8 +69,21 @@ export async function buildIndex(
   const rows = new Map((await store.streams()).map((info) => [info.stream, info.rows]));
   for (const table of index.tables.values()) {
     reserveRows(table, rows.get(curatedStream(table.dataset)) ?? 0);
-    const columns = table.fields.map(({ field }) => field.name);
-    for await (const stored of store.scan(curatedStream(table.dataset), { columns, upTo })) applyRows(index, stored);
   }
+  await foldRange(store, index, 0, upTo);
   return index;
+}
+
+/** Folds the commits after `after`, up to `upTo`, into an index of everything up to `after`. Others have turns. */
+export async function foldRange(store: Store, index: LiveIndex, after: number, upTo: number): Promise<void> {
+  if (after >= upTo) return;
+  for (const table of index.tables.values()) {
+    const columns = table.fields.map(({ field }) => field.name);
+    for await (const stored of store.scan(curatedStream(table.dataset), { columns, after, upTo })) {
+      for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
+        if (at > 0) await othersTurn();
+        applyRows(index, stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
+      }
+    }
+  }
 }

@@ -26,6 +26,7 @@ export const METRICS = {
     help: "scores answered without being stored since the start",
     labels: ["model"],
   },
+  mlpe_index_save_failures_total: { kind: "counter", help: "times that the online index could not be saved" },
   mlpe_resident_memory_bytes: { kind: "gauge", help: "resident memory of the process" },
   mlpe_ingested_rows_total: {
     kind: "counter",

@@ -1,7 +1,7 @@
 import type { Row } from "../base/row.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
-import { applyRows, buildIndex, type LiveIndex } from "../fusion/index.ts";
+import { applyRows, type LiveIndex } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
@@ -12,6 +12,7 @@ import { type Following, type FollowState, followPage, followState } from "./fol
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
 import { countRows, countStored, measureLog, type ServerMetrics, serverMetrics } from "./metrics.ts";
 import { openOnnx } from "./models.ts";
+import { type IndexSaver, indexSaver, openIndex } from "./saved_index.ts";
 import { followSpace } from "./space.ts";
 
 /** What the serving thread holds: the online index, the live models, and what is counted; all of it folds of the log. */
@@ -46,6 +47,7 @@ const RETRY_MS = 1_000;
 
 interface State {
   index: LiveIndex | undefined;
+  saver: IndexSaver | undefined;
   readonly following: FollowState;
   ready: boolean;
   closed: boolean;
@@ -58,6 +60,7 @@ export function createServing(engine: Engine, log: Log): Serving {
   const held = { engine, ort, models, metrics: serverMetrics(), verdicts: new Map() as LatestVerdicts };
   const state: State = {
     index: undefined,
+    saver: undefined,
     following: followState(0),
     ready: false,
     closed: false,
@@ -88,7 +91,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     },
     async start() {
       await deployConfigured(engine, ort, models.contexts, log);
-      const history = await foldHistory(held, state);
+      const history = await foldHistory(held, state, log);
       await models.follow();
       state.ready = !state.closed;
       running.push(
@@ -100,6 +103,7 @@ export function createServing(engine: Engine, log: Log): Serving {
       state.closed = true;
       state.ready = false;
       await Promise.all(running);
+      await state.saver?.stop(state.following.position);
       models.close();
     },
   };
@@ -116,13 +120,16 @@ function countedStreams({ models }: Held): string[] {
 }
 
 /** Folds everything up to the head into the state; answers the verdicts, for the alerts to go on from. */
-async function foldHistory(held: Held, state: State): Promise<readonly Row[]> {
-  const { store, project } = held.engine;
+async function foldHistory(held: Held, state: State, log: Log): Promise<readonly Row[]> {
+  const { engine, metrics } = held;
+  const { store } = engine;
   const { commitNo, rows } = await rowCounts(held.engine);
   await countHistory(held, commitNo, rows);
   const history = await verdictRows(held.engine, commitNo);
   rememberVerdicts(held.verdicts, history);
-  state.index = await buildIndex(store, [...project.views.values()], commitNo);
+  const opened = await openIndex(engine, commitNo, log);
+  state.index = opened.index;
+  state.saver = indexSaver(engine, opened, metrics, log);
   state.following.position = commitNo;
   for (const name of held.models.contexts.keys()) state.memories.set(name, await foldRequests(store, name));
   return history;
@@ -165,6 +172,7 @@ async function follow(held: Held, state: State, log: Log): Promise<void> {
   while (!state.closed) {
     try {
       const head = await followPage(following, state.following);
+      state.saver?.folded(state.following.position);
       measureLog(held.metrics, store);
       if (state.following.position === head) await store.waitBeyond(head, POLL_MS);
     } catch (error) {

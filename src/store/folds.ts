@@ -72,9 +72,9 @@ export async function writeFold(
   const { currentKeyId: keyId } = sealer.keyring;
   const keys = sealer.keyring.chunks(keyId, nonce);
   const path = join(foldsPath(directory), file);
-  mkdirSync(foldsPath(directory), { recursive: true, mode: 0o700 });
   let out: FileHandle | undefined;
   try {
+    mkdirSync(foldsPath(directory), { recursive: true, mode: 0o700 });
     out = await openFile(path, "wx", 0o600);
     const lengths = await writeParts(out, parts, keys, (part) => partOf(sealer.storeId, file, part));
     await out.sync();
@@ -85,7 +85,8 @@ export async function writeFold(
   } catch (cause) {
     await out?.close().catch(() => {});
     removeFold(directory, file);
-    throw storeErrors.error("failed_fold", `the fold ${fold.name} could not be saved: ${(cause as Error).message}`, {
+    const { code, message } = cause as { code?: string; message: string };
+    throw storeErrors.error("failed_fold", `the fold "${fold.name}" could not be saved: ${code ?? message}`, {
       place: fold.name,
       cause,
     });
@@ -140,7 +141,7 @@ export async function openFold(
         const handle = await openFile(join(foldsPath(directory), file), "r");
         return { upTo: fold.upTo, parts: readParts(handle, fold, sealer) };
       } catch (cause) {
-        passedOver((cause as { code?: string }).code === "ENOENT" ? "its file is gone" : (cause as Error).message);
+        passedOver((cause as { code?: string }).code === "ENOENT" ? "its file is gone" : "its file can't be read");
       }
     }
   }
