@@ -94,6 +94,7 @@ const WHY: Readonly<Record<string, string>> = {
   EACCES: "this user may not use it",
   EROFS: "the file system is read-only",
   ENOSPC: "the disk is full",
+  EPIPE: "its reader went away",
 };
 function why(cause: unknown): string {
   const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
@@ -110,6 +111,12 @@ export const systemWorld: World = {
   workingDirectory: process.cwd(),
   terminal: process.stderr.isTTY === true,
   print: (text) => void process.stdout.write(`${text}\n`),
+  write: (bytes) =>
+    new Promise((resolve, reject) => {
+      const failed = (cause: unknown) =>
+        reject(cliErrors.error("not_written", `standard output can't be written: ${why(cause)}`, { cause }));
+      process.stdout.write(bytes, (cause) => (cause ? failed(cause) : resolve()));
+    }),
   printed: () => new Promise((resolve) => void process.stdout.write("", () => resolve())),
   warn: (text) => void process.stderr.write(`${text}\n`),
   progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),

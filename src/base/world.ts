@@ -12,6 +12,8 @@ export interface World {
   readonly terminal: boolean;
   /** A line on standard output. */
   print(text: string): void;
+  /** Bytes on standard output; resolves once it took them. Where its reader went away there is an error. */
+  write(bytes: Uint8Array): Promise<void>;
   /** Resolves once standard output took what was printed: a slow reader holds up who waits for it. */
   printed(): Promise<void>;
   /** A line on standard error. */

@@ -37,7 +37,8 @@ export function batchOfValues(contract: Contract, rows: readonly (readonly Value
 
 type Get = (row: number) => Value | undefined;
 
-function columnOf(field: Field, length: number, get: Get): Column {
+/** One column of `length` rows; a missing value is null. */
+export function columnOf(field: Pick<Field, "type">, length: number, get: Get): Column {
   if (TEXT.has(field.type)) return textColumn(length, get);
   if (field.type === "bytes") {
     return { kind: "bytes", values: Array.from({ length }, (_, i) => (get(i) ?? null) as Uint8Array | null) };

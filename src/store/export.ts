@@ -5,7 +5,7 @@ import type { Contract, Field, FieldType } from "../contract/contract.ts";
 import { parquetAppender } from "../contract/parquet_write.ts";
 import { storeErrors } from "./errors.ts";
 import { rowsAtOnce } from "./feed.ts";
-import { latestRows } from "./latest.ts";
+import { identityOf, type LatestRows, latestRows } from "./latest.ts";
 import type { Head, Store, StoredRows } from "./port.ts";
 import { streamNamed } from "./stream_named.ts";
 
@@ -33,11 +33,11 @@ export interface StreamExport {
  * several contracts the newest decides; older fields follow it, numbers take the wider type, and what a row's contract
  * lacks is null. The same rows at the same cutoff give the same bytes, compacted or not.
  *
- * Memory: a row group and, unless `versions`, the record ids of the stream. Throws `store.unknown_stream`,
+ * Memory: a row group and, unless `versions`, 32 to 64 bytes a record of the stream. Throws `store.unknown_stream`,
  * `store.export_refused` or `store.export_too_large`.
  */
 export async function exportStream(store: Store, name: string, options: StreamExportOptions): Promise<StreamExport> {
-  const { stream, rows } = await streamNamed(store, name);
+  const { stream } = await streamNamed(store, name);
   const cutoff = await store.head();
   const contracts = await contractsOf(store, stream, cutoff.commitNo);
   const timed = contracts.every(({ eventTime }) => eventTime !== undefined);
@@ -52,7 +52,7 @@ export async function exportStream(store: Store, name: string, options: StreamEx
     cutoff,
     columns: all.map((field) => field.name),
     async *parts() {
-      const latest = options.versions ? undefined : await latestRows(store, stream, contracts, rows, cutoff.commitNo);
+      const latest = options.versions ? undefined : await latestOf(store, stream, contracts, cutoff.commitNo);
       const metadata = { "mlpe.stream": stream, "mlpe.cutoff": JSON.stringify(cutoff) };
       const appender = parquetAppender(contracts[0]!.name, all, metadata);
       let count = 0;
@@ -71,6 +71,26 @@ export async function exportStream(store: Store, name: string, options: StreamEx
       return count;
     },
   };
+}
+
+/** Memory for telling which rows are the latest versions. */
+const LATEST_BYTES_MAX = 1 << 30;
+
+async function latestOf(
+  store: Store,
+  stream: string,
+  contracts: readonly Contract[],
+  upTo: number,
+): Promise<LatestRows> {
+  const latest = latestRows();
+  const columns = [...new Set(contracts.flatMap(identityOf))];
+  for await (const stored of store.scan(stream, { columns, upTo })) {
+    latest.add(stored);
+    if (latest.bytes() <= LATEST_BYTES_MAX) continue;
+    const message = `telling which rows of ${stream} are the latest takes more than ${LATEST_BYTES_MAX >> 20} MiB`;
+    throw storeErrors.error("export_too_large", message, { place: stream });
+  }
+  return latest;
 }
 
 const versionField = (name: string, type: FieldType): Field => ({

@@ -1,57 +1,54 @@
 import { keyText } from "../base/row.ts";
 import { columnNamed, valueAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
-import { storeErrors } from "./errors.ts";
-import type { Store, StoredRows } from "./port.ts";
+import type { StoredRows } from "./port.ts";
 
-/** Records whose latest version is looked for at once: each takes about 150 bytes of memory meanwhile. */
-const RECORDS_MAX = 4_000_000;
-
-/** Which rows of a stream are the latest version of their record. */
+/** Which rows of a stream are the latest version of their record, once all of them were added. */
 export interface LatestRows {
+  /** Rows in any order, with the fields of `identityOf` their contract. */
+  add(stored: StoredRows): void;
   isLatest(sequence: number): boolean;
+  /** Memory that it takes. */
+  bytes(): number;
 }
 
 /** The fields that tell records of a contract apart; none where every row is a record of its own. */
-function identityOf({ recordId, fields }: Contract): readonly string[] {
+export function identityOf({ recordId, fields }: Contract): readonly string[] {
   if (recordId === "position") return [];
   return recordId === "content" ? fields.map(({ name }) => name) : recordId;
 }
 
 /**
- * Finds the latest versions as known by commit `upTo`: of each record id the row with the greatest sequence, unless that
- * withdraws the record. Reads only the fields of the record id. Throws `store.export_too_large` beyond the bound.
+ * Finds the latest versions: of each record id the row with the greatest sequence, unless that withdraws the record. Takes
+ * 24 bytes a record in flat arrays, slots of four bytes at no more than half load that find them, and a bit a row. Records
+ * are told apart by the first 128 bits of SHA-256 of their id, so that no sender can make two look like one.
  */
-export async function latestRows(
-  store: Store,
-  stream: string,
-  contracts: readonly Contract[],
-  rows: number,
-  upTo: number,
-): Promise<LatestRows> {
-  const superseded = new Uint8Array(Math.ceil(rows / 8));
+export function latestRows(): LatestRows {
+  const records = recordTable();
+  let superseded = new Uint8Array(1 << 12);
   const mark = (sequence: number) => {
-    superseded[sequence >> 3]! |= 1 << (sequence & 7);
+    const at = Math.floor(sequence / 8);
+    if (at >= superseded.length) {
+      const grown = new Uint8Array(Math.max(at + 1, superseded.length * 2));
+      grown.set(superseded);
+      superseded = grown;
+    }
+    superseded[at]! |= 1 << (sequence % 8);
   };
-  const newest = new Map<string, number>();
-  const columns = [...new Set(contracts.flatMap(identityOf))];
-  for await (const stored of store.scan(stream, { columns, upTo })) {
-    const key = keyReader(stored);
-    for (let row = 0; row < stored.batch.length; row++) {
-      const sequence = stored.sequences[row]!;
-      if (stored.tombstones[row] === 1) mark(sequence);
-      if (key === undefined) continue;
-      const id = key(row);
-      const known = newest.get(id);
-      if (known === undefined || known < sequence) newest.set(id, sequence);
-      if (known !== undefined) mark(Math.min(known, sequence));
-    }
-    if (newest.size > RECORDS_MAX) {
-      const message = `${stream} has more than ${RECORDS_MAX} records`;
-      throw storeErrors.error("export_too_large", message, { place: stream });
-    }
-  }
-  return { isLatest: (sequence) => (superseded[sequence >> 3]! & (1 << (sequence & 7))) === 0 };
+  return {
+    add(stored) {
+      const key = keyReader(stored);
+      for (let row = 0; row < stored.batch.length; row++) {
+        const sequence = stored.sequences[row]!;
+        if (stored.tombstones[row] === 1) mark(sequence);
+        if (key === undefined) continue;
+        const older = records.put(key(row), sequence);
+        if (older >= 0) mark(older);
+      }
+    },
+    isLatest: (sequence) => ((superseded[Math.floor(sequence / 8)] ?? 0) & (1 << (sequence % 8))) === 0,
+    bytes: () => records.bytes() + superseded.length,
+  };
 }
 
 function keyReader({ batch }: StoredRows): ((row: number) => string) | undefined {
@@ -63,4 +60,53 @@ function keyReader({ batch }: StoredRows): ((row: number) => string) | undefined
     return (row: number) => valueAt(column, type, row);
   });
   return (row) => keyText(parts.map((part) => part(row)));
+}
+
+const WORDS = 4;
+
+/** The greatest sequence of each key: open addressing over digests of the keys. */
+function recordTable() {
+  let capacity = 512;
+  let size = 0;
+  let words = new Uint32Array(capacity * WORDS);
+  let sequences = new Float64Array(capacity);
+  let slots = new Int32Array(capacity * 2);
+  const digest = new Uint8Array(32);
+  const key = new Uint32Array(digest.buffer);
+  const sameKey = (entry: number) => {
+    for (let i = 0; i < WORDS; i++) if (words[entry * WORDS + i] !== key[i]) return false;
+    return true;
+  };
+  const grow = () => {
+    capacity *= 2;
+    const [wider, longer] = [new Uint32Array(capacity * WORDS), new Float64Array(capacity)];
+    wider.set(words);
+    longer.set(sequences);
+    [words, sequences, slots] = [wider, longer, new Int32Array(capacity * 2)];
+    for (let entry = 0; entry < size; entry++) {
+      let slot = words[entry * WORDS]! & (slots.length - 1);
+      while (slots[slot] !== 0) slot = (slot + 1) & (slots.length - 1);
+      slots[slot] = entry + 1;
+    }
+  };
+  return {
+    /** Gives the lesser sequence where the key was there, which is superseded; -1 where it is new. */
+    put(text: string, sequence: number): number {
+      Bun.SHA256.hash(text, digest);
+      let slot = key[0]! & (slots.length - 1);
+      for (; slots[slot] !== 0; slot = (slot + 1) & (slots.length - 1)) {
+        const entry = slots[slot]! - 1;
+        if (!sameKey(entry)) continue;
+        const known = sequences[entry]!;
+        sequences[entry] = Math.max(known, sequence);
+        return Math.min(known, sequence);
+      }
+      slots[slot] = size + 1;
+      for (let i = 0; i < WORDS; i++) words[size * WORDS + i] = key[i]!;
+      sequences[size++] = sequence;
+      if (size === capacity) grow();
+      return -1;
+    },
+    bytes: () => words.byteLength + sequences.byteLength + slots.byteLength,
+  };
 }

@@ -7,21 +7,87 @@ export interface ParsedQuery {
   readonly sql: string;
   /** Tables as written, common table expressions left out. */
   readonly tables: readonly string[];
+  /** Every place that reads a table, with what must hold of each row that it gives. */
+  readonly references: readonly Reference[];
   /** Every name in the query, in lower case: no other column is needed, unless `everything`. */
   readonly names: ReadonlySet<string>;
   /** True where a `*` or a natural join takes columns without naming them. */
   readonly everything: boolean;
   /** Texts that are instants: they are compared with stored timestamps. */
-  readonly instants: readonly { readonly span: Span; readonly micros: number }[];
+  readonly instants: readonly InstantText[];
+}
+
+interface Reference {
+  /** As written. */
+  readonly table: string;
+  readonly conditions: readonly Condition[];
+}
+
+/** `column operator literal`, which stands alone in a WHERE or under nothing but AND. */
+export interface Condition {
+  /** In lower case. */
+  readonly column: string;
+  readonly operator: Operator;
+  readonly literal: string | number;
+}
+
+type Operator = "<" | "<=" | ">" | ">=" | "=";
+
+interface InstantText {
+  readonly span: Span;
+  readonly micros: number;
+  /** For a day alone, which may be a date as well: the column, in lower case, that it is compared with. */
+  readonly column?: string;
 }
 
 type Node = Readonly<Record<string, unknown>>;
 
 const LENGTH_MAX = 100_000;
+/** Levels of a tree that are looked into: beyond them a query is refused. */
+const DEPTH_MAX = 1_000;
 const TABLE_FUNCTIONS: ReadonlySet<string> = new Set(["json_each", "json_tree"]);
+/** The bit of a join's type that says NATURAL. */
+const NATURAL = 4;
 
 /** Throws `store.query_invalid` or `store.query_refused`. */
 export function parseQuery(sql: string): ParsedQuery {
+  const root = parsed(sql);
+  const tables = new Set<string>();
+  const names = new Set<string>();
+  const common = new Set<string>();
+  const references: Reference[] = [];
+  const instants: InstantText[] = [];
+  let everything = false;
+  walk(root, (node) => {
+    const type = node.type as string;
+    if (type === "CommonTableExpr") common.add(nameOf(node.tblName).toLowerCase());
+    else if (type === "TableSelectTable") tables.add(tableName(node.tblName as Node));
+    else if (type === "TableCallSelectTable") checkTableFunction(node.tblName as Node);
+    else if (type === "SelectFrom") references.push(...referencesOf(node));
+    else if (type === "InTableExpr") {
+      everything = true;
+      tables.add(tableName(node.rhs as Node));
+      references.push({ table: tableName(node.rhs as Node), conditions: [] });
+    } else if (type.endsWith("StarResultColumn")) everything = true;
+    else if (type === "TypedJoinJoinOperator") everything ||= (Number(node.joinType ?? 0) & NATURAL) !== 0;
+    else if (type === "Name") names.add(String(node.text).toLowerCase());
+    else if (type === "Id") names.add(String(node.name).toLowerCase());
+    else if (type === "VariableExpr")
+      throw storeErrors.error("query_refused", "the query has a parameter, and takes none");
+    else if (type === "StringLiteral") {
+      const text = String(node.value);
+      const micros = text.length > 10 ? parseInstant(text) : undefined;
+      if (micros !== undefined) instants.push({ span: node.span as Span, micros });
+      // SQLite reads a quoted name as a text, and a text as a name, where only the other makes sense.
+      names.add(text.toLowerCase());
+    }
+    instants.push(...daysOf(node));
+  });
+  const named = [...tables].filter((table) => !common.has(table.toLowerCase()));
+  return { sql, tables: named, references, names, everything, instants };
+}
+
+function parsed(sql: string): Node {
   if (sql.length > LENGTH_MAX || sql.includes("\0")) {
     throw storeErrors.error("query_invalid", `the query is longer than ${LENGTH_MAX} characters, or holds a NUL`);
   }
@@ -34,52 +100,125 @@ export function parseQuery(sql: string): ParsedQuery {
       fix: hints?.[0]?.message,
     });
   }
-  if (result.root.type !== "SelectStmt") {
-    const kind = result.root.type.replace(/Stmt$/, "");
-    throw storeErrors.error("query_refused", `the query is ${kind.toUpperCase()}, and only SELECT is answered`);
-  }
-  const found = { tables: new Set<string>(), names: new Set<string>(), common: new Set<string>(), everything: false };
-  const instants: { span: Span; micros: number }[] = [];
-  walk(result.root as unknown as Node, (node) => {
-    const type = node.type as string;
-    if (type === "CommonTableExpr") found.common.add(nameOf(node.tblName).toLowerCase());
-    else if (type === "TableSelectTable") found.tables.add(tableName(node.tblName as Node));
-    else if (type === "TableCallSelectTable") checkTableFunction(node.tblName as Node);
-    else if (type.endsWith("StarResultColumn")) found.everything = true;
-    else if (type.endsWith("JoinOperator") && JSON.stringify(node).toLowerCase().includes("natural"))
-      found.everything = true;
-    else if (type === "Name") found.names.add(String(node.text).toLowerCase());
-    else if (type === "Id") found.names.add(String(node.name).toLowerCase());
-    else if (type === "VariableExpr")
-      throw storeErrors.error("query_refused", "the query has a parameter, and takes none");
-    else if (type === "StringLiteral") {
-      const text = String(node.value);
-      const micros = text.length > 10 ? parseInstant(text) : undefined;
-      if (micros !== undefined) instants.push({ span: node.span as Span, micros });
-      // SQLite reads a quoted name as a text, and a text as a name, where only the other makes sense.
-      found.names.add(text.toLowerCase());
-    }
-  });
-  const tables = [...found.tables].filter((table) => !found.common.has(table.toLowerCase()));
-  return { sql, tables, names: found.names, everything: found.everything, instants };
+  if (result.root.type === "SelectStmt") return result.root as unknown as Node;
+  const kind = result.root.type.replace(/Stmt$/, "");
+  throw storeErrors.error("query_refused", `the query is ${kind.toUpperCase()}, and only SELECT is answered`);
 }
 
-/** The query with its instants spelled as the stored ones are. */
-export function respell(query: ParsedQuery, spell: (micros: number) => string): string {
+/** The query with its instants spelled as the stored ones are; `isTime` says whether a column holds timestamps. */
+export function respell(
+  query: ParsedQuery,
+  spell: (micros: number) => string,
+  isTime: (column: string) => boolean,
+): string {
   let sql = query.sql;
-  for (const { span, micros } of [...query.instants].sort((a, b) => b.span.offset - a.span.offset)) {
+  for (const { span, micros, column } of [...query.instants].sort((a, b) => b.span.offset - a.span.offset)) {
+    if (column !== undefined && !isTime(column)) continue;
     sql = `${sql.slice(0, span.offset)}'${spell(micros)}'${sql.slice(span.offset + span.length)}`;
   }
   return sql;
 }
 
-function walk(node: unknown, visit: (node: Node) => void): void {
+function walk(node: unknown, visit: (node: Node) => void, depth = 0): void {
+  if (depth > DEPTH_MAX) throw storeErrors.error("query_invalid", "the query is nested too deep");
   if (Array.isArray(node)) {
-    for (const item of node) walk(item, visit);
+    for (const item of node) walk(item, visit, depth + 1);
   } else if (node !== null && typeof node === "object") {
     if (typeof (node as Node).type === "string") visit(node as Node);
-    for (const value of Object.values(node)) walk(value, visit);
+    for (const value of Object.values(node)) walk(value, visit, depth + 1);
   }
+}
+
+/**
+ * The tables of one SELECT's FROM, with the conditions of its WHERE that can only be of theirs. A row that fails one is in no
+ * answer, whatever the joins: a comparison is never true of the nulls that an outer join puts in place of a row.
+ */
+function referencesOf(select: Node): Reference[] {
+  const items: Node[] = [];
+  const collect = (from: Node | undefined) => {
+    const joins = (from?.joins as readonly Node[] | undefined) ?? [];
+    for (const item of [from?.select as Node | undefined, ...joins.map((join) => join.table as Node)]) {
+      if (item?.type === "SubSelectTable") collect(item.from as Node);
+      else if (item !== undefined) items.push(item);
+    }
+  };
+  collect(select.from as Node | undefined);
+  const comparisons = conjuncts(select.whereClause as Node | undefined).flatMap(comparisonsOf);
+  return items
+    .filter((item) => item.type === "TableSelectTable")
+    .map((item) => {
+      const table = tableName(item.tblName as Node);
+      const alias = nameOf((item.alias as Node | undefined)?.name).toLowerCase() || table.toLowerCase();
+      const own = comparisons.filter(({ of }) => (of === undefined ? items.length === 1 : of === alias));
+      return { table, conditions: own.map(({ column, operator, literal }) => ({ column, operator, literal })) };
+    });
+}
+
+function conjuncts(node: Node | undefined): Node[] {
+  if (node === undefined) return [];
+  if (node.type === "BinaryExpr" && node.op === "And") {
+    return [...conjuncts(node.left as Node), ...conjuncts(node.right as Node)];
+  }
+  const inner = node.type === "ParenthesizedExpr" ? (node.exprs as readonly Node[]) : [];
+  return inner.length === 1 ? conjuncts(inner[0]) : [node];
+}
+
+const OPERATORS: Readonly<Record<string, Operator>> = {
+  Less: "<",
+  LessEquals: "<=",
+  Greater: ">",
+  GreaterEquals: ">=",
+  Equals: "=",
+};
+const TURNED: Readonly<Record<Operator, Operator>> = { "<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=" };
+
+interface Comparison extends Condition {
+  /** The table or alias before the column, in lower case. */
+  readonly of: string | undefined;
+}
+
+function comparisonsOf(node: Node): Comparison[] {
+  const made = (left: unknown, operator: Operator | undefined, right: unknown): Comparison[] => {
+    const column = columnOf(left as Node);
+    const literal = literalOf(right as Node);
+    return column && operator && literal !== undefined ? [{ ...column, operator, literal }] : [];
+  };
+  if (node.type === "BetweenExpr" && node.not === false) {
+    return [...made(node.lhs, ">=", node.start), ...made(node.lhs, "<=", node.end)];
+  }
+  const operator = node.type === "BinaryExpr" ? OPERATORS[String(node.op)] : undefined;
+  if (operator === undefined) return [];
+  return [...made(node.left, operator, node.right), ...made(node.right, TURNED[operator], node.left)];
+}
+
+function columnOf(node: Node): { readonly of: string | undefined; readonly column: string } | undefined {
+  if (node.type === "Id") return { of: undefined, column: String(node.name).toLowerCase() };
+  if (node.type !== "QualifiedExpr") return undefined;
+  return { of: nameOf(node.table).toLowerCase(), column: nameOf(node.column).toLowerCase() };
+}
+
+function literalOf(node: Node): string | number | undefined {
+  if (node.type === "StringLiteral") return String(node.value);
+  if (node.type === "UnaryExpr" && node.op === "Negative") {
+    const literal = literalOf(node.expr as Node);
+    return typeof literal === "number" ? -literal : undefined;
+  }
+  return node.type === "NumericLiteral" ? Number(node.value) : undefined;
+}
+
+/** Days that are compared with a column: where it holds timestamps, they are instants. */
+function daysOf(node: Node): InstantText[] {
+  const sides = [node.left, node.right, node.lhs, node.start, node.end, node.rhs].flat() as (Node | undefined)[];
+  const compares = node.type === "InListExpr" || node.type === "BetweenExpr" || node.type === "BinaryExpr";
+  const column = compares
+    ? sides.map((side) => side && columnOf(side)).find((found) => found !== undefined)
+    : undefined;
+  if (column === undefined) return [];
+  return sides.flatMap((side) => {
+    const text = side?.type === "StringLiteral" ? String(side.value) : "";
+    const micros = text.length === 10 ? parseInstant(text) : undefined;
+    return micros === undefined ? [] : [{ span: side!.span as Span, micros, column: column.column }];
+  });
 }
 
 const nameOf = (node: unknown): string => String((node as Node | undefined)?.text ?? "");

@@ -1,8 +1,13 @@
 import { toBase64 } from "../../base/bytes.ts";
 import type { Value } from "../../base/row.ts";
+import { parseDay, parseInstant } from "../../base/time.ts";
+import { arrowStream } from "../../contract/arrow.ts";
+import { columnOf } from "../../contract/batch.ts";
+import type { FieldType } from "../../contract/contract.ts";
 import { exactJsonText } from "../../contract/json.ts";
 import { csvField } from "../../contract/row_text.ts";
 import { withEngine } from "../../runtime/engine.ts";
+import { absolute } from "../../runtime/project.ts";
 import { type QueryResult, query } from "../../store/query.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
@@ -10,11 +15,15 @@ import { grouped, locationOf, table } from "../project.ts";
 
 /** Characters of one cell that a person is shown. */
 const CELL_MAX = 60;
+/** Rows of one batch of an Arrow stream. */
+const ARROW_ROWS = 65_536;
 
-const FORMATS: Readonly<Record<string, (result: QueryResult) => string>> = {
+/** What an answer is printed as; bytes go out as they are. */
+const FORMATS: Readonly<Record<string, (result: QueryResult) => string | Promise<Uint8Array>>> = {
   table: tableText,
   csv: csvText,
   json: jsonText,
+  arrow: arrowBytes,
 };
 
 export const queryCommand: Command = {
@@ -23,27 +32,103 @@ export const queryCommand: Command = {
   summary: "answer one SELECT over the stored streams: `mlpe streams` lists them",
   flags: {
     ...PROJECT_FLAGS,
-    format: { kind: "text", describe: "table, csv, or json (one object a row)", default: "table" },
+    format: {
+      kind: "text",
+      describe: "table, csv, json (one object a row) or arrow (an IPC stream)",
+      default: "table",
+    },
+    output: { kind: "text", describe: "a file for the answer, which is not overwritten; default standard output" },
     rows: { kind: "number", describe: "most rows of the answer", default: 10_000 },
+    read: { kind: "number", describe: "most stored rows that are read", default: 20_000_000 },
+    memory: { kind: "number", describe: "most memory for them, in MiB", default: 512 },
   },
   async run(world, input) {
     const sql = requireWord(queryCommand, input, 0, "the query, as one word in quotes,");
     const format = FORMATS[input.text("format") ?? "table"];
     const place = `mlpe ${queryCommand.name}`;
-    if (!format)
-      throw cliErrors.error("bad_usage", `--format is "${input.text("format")}"; it is table, csv or json`, { place });
+    if (!format) {
+      const message = `--format is "${input.text("format")}"; it is table, csv, json or arrow`;
+      throw cliErrors.error("bad_usage", message, { place });
+    }
     if (input.words.length > 1) {
       const fix = `Put quotes around it: mlpe query "${input.words.join(" ").slice(0, 200)}"`;
       throw cliErrors.error("bad_usage", "the query is several words", { place, fix });
     }
-    const rows = input.number("rows")!;
-    const result = await withEngine(world, locationOf(input), "read", ({ store }) => query(store, sql, { rows }));
-    return {
-      json: { columns: result.columns, rows: result.rows.map((row) => row.map(jsonValue)) },
-      text: format(result),
+    const output = input.text("output");
+    const out = output === undefined || output === "-" ? undefined : absolute(world, output);
+    if (out !== undefined && (await world.files.exists(out))) {
+      throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+    }
+    const limits = {
+      rows: input.number("rows")!,
+      read: input.number("read")!,
+      memory: input.number("memory")! * (1 << 20),
     };
+    const result = await withEngine(world, locationOf(input), "read", ({ store }) => query(store, sql, limits));
+    const { columns, rows, read } = result;
+    const json = { columns, rows: rows.map((row) => row.map(jsonValue)), read };
+    const skipped = read.filter((table) => table.read < table.stored);
+    for (const { table: name, read: some, stored } of skipped) {
+      world.progress("");
+      if (!input.on("json")) world.warn(`${name}: ${grouped(some)} of ${grouped(stored)} stored rows read`);
+    }
+    if (input.on("json") && out === undefined) return { json, text: "" };
+    const answer = await format(result);
+    if (out !== undefined) {
+      // What is stored is sealed; this file is not, so it is its owner's only.
+      await world.files.write(out, typeof answer === "string" ? `${answer}\n` : answer, 0o600);
+      return { json: { file: out, columns, rows: rows.length, read }, text: `${grouped(rows.length)} rows\n${out}` };
+    }
+    if (typeof answer === "string") return { json, text: answer };
+    await world.write(answer);
+    return { json, text: "", printed: true };
   },
 };
+
+/** Columns of a table have its types; what was computed has the type that all its values fit. */
+async function arrowBytes({ columns, types, rows }: QueryResult): Promise<Uint8Array> {
+  const fields = columns.map((name, at) => {
+    const values = rows.map((row) => row[at] ?? null);
+    return { name, nullable: true, ...arrowValues(types[at], values) };
+  });
+  const stream = await arrowStream(fields);
+  const parts = [stream.begin()];
+  for (let from = 0; from < rows.length; from += ARROW_ROWS) {
+    const length = Math.min(ARROW_ROWS, rows.length - from);
+    const batch = fields.map(({ type, values }) => columnOf({ type }, length, (row) => values[from + row]));
+    parts.push(stream.batch(batch, length));
+  }
+  return new Uint8Array(Buffer.concat([...parts, stream.end()]));
+}
+
+interface ArrowValues {
+  readonly type: FieldType;
+  readonly values: readonly Value[];
+}
+
+/** What SQLite answers as the type's own value; undefined where it is none. */
+const OF_TYPE: Readonly<Record<FieldType, (value: Value) => Value | undefined>> = {
+  timestamp: (value) => (typeof value === "string" ? parseInstant(value) : undefined),
+  date: (value) => (typeof value === "string" ? parseDay(value) : undefined),
+  boolean: (value) => (value === 0 || value === 1 ? value === 1 : undefined),
+  int: (value) => (typeof value === "number" && value === (value | 0) ? value : undefined),
+  long: (value) => (typeof value === "bigint" || Number.isSafeInteger(value) ? value : undefined),
+  float: (value) => (typeof value === "number" ? value : undefined),
+  double: (value) => (typeof value === "number" ? value : undefined),
+  bytes: (value) => (value instanceof Uint8Array ? value : undefined),
+  string: plain,
+  enum: plain,
+};
+
+function arrowValues(declared: FieldType | undefined, values: readonly Value[]): ArrowValues {
+  const known = declared === "enum" ? "string" : declared;
+  const guesses: FieldType[] = values.every((value) => value === null) ? [] : ["long", "double", "bytes"];
+  for (const type of [...(known === undefined ? [] : [known]), ...guesses]) {
+    const given = values.map((value) => (value === null ? null : OF_TYPE[type](value)));
+    if (given.every((value) => value !== undefined)) return { type, values: given };
+  }
+  return { type: "string", values: values.map((value) => (value === null ? null : plain(value))) };
+}
 
 /** Whole numbers beyond 2^53 as text, because many JSON readers would round them; bytes as base64. */
 function jsonValue(value: Value): unknown {
@@ -58,7 +143,9 @@ function jsonText({ columns, rows }: QueryResult): string {
     .join("\n");
 }
 
-const plain = (value: Value): string => (value instanceof Uint8Array ? toBase64(value) : String(value));
+function plain(value: Value): string {
+  return value instanceof Uint8Array ? toBase64(value) : String(value);
+}
 
 function tableText({ columns, rows }: QueryResult): string {
   const cells = rows.map((row) => row.map((value) => shortened(value === null ? "-" : plain(value))));
