@@ -18,7 +18,6 @@ export interface ArrowStream {
   end(): Uint8Array;
 }
 
-
 /**
  * Opens an Arrow IPC stream (Arrow columnar format 1.5). Timestamps are Timestamp(us, UTC), dates Date32, int and long Int32
  * and Int64, float and double Float32 and Float64, texts Utf8, enums a dictionary of their symbols, bytes Binary, booleans

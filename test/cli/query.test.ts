@@ -10,7 +10,14 @@ import { createDesk, type Desk } from "../support/world.ts";
 
 const departures = streamContract({
   name: "departures",
-  fields: { id: "int", carrier: "string", departed: "timestamp", dep_delay: "double?", day: "date", on_time: "boolean" },
+  fields: {
+    id: "int",
+    carrier: "string",
+    departed: "timestamp",
+    dep_delay: "double?",
+    day: "date",
+    on_time: "boolean",
+  },
   entity: ["carrier"],
   eventTime: "departed",
   recordId: ["id"],
