@@ -10,6 +10,7 @@ import { exportCommand } from "./commands/export.ts";
 import { functions } from "./commands/functions.ts";
 import { health } from "./commands/health.ts";
 import { ingest } from "./commands/ingest.ts";
+import { keysList, keysRewrap, keysRotate } from "./commands/keys.ts";
 import { ledgerVerify } from "./commands/ledger.ts";
 import { lineage } from "./commands/lineage.ts";
 import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model.ts";
@@ -58,6 +59,9 @@ export const COMMANDS: readonly Command[] = [
   auditProve,
   backup,
   restore,
+  keysList,
+  keysRotate,
+  keysRewrap,
   health,
   demo,
   functions,

@@ -61,8 +61,10 @@ export const FIRST_STREAM_KEY = 256;
 /** 30 days. */
 const DEFAULT_KEY_PERIOD: Micros = 30 * 24 * 3_600 * MICROS_PER_SECOND;
 
+export const nextStoreKey = (keyId: number): number => (keyId % LAST_STORE_KEY) + 1;
+
 /** The newest of the store keys there are: a few neighbours on the ring. */
-function newestStoreKey(keyIds: readonly number[]): number {
+export function newestStoreKey(keyIds: readonly number[]): number {
   const newer = (a: number, b: number) => {
     const ahead = (a - b + LAST_STORE_KEY) % LAST_STORE_KEY;
     return ahead > 0 && ahead <= LAST_STORE_KEY / 2;
@@ -100,6 +102,17 @@ export async function openKeyring(
 ): Promise<Keyring> {
   const keys = await unwrapAll(rows, provider, storeId);
   return keyringOf(keys, storeId, random, period);
+}
+
+/** The store keys wrapped by another provider: nothing else of the store depends on who wraps. Throws as openKeyring. */
+export async function rewrapKeys(
+  rows: readonly WrappedKey[],
+  from: KeyProvider,
+  to: KeyProvider,
+  storeId: Uint8Array,
+): Promise<WrappedKey[]> {
+  const keys = await unwrapAll(rows, from, storeId);
+  return Promise.all([...keys].map(([keyId, key]) => wrapKey(to, keyId, key, storeId)));
 }
 
 async function unwrapAll(

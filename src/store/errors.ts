@@ -39,6 +39,12 @@ export const storeErrors = errorTable("store", {
     fix: "Look at the disk's space and health; it is tried again, and without it the next start takes longer.",
     retryable: true,
   },
+  rekeyed: {
+    kind: "unavailable",
+    meaning: "The store got new data keys since it was opened here.",
+    fix: "Run the command again: it then opens the store with its new keys.",
+    retryable: true,
+  },
   writer_ended: {
     kind: "unavailable",
     meaning: "The thread that writes the log is gone: nothing can be committed any more.",

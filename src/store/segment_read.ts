@@ -88,7 +88,7 @@ function openHandle(directory: string, info: SegmentInfo): number {
   }
 }
 
-function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
+export function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
   const last = info.firstSequence + info.rows - 1;
   const place = `segment ${info.file}, stream ${info.stream}, sequences ${info.firstSequence} to ${last}`;
   return storeErrors.error("damaged", `${place}: ${what}`, { place, cause });

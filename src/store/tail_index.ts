@@ -9,9 +9,11 @@ import {
   type Names,
   readGeneration,
   readState,
+  readWrappedKeys,
   type Sealer,
 } from "./catalogue.ts";
 import { unpackFlags } from "./encode.ts";
+import { storeErrors } from "./errors.ts";
 import type { Head, StoredRows } from "./port.ts";
 import { decodeBody, decodeRanges, type Range, type RecordBody } from "./record.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
@@ -67,10 +69,19 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
   });
   return {
     look() {
-      last = read();
+      try {
+        last = read();
+      } catch (cause) {
+        throw hasNewKeys(database, sealer) ? storeErrors.error("rekeyed", "the store has new data keys") : cause;
+      }
       return last;
     },
   };
+}
+
+/** Whether the keys were rotated by another process since they were unwrapped here. */
+function hasNewKeys(database: Database, { keyring }: Sealer): boolean {
+  return readWrappedKeys(database).some(({ keyId }) => !keyring.knows(keyId));
 }
 
 export function tailCommit(row: CommitRow): TailCommit {

@@ -1,0 +1,42 @@
+import type { Random } from "../base/random.ts";
+import { openKeyring, rewrapKeys } from "../keys/keyring.ts";
+import { readIdentity, readWrappedKeys } from "./catalogue.ts";
+import { openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { storeErrors } from "./errors.ts";
+import { takeWriterLock } from "./lock.ts";
+import { type Keys, providerOf } from "./sealer.ts";
+
+/**
+ * Has another provider, or another key of it, wrap the store keys, in one transaction: before it the old one opens the
+ * store, after it the new one. Nothing else of the store changes, whatever its size. A key that is not there yet is made.
+ * Throws store.locked first, then keys.missing_key, keys.wrong_key or keys.bad_key_file; then nothing was changed. Gives the
+ * numbers of the store keys.
+ */
+export async function rewrapStore(directory: string, from: Keys, to: Keys, random: Random): Promise<number[]> {
+  openReaderDatabase(directory).close(); // or there is no store
+  const release = takeWriterLock(directory);
+  try {
+    const database = openWriterDatabase(directory);
+    try {
+      const identity = readIdentity(database);
+      if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
+      const { storeId } = identity;
+      const held = providerOf(from, directory, false, random);
+      await openKeyring(readWrappedKeys(database), held, storeId, random); // before the new key may be made
+      const taking = providerOf(to, directory, true, random);
+      const rows = await rewrapKeys(readWrappedKeys(database), held, taking, storeId);
+      await openKeyring(rows, taking, storeId, random);
+      const update = database.query("UPDATE data_keys SET provider = ?, wrapped = ?, key_check = ? WHERE key_id = ?");
+      database.transaction(() => {
+        for (const { keyId, provider, wrapped, check } of rows) update.run(provider, wrapped, check, keyId);
+      })();
+      // The rows as the old key wrapped them stand in the write-ahead log until it is cut.
+      database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      return rows.map(({ keyId }) => keyId);
+    } finally {
+      database.close();
+    }
+  } finally {
+    release();
+  }
+}
