@@ -1,54 +1,125 @@
 /**
- * Simulates the pipeline from a seed: `bun scripts/sim.ts --seed N [--runs M] [--store memory|sealed|both] [--everywhere] [--verbose]`.
- * `--everywhere` kills each seed just before and just after every commit it makes, one after another, in memory.
+ * Simulates from a seed: `bun scripts/sim.ts --seed N [--runs M] [--kind store|project|both] [--verbose]`.
+ *
+ * The project: the whole pipeline on random projects; `--store memory|sealed|both`. `--everywhere` kills each seed just
+ * before and just after every commit it makes, one after another, in memory.
+ * The store: `--crash-points P` cuts the power of each seed's store at so many moments; without `--runs` they are spread
+ * over as many seeds as they need, and `--jobs J` processes share them.
+ *
  * Exit 0 when everything held in every run; otherwise each failure is printed with the command that replays it.
  */
 import { parseArgs } from "node:util";
 import { testEngine } from "../test/scoring/support.ts";
 import { killEverywhere, replayCommand, type StoreKind, simulate } from "../test/sim/simulate.ts";
+import { cutPower, powerCommand } from "../test/sim/store/power.ts";
+import { canRecord } from "../test/sim/store/trace.ts";
 
 const { values } = parseArgs({
   options: {
     seed: { type: "string", default: "1" },
-    runs: { type: "string", default: "1" },
+    runs: { type: "string" },
+    kind: { type: "string", default: "both" },
     store: { type: "string", default: "both" },
     everywhere: { type: "boolean", default: false },
+    "crash-points": { type: "string" },
+    jobs: { type: "string", default: "2" },
     verbose: { type: "boolean", default: false },
   },
 });
 const first = Number(values.seed);
-const kinds: StoreKind[] = values.store === "both" ? ["memory", "sealed"] : [values.store as StoreKind];
-const ort = testEngine();
-let failed = 0;
-for (let seed = first; seed < first + Number(values.runs); seed++) {
-  try {
-    if (values.everywhere) {
-      const { runs, findings } = await killEverywhere(seed, { ort });
-      if (values.verbose) console.log(`seed ${seed}: ${runs} runs, each killed at one commit`);
-      if (findings.length > 0) {
-        failed++;
-        for (const finding of findings.slice(0, 10)) console.log(`  ${finding}`);
-        console.log(`  replay: bun scripts/sim.ts --seed ${seed} --everywhere`);
-      }
-      continue;
-    }
-    for (const report of await simulate(seed, kinds, { ort })) {
-      const { trace, findings, store } = report;
-      if (values.verbose)
-        console.log(`seed ${seed}, ${store}: ${trace.acts} acts, ${trace.kills} kills, ${trace.faults} faults`);
-      if (values.verbose) for (const [stream, content] of report.contents) console.log(`  ${stream}: ${content}`);
-      if (findings.length === 0) continue;
-      failed++;
-      console.log(`seed ${seed} on the ${store} store: ${findings.length} findings`);
-      for (const finding of findings.slice(0, 10)) console.log(`  ${finding}`);
-      console.log(`  replay: ${replayCommand(report)}`);
-    }
-  } catch (error) {
-    failed++;
-    console.log(
-      `seed ${seed}: ${error instanceof Error ? error.stack : error}\n  replay: bun scripts/sim.ts --seed ${seed}`,
-    );
+const runs = Number(values.runs ?? 1);
+const say = (text: string) => console.log(text);
+/** Crash points of one recorded life: more of them tell little more. */
+const POINTS_A_LIFE = 500;
+
+/** How many things did not hold. */
+async function simulateProject(seed: number, ort: ReturnType<typeof testEngine>): Promise<number> {
+  if (values.everywhere) {
+    const { runs, findings } = await killEverywhere(seed, { ort });
+    if (values.verbose) say(`seed ${seed}: ${runs} runs, each killed at one commit`);
+    tell(findings, `bun scripts/sim.ts --kind project --seed ${seed} --everywhere`);
+    return findings.length;
   }
+  let failed = 0;
+  const kinds: StoreKind[] = values.store === "both" ? ["memory", "sealed"] : [values.store as StoreKind];
+  for (const report of await simulate(seed, kinds, { ort })) {
+    const { trace, findings, store } = report;
+    if (values.verbose) say(`seed ${seed}, ${store}: ${trace.acts} acts, ${trace.kills} kills, ${trace.faults} faults`);
+    if (values.verbose) for (const [stream, content] of report.contents) say(`  ${stream}: ${content}`);
+    tell(findings, replayCommand(report));
+    failed += findings.length;
+  }
+  return failed;
 }
-console.log(failed === 0 ? `${values.runs} seeds from ${first}: everything holds` : `${failed} runs failed`);
+
+async function simulatePower(seed: number, points: number): Promise<number> {
+  if (!canRecord()) throw new Error("strace is not installed, and power cuts need it: apt-get install strace");
+  const [report] = await cutPower(seed, points);
+  const { findings, seen, digest } = report!;
+  if (values.verbose) {
+    say(`seed ${seed}: ${points} power cuts: ${JSON.stringify(seen)}, ${findings.length} findings, digest ${digest}`);
+  }
+  tell(findings, powerCommand(seed, points));
+  return findings.length;
+}
+
+function tell(findings: readonly string[], replay: string): void {
+  if (findings.length === 0) return;
+  say(`${findings.length} findings`);
+  for (const finding of findings.slice(0, 10)) say(`  ${finding}`);
+  say(`  replay: ${replay}`);
+}
+
+/** So many crash points over as many lives as they need, in some processes at once. */
+async function manyCrashPoints(points: number, jobs: number): Promise<number> {
+  const lives = Array.from({ length: Math.ceil(points / POINTS_A_LIFE) }, (_, i) => ({
+    seed: first + i,
+    points: Math.min(POINTS_A_LIFE, points - i * POINTS_A_LIFE),
+  }));
+  let failed = 0;
+  let done = 0;
+  const work = async () => {
+    for (let life = lives.shift(); life; life = lives.shift()) {
+      const words = [
+        "--kind",
+        "store",
+        "--seed",
+        String(life.seed),
+        "--runs",
+        "1",
+        "--crash-points",
+        String(life.points),
+      ];
+      const child = Bun.spawn([process.execPath, import.meta.path, ...words, ...(values.verbose ? ["--verbose"] : [])]);
+      const [output, code] = await Promise.all([child.stdout.text(), child.exited]);
+      if (code !== 0) failed++;
+      done += life.points;
+      if (code !== 0 || values.verbose) say(output.trimEnd());
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  say(`${done} crash points over ${Math.ceil(points / POINTS_A_LIFE)} lives`);
+  return failed;
+}
+
+async function everyRun(): Promise<number> {
+  const points = values["crash-points"] === undefined ? undefined : Number(values["crash-points"]);
+  if (points !== undefined && values.runs === undefined) return manyCrashPoints(points, Number(values.jobs));
+  const ort = values.kind === "store" ? undefined : testEngine();
+  let failed = 0;
+  for (let seed = first; seed < first + runs; seed++) {
+    try {
+      if (ort && points === undefined) failed += await simulateProject(seed, ort);
+      if (values.kind !== "project" && points !== undefined) failed += await simulatePower(seed, points);
+    } catch (error) {
+      failed++;
+      say(`seed ${seed}: ${error instanceof Error ? error.stack : error}`);
+      say(`  replay: bun scripts/sim.ts --kind ${values.kind} --seed ${seed}`);
+    }
+  }
+  return failed;
+}
+
+const failed = await everyRun();
+say(failed === 0 ? `${runs} seeds from ${first}: everything holds` : `${failed} things do not hold`);
 process.exit(failed === 0 ? 0 : 1);

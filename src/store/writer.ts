@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
@@ -22,6 +23,7 @@ import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
+import { syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
 import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
@@ -63,7 +65,10 @@ export async function openWriter(
   try {
     release = takeWriterLock(directory);
     migrate(database);
-    if (!readIdentity(database)) await makeStore(database, providerOf(keys, directory, true, random), random);
+    if (!readIdentity(database)) {
+      await makeStore(database, providerOf(keys, directory, true, random), random);
+      syncDirectory(dirname(directory)); // the directory's own name: SQLite makes those inside it durable
+    }
     await prepare?.(database);
     const sealer = (await openSealer(database, keys, directory, random))!;
     const log = logWriter(database, sealer, clock);

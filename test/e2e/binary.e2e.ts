@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { killTest } from "./crash.ts";
+import { killServing } from "./kills.ts";
 import { openHouse } from "./support/demo.ts";
 import { tableOf } from "./support/flights.ts";
 import {
@@ -197,6 +198,12 @@ test("twenty kills during ingestion and fusion change nothing", async () => {
   const report = await killTest([program.path], house.room("kills"), 20, 20_131_001);
   expect(report.problems).toEqual([]);
   expect(report).toMatchObject({ ok: true, kills: 20, audit: "verified" });
+});
+
+test("a server that is killed again and again keeps every row and score it acknowledged, once", async () => {
+  const report = await killServing(program, house.room("serving"), 25, 20_131_002);
+  expect(report.problems).toEqual([]);
+  expect(report.acknowledged.rows).toBeGreaterThan(100);
 });
 
 test("the help lists every command, and each has its own", async () => {

@@ -1,0 +1,90 @@
+import { toHex } from "../../../src/base/bytes.ts";
+import type { Value } from "../../../src/base/row.ts";
+import { rowAt } from "../../../src/contract/batch.ts";
+import type { CommitRequest, Receipt, Store, StoredRows } from "../../../src/store/port.ts";
+import { CURSORS, READERS } from "./requests.ts";
+
+/** What a log must fold to: everything that can be asked of it, in short. */
+export interface Folded {
+  readonly commitNo: number;
+  readonly knownTime: number;
+  /** Stream -> rows, and a hash chained over them in order of sequence. */
+  readonly streams: Readonly<Record<string, readonly [rows: number, chain: string]>>;
+  readonly cursors: Readonly<Record<string, string>>;
+  readonly readers: Readonly<Record<string, number>>;
+}
+
+export const NOTHING: Folded = { commitNo: 0, knownTime: 0, streams: {}, cursors: {}, readers: {} };
+
+/** The model: what the log holds after one more commit. Says so too where the receipt is not the next one. */
+export function after(before: Folded, request: CommitRequest, receipt: Receipt): Folded {
+  const { commitNo, knownTime } = receipt;
+  if (commitNo !== before.commitNo + 1) throw new Error(`commit ${before.commitNo} was followed by ${commitNo}`);
+  if (knownTime <= before.knownTime) throw new Error(`commit ${commitNo} is known before the one before it`);
+  const streams = { ...before.streams };
+  for (const { stream, batch, tombstones } of request.appends) {
+    const [first, begun] = streams[stream] ?? [0, ""];
+    const chain = chainOn(begun, batch.length, (i) =>
+      lineOf(rowAt(batch, i), [first + i, commitNo, knownTime, tombstones?.[i] ?? 0]),
+    );
+    streams[stream] = [first + batch.length, chain];
+  }
+  const cursors = { ...before.cursors, ...request.cursors };
+  return { commitNo, knownTime, streams, cursors, readers: { ...before.readers, ...request.readers } };
+}
+
+/** What a store holds, in the same words. */
+export async function folded(store: Store): Promise<Folded> {
+  const { commitNo, knownTime } = await store.head();
+  const streams: Record<string, readonly [number, string]> = {};
+  for (const { stream, rows } of await store.streams()) {
+    const parts: StoredRows[] = [];
+    for await (const part of store.scan(stream)) parts.push(part);
+    const lines: string[] = [];
+    for (const { batch, sequences, commitNos, knownTimes, tombstones } of parts) {
+      for (let i = 0; i < batch.length; i++) {
+        const sequence = sequences[i]!;
+        if (lines[sequence] !== undefined) throw new Error(`${stream} has the sequence ${sequence} twice`);
+        lines[sequence] = lineOf(rowAt(batch, i), [sequence, commitNos[i]!, knownTimes[i]!, tombstones[i]!]);
+      }
+    }
+    for (let i = 0; i < rows; i++) if (lines[i] === undefined) throw new Error(`${stream} lacks the sequence ${i}`);
+    streams[stream] = [lines.length, chainOn("", lines.length, (i) => lines[i]!)];
+  }
+  const cursors: Record<string, string> = {};
+  for (const name of CURSORS) if ((await store.cursor(name)) !== "") cursors[name] = await store.cursor(name);
+  const readers: Record<string, number> = {};
+  for (const name of READERS) if ((await store.position(name)) !== 0) readers[name] = await store.position(name);
+  return { commitNo, knownTime, streams, cursors, readers };
+}
+
+/** One sentence for each thing in which a store is not what it must be. */
+export function differences(found: Folded, wanted: Folded): string[] {
+  const list: string[] = [];
+  const compare = (what: string, have: unknown, want: unknown) => {
+    if (!Bun.deepEquals(have, want)) list.push(`${what} is ${JSON.stringify(have)}, not ${JSON.stringify(want)}`);
+  };
+  compare("the known time", found.knownTime, wanted.knownTime);
+  for (const stream of new Set([...Object.keys(found.streams), ...Object.keys(wanted.streams)])) {
+    compare(stream, found.streams[stream], wanted.streams[stream]);
+  }
+  for (const name of CURSORS) compare(`cursor ${name}`, found.cursors[name], wanted.cursors[name]);
+  for (const name of READERS) compare(`reader ${name}`, found.readers[name], wanted.readers[name]);
+  return list;
+}
+
+/** The chain must depend on where a row ends, not on where an append does. */
+function chainOn(begun: string, count: number, line: (index: number) => string): string {
+  let chain = begun;
+  for (let i = 0; i < count; i++) chain = Bun.hash(chain + line(i)).toString(36);
+  return chain;
+}
+
+const lineOf = (row: Readonly<Record<string, Value>>, known: readonly number[]): string =>
+  `${known.join(" ")} ${Object.values(row).map(valueText).join("|")}`;
+
+function valueText(value: Value): string {
+  if (typeof value === "string") return `"${value}"`;
+  if (value instanceof Uint8Array) return `0x${toHex(value)}`;
+  return Object.is(value, -0) ? "-0" : String(value);
+}

@@ -1,0 +1,62 @@
+/**
+ * One seeded life of a store, to be run under a tracer: commits, compactions, checkpoints, reopenings. Every
+ * acknowledgement is written to the file `acknowledged` the moment it comes; at the end `history.json` says what the log
+ * held after each commit. `bun test/sim/store/recorded.ts <seed> <directory>`.
+ */
+import { Database } from "bun:sqlite";
+import { openSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { seededRandom } from "../../../src/base/random.ts";
+import { type LogStore, openStore } from "../../../src/store/store.ts";
+import { drawFrom } from "../draw.ts";
+import { after, type Folded, NOTHING } from "./history.ts";
+import { requestsFrom } from "./requests.ts";
+
+const ACTS = 45;
+const [seedText, home] = process.argv.slice(2) as [string, string];
+const seed = Number(seedText);
+const draw = drawFrom(seed);
+const request = requestsFrom(seed, draw);
+const random = seededRandom(seed);
+let now = 1_700_000_000_000_000;
+const clock = { now: () => (now += 1_000) };
+const directory = join(home, "data");
+const options = { directory, keys: { provider: "file", path: join(home, "key") } as const, clock, random };
+const acknowledged = openSync(join(home, "acknowledged"), "w");
+const history: Folded[] = [NOTHING];
+
+/** Some commits at once; each is acknowledged by itself. */
+async function commitSome(store: LogStore): Promise<void> {
+  const made = Array.from({ length: draw.integer(1, 3) }, request);
+  const receipts = await Promise.all(
+    made.map(async (one) => {
+      const receipt = await store.commit(one);
+      writeSync(acknowledged, `${receipt.commitNo}\n`);
+      return { one, receipt };
+    }),
+  );
+  receipts.sort((a, b) => a.receipt.commitNo - b.receipt.commitNo);
+  for (const { one, receipt } of receipts) history.push(after(history.at(-1)!, one, receipt));
+}
+
+/** What the log thread does when it is idle, or SQLite when the log is long. */
+function checkpoint(): void {
+  const database = new Database(join(directory, "log.db"));
+  database.run(`PRAGMA wal_checkpoint(${draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])})`);
+  database.close();
+}
+
+let store = await openStore(options);
+for (let i = 0; i < ACTS; i++) {
+  if (draw.chance(0.05)) now += draw.integer(-60, 60) * 1_000_000;
+  const act = draw.integer(0, 99);
+  if (act < 65) await commitSome(store);
+  else if (act < 85) await Promise.all([store.compact(), commitSome(store)]);
+  else if (act < 94) checkpoint();
+  else {
+    await store.close();
+    store = await openStore(options);
+  }
+}
+await store.close();
+writeFileSync(join(home, "history.json"), JSON.stringify(history));

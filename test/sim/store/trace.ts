@@ -1,0 +1,175 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Folded } from "./history.ts";
+
+/** One thing that a process did to the files below its home, in the order in which the kernel saw them. */
+export type Op =
+  | {
+      readonly kind: "write";
+      readonly file: number;
+      readonly path: string;
+      readonly at: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly kind: "truncate"; readonly file: number; readonly path: string; readonly size: number }
+  | { readonly kind: "sync"; readonly file: number; readonly path: string }
+  /** A new name for a new file or folder. */
+  | { readonly kind: "create"; readonly file: number; readonly path: string; readonly folder: boolean }
+  | { readonly kind: "unlink"; readonly path: string }
+  | { readonly kind: "rename"; readonly path: string; readonly to: string }
+  | { readonly kind: "syncFolder"; readonly path: string }
+  /** The process was told that this commit is safe. */
+  | { readonly kind: "acknowledged"; readonly commitNo: number };
+
+export interface Recording {
+  readonly ops: readonly Op[];
+  /** By commit number. */
+  readonly history: readonly Folded[];
+}
+
+export const canRecord = (): boolean => Bun.which("strace") !== null;
+
+const CALLS =
+  "open,openat,creat,close,write,pwrite64,fsync,fdatasync,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,lseek";
+/** Longer than any write of the workload. */
+const BYTES_MAX = 16 << 20;
+
+/** Runs one seeded life of a store in a process of its own under `strace`, and gives all that it did to its files. */
+export async function record(seed: number, home: string): Promise<Recording> {
+  const trace = join(home, "..", `trace-${seed}`);
+  const words = ["-f", "--seccomp-bpf", "-qq", "-xx", "-s", String(BYTES_MAX), "-e", `trace=${CALLS}`, "-o", trace];
+  const program = [process.execPath, join(import.meta.dir, "recorded.ts"), String(seed), home];
+  const child = Bun.spawn(["strace", ...words, ...program], { stdout: "ignore", stderr: "pipe" });
+  const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+  if (code !== 0) throw new Error(`the recorded life of seed ${seed} ended with ${code}: ${errors}`);
+  const history = JSON.parse(readFileSync(join(home, "history.json"), "utf8")) as Folded[];
+  return { ops: opsOf(readFileSync(trace, "latin1"), home), history };
+}
+
+interface Handle {
+  readonly file: number;
+  readonly path: string;
+  at: number;
+}
+
+/** The trace of one process; threads share its handles. Calls outside `home` are left out. */
+function opsOf(trace: string, home: string): Op[] {
+  const ops: Op[] = [];
+  const handles = new Map<number, Handle>();
+  const files = new Map<string, number>();
+  const folders = new Set([home]);
+  let next = 0;
+  const inside = (path: string) => path === home || path.startsWith(`${home}/`);
+  const short = (path: string) => path.slice(home.length + 1);
+  const forget = (path: string) => files.delete(path);
+  const opened = (path: string, flags: string, handle: number) => {
+    handles.delete(handle);
+    if (!inside(path)) return;
+    let file = files.get(path);
+    if (file === undefined) {
+      file = next++;
+      files.set(path, file);
+      if (flags.includes("O_CREAT")) ops.push({ kind: "create", file, path: short(path), folder: false });
+    } else if (flags.includes("O_TRUNC")) ops.push({ kind: "truncate", file, path: short(path), size: 0 });
+    if (flags.includes("O_APPEND")) throw new Error(`${path} is opened to append, which is not understood`);
+    handles.set(handle, { file, path, at: 0 });
+  };
+  const acts: Record<string, (words: readonly string[], result: number) => void> = {
+    open: ([path, flags], handle) => opened(textOf(path!), flags!, handle),
+    openat: ([, path, flags], handle) => opened(textOf(path!), flags!, handle),
+    creat: ([path], handle) => opened(textOf(path!), "O_CREAT|O_TRUNC", handle),
+    close: ([handle]) => handles.delete(Number(handle)),
+    lseek([handle], at) {
+      const known = handles.get(Number(handle));
+      if (known) known.at = at;
+    },
+    write([number, text], count) {
+      const handle = handles.get(Number(number));
+      if (!handle) return;
+      const bytes = bytesOf(text!).subarray(0, count);
+      const path = short(handle.path);
+      if (path === "acknowledged") {
+        for (const line of Buffer.from(bytes).toString().trim().split("\n")) {
+          ops.push({ kind: "acknowledged", commitNo: Number(line) });
+        }
+        return;
+      }
+      ops.push({ kind: "write", file: handle.file, path, at: handle.at, bytes });
+      handle.at += count;
+    },
+    pwrite64([number, text, , at], count) {
+      const handle = handles.get(Number(number));
+      if (!handle) return;
+      const bytes = bytesOf(text!).subarray(0, count);
+      ops.push({ kind: "write", file: handle.file, path: short(handle.path), at: Number(at), bytes });
+    },
+    fsync([number]) {
+      const handle = handles.get(Number(number));
+      if (!handle) return;
+      if (folders.has(handle.path)) ops.push({ kind: "syncFolder", path: short(handle.path) });
+      else ops.push({ kind: "sync", file: handle.file, path: short(handle.path) });
+    },
+    ftruncate([number, size]) {
+      const handle = handles.get(Number(number));
+      if (handle) ops.push({ kind: "truncate", file: handle.file, path: short(handle.path), size: Number(size) });
+    },
+    unlink([path]) {
+      const name = textOf(path!);
+      if (!inside(name)) return;
+      forget(name);
+      ops.push({ kind: "unlink", path: short(name) });
+    },
+    rename([path, to]) {
+      const [from, into] = [textOf(path!), textOf(to!)];
+      if (!inside(from) || !inside(into)) return;
+      const file = files.get(from);
+      forget(from);
+      if (file !== undefined) files.set(into, file);
+      ops.push({ kind: "rename", path: short(from), to: short(into) });
+    },
+    mkdir([path]) {
+      const name = textOf(path!);
+      if (!inside(name) || files.has(name)) return;
+      files.set(name, next++);
+      folders.add(name);
+      ops.push({ kind: "create", file: files.get(name)!, path: short(name), folder: true });
+    },
+  };
+  acts.fdatasync = acts.fsync!;
+  acts.unlinkat = ([, path]) => acts.unlink!([path!], 0);
+  acts.mkdirat = ([, path]) => acts.mkdir!([path!], 0);
+  acts.renameat = ([, path, , to]) => acts.rename!([path!, to!], 0);
+  acts.renameat2 = acts.renameat;
+  for (const { call, words, result } of callsOf(trace)) {
+    if (result < 0) continue;
+    const act = acts[call];
+    if (!act) throw new Error(`the trace has ${call}, which is not understood`);
+    act(words, result);
+  }
+  return ops;
+}
+
+/** The calls in the order in which they returned. */
+function* callsOf(trace: string): Generator<{ call: string; words: string[]; result: number }> {
+  const begun = new Map<string, string>();
+  for (const line of trace.split("\n")) {
+    const [, thread, rest] = /^(\d+)\s+(.*)$/.exec(line) ?? [];
+    if (thread === undefined || rest === undefined || /^(?:---|\+\+\+)/.test(rest)) continue;
+    if (rest.endsWith(" <unfinished ...>")) {
+      begun.set(thread, rest.slice(0, -" <unfinished ...>".length));
+      continue;
+    }
+    const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(rest);
+    const whole = resumed ? `${begun.get(thread)}${resumed[1]}` : rest;
+    const match = /^(\w+)\((.*)\)\s+= (-?\d+|\?)/.exec(whole);
+    if (!match) throw new Error(`no call: ${whole.slice(0, 200)}`);
+    // All texts are in hexadecimal, so that no comma stands inside one.
+    yield { call: match[1]!, words: match[2]!.split(", "), result: match[3] === "?" ? -1 : Number(match[3]) };
+  }
+}
+
+const bytesOf = (quoted: string): Uint8Array => {
+  if (!quoted.endsWith('"')) throw new Error("a text of the trace was cut");
+  return Buffer.from(quoted.slice(1, -1).replaceAll("\\x", ""), "hex");
+};
+const textOf = (quoted: string): string => Buffer.from(bytesOf(quoted)).toString();
