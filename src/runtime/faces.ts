@@ -47,17 +47,27 @@ export interface DeliveryServices {
 /** What is stored, in the order in which it was committed. */
 export interface StreamServices {
   streams(): Promise<object>;
-  /** Every version of a stream's rows after a position (as text), as JSON lines or CSV. */
+  /**
+   * Every version of a stream's rows after a position (as text). `limit` is a number of rows as text, or `all`: beyond what one
+   * answer has, rows are made while they are sent.
+   */
   rows(
     stream: string,
-    options: { readonly after: string | undefined; readonly limit: string | undefined; readonly csv: boolean },
+    options: {
+      readonly after: string | undefined;
+      readonly limit: string | undefined;
+      readonly format: RowsFormat;
+    },
   ): Promise<StreamRows>;
 }
 
+export type RowsFormat = "json" | "csv" | "arrow";
+
 export interface StreamRows {
-  readonly text: string;
   /** The content type. */
   readonly type: string;
-  /** The position to go on from. */
-  readonly next: string;
+  /** Whole, or in parts as they are made. */
+  readonly body: Uint8Array | AsyncGenerator<Uint8Array, void>;
+  /** The position to go on from; undefined where rows are still being made: then it is that of the last row. */
+  readonly next: string | undefined;
 }

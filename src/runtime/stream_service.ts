@@ -1,48 +1,19 @@
-import { valueAt } from "../contract/batch.ts";
-import { valueCsv, valueJson } from "../contract/row_text.ts";
+import { othersTurn } from "../base/turn.ts";
 import { type FeedPosition, type FeedRow, parsePosition, positionText, readFeed, rowsAtOnce } from "../store/feed.ts";
-import type { Store } from "../store/port.ts";
+import type { Store, StreamInfo } from "../store/port.ts";
 import { streamNamed } from "../store/stream_named.ts";
 import type { StreamRows, StreamServices } from "./faces.ts";
 import { requestErrors } from "./requests.ts";
+import { ROWS_FORMS, type RowsForm, type RowsWriter } from "./stream_rows.ts";
 
-/** Rows of one answer, and its bytes: the answer ends with the row that reaches either. */
+/** Rows of one whole answer, and its bytes: it ends with the part that reaches either. Beyond it rows are streamed. */
 const ROWS_DEFAULT = 1_000;
 const ROWS_MAX = 10_000;
 const ANSWER_BYTES_MAX = 8 << 20;
+/** Rows that are made at once: requests have a turn before more are. */
+const SLICE_ROWS = 512;
 
-/** What every row of a feed says of itself beside its fields. */
-const OWN = ["_position", "_sequence", "_commit_no", "_known_time", "_tombstone"] as const;
-
-const ownValues = ({ stored, index, position }: FeedRow) =>
-  [
-    [positionText(position), "string"],
-    [stored.sequences[index]!, "long"],
-    [stored.commitNos[index]!, "long"],
-    [stored.knownTimes[index]!, "timestamp"],
-    [stored.tombstones[index] === 1, "boolean"],
-  ] as const;
-
-/** A stored row as one JSON object in one line. */
-export function feedLine(row: FeedRow): string {
-  const { batch } = row.stored;
-  const own = ownValues(row).map(([value, type], i) => `"${OWN[i]}":${valueJson(value, type)}`);
-  const fields = batch.contract.fields.map(
-    ({ name, type }, c) => `${JSON.stringify(name)}:${valueJson(valueAt(batch.columns[c]!, type, row.index), type)}`,
-  );
-  return `{${[...own, ...fields].join(",")}}`;
-}
-
-function feedRecord(row: FeedRow): string {
-  const { batch } = row.stored;
-  const own = ownValues(row).map(([value, type]) => valueCsv(value, type));
-  const fields = batch.contract.fields.map(({ type }, c) =>
-    valueCsv(valueAt(batch.columns[c]!, type, row.index), type),
-  );
-  return [...own, ...fields].join(",");
-}
-
-/** What is stored, read in the thread that serves: a few thousand rows at a time. */
+/** What is stored, read in the thread that serves: a few hundred rows at a time. */
 export function streamServices(store: Store): StreamServices {
   return {
     async streams() {
@@ -62,45 +33,96 @@ export function streamServices(store: Store): StreamServices {
 async function readRows(
   store: Store,
   name: string,
-  options: Parameters<StreamServices["rows"]>[1],
+  { after, limit: asked, format }: Parameters<StreamServices["rows"]>[1],
 ): Promise<StreamRows> {
-  const { stream } = await streamNamed(store, name);
-  const limit = limitOf(options.limit);
-  let position = positionOf(options.after);
-  const lines: string[] = [];
-  let rows = 0;
+  const limit = limitOf(asked);
+  const position = positionOf(after);
+  const { commitNo: upTo } = await store.head();
+  const stream = await streamNamed(store, name);
+  const form = ROWS_FORMS[format];
+  const { type } = form;
+  const parts = answerParts(store, { stream, form, position, limit, upTo });
+  if (limit > ROWS_MAX) return { type, body: bytesOf(parts), next: undefined };
+  const held: Uint8Array[] = [];
+  let next = position;
   let bytes = 0;
-  let fingerprint: string | undefined;
-  const full = () => rows >= limit || bytes >= ANSWER_BYTES_MAX;
-  for (let maxRows = rowsAtOnce([]), atHead = false; !atHead && !full(); ) {
-    const page = await readFeed(store, stream, position, Math.min(maxRows, limit - rows));
-    maxRows = rowsAtOnce(page.parts);
-    for (const row of page.rows) {
-      const { contract } = row.stored.batch;
-      // The rows of one CSV have one header: an answer ends where the contract changes.
-      const changed = options.csv && fingerprint !== undefined && fingerprint !== contract.fingerprint;
-      if (full() || changed) return answer(lines, position, options.csv);
-      if (options.csv && fingerprint === undefined) {
-        fingerprint = contract.fingerprint;
-        lines.push([...OWN, ...contract.fields.map((field) => valueCsv(field.name, "string"))].join(","));
-      }
-      const line = options.csv ? feedRecord(row) : feedLine(row);
-      lines.push(line);
-      bytes += line.length;
-      rows++;
-      position = row.position;
-    }
-    position = page.next;
-    atHead = page.atHead;
+  for await (const part of parts) {
+    held.push(part.bytes);
+    bytes += part.bytes.length;
+    next = part.next;
   }
-  return answer(lines, position, options.csv);
+  return { type, body: new Uint8Array(Buffer.concat(held, bytes)), next: positionText(next) };
 }
 
-const answer = (lines: readonly string[], next: FeedPosition, csv: boolean): StreamRows => ({
-  text: lines.map((line) => (csv ? `${line}\r\n` : `${line}\n`)).join(""),
-  type: csv ? "text/csv; charset=utf-8; header=present" : "application/x-ndjson",
-  next: positionText(next),
-});
+async function* bytesOf(parts: AsyncGenerator<Part, void>): AsyncGenerator<Uint8Array, void> {
+  for await (const { bytes } of parts) if (bytes.length > 0) yield bytes;
+}
+
+interface Asked {
+  readonly stream: StreamInfo;
+  readonly form: RowsForm;
+  readonly position: FeedPosition;
+  readonly limit: number;
+  /** The commit that was the last when the request came: an answer of all rows has an end. */
+  readonly upTo: number;
+}
+
+interface Part {
+  readonly bytes: Uint8Array;
+  /** The position after it. */
+  readonly next: FeedPosition;
+}
+
+/** Ends at the limit, at the head, and where rows come that the header does not fit. */
+async function* answerParts(store: Store, { stream, form, limit, upTo, ...asked }: Asked): AsyncGenerator<Part, void> {
+  let { position } = asked;
+  let [contract] = stream.contracts;
+  let writer: RowsWriter | undefined;
+  let rows = 0;
+  let bytes = 0;
+  const part = (made: Uint8Array): Part => {
+    bytes += made.length;
+    return { bytes: made, next: position };
+  };
+  const full = () => rows >= limit || (limit <= ROWS_MAX && bytes >= ANSWER_BYTES_MAX);
+  for (let maxRows = rowsAtOnce([]), atEnd = false; !atEnd && !full(); ) {
+    const page = await readFeed(store, stream.stream, position, Math.min(maxRows, limit - rows));
+    if (page.parts.length > 0) maxRows = rowsAtOnce(page.parts);
+    for (const run of runsOf(page.rows, Math.min(maxRows, SLICE_ROWS))) {
+      const found = run[0]!.stored.batch.contract;
+      const another = writer !== undefined && form.headed && found.fingerprint !== contract?.fingerprint;
+      if (another || full()) return yield part(writer!.end());
+      if (writer === undefined) {
+        contract = found;
+        writer = await form.open(contract);
+        yield part(writer.begin());
+      }
+      const given = run.slice(0, limit - rows);
+      rows += given.length;
+      position = given.at(-1)!.position;
+      yield part(writer.rows(given));
+      await othersTurn();
+    }
+    if (!full()) position = page.next;
+    atEnd = page.atHead || page.next.commitNo >= upTo;
+  }
+  if (writer !== undefined) return yield part(writer.end());
+  if (contract === undefined) return yield part(new Uint8Array(0));
+  writer = await form.open(contract);
+  yield part(writer.begin());
+  yield part(writer.end());
+}
+
+/** The rows in order, in runs of one contract that are no longer than `most`. */
+function* runsOf(rows: readonly FeedRow[], most: number): Generator<readonly FeedRow[]> {
+  for (let from = 0; from < rows.length; ) {
+    const { contract } = rows[from]!.stored.batch;
+    let to = from + 1;
+    while (to < rows.length && to - from < most && rows[to]!.stored.batch.contract === contract) to++;
+    yield rows.slice(from, to);
+    from = to;
+  }
+}
 
 function positionOf(text: string | undefined): FeedPosition {
   const position = parsePosition(text ?? "0");
@@ -112,8 +134,9 @@ function positionOf(text: string | undefined): FeedPosition {
 }
 
 function limitOf(text: string | undefined): number {
+  if (text === "all") return Number.POSITIVE_INFINITY;
   const limit = text === undefined ? ROWS_DEFAULT : Number(text);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= ROWS_MAX) return limit;
-  const fix = `Give a whole number from 1 to ${ROWS_MAX}.`;
+  if (Number.isSafeInteger(limit) && limit >= 1) return limit;
+  const fix = "Give a whole number from 1, or all.";
   throw requestErrors.error("bad_request", "limit is no number of rows", { place: "limit", fix });
 }

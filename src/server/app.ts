@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { exactJsonText } from "../contract/json.ts";
-import type { Services } from "../runtime/faces.ts";
+import type { RowsFormat, Services } from "../runtime/faces.ts";
 import { proofOf, sameSecret } from "../runtime/running.ts";
 import { answerFor, serverErrors } from "./errors.ts";
 
@@ -135,16 +135,60 @@ function api(services: Services, token: string): Hono {
   });
   v1.get("/streams", async (context) => exact(context, await services.streams()));
   const rows = async (context: Context, stream: string) => {
-    const { after, limit } = context.req.query();
-    const csv = /\btext\/csv\b/.test(context.req.header("accept") ?? "");
-    const { text, type, next } = await services.rows(stream, { after, limit, csv });
-    return context.body(text, 200, { "content-type": type, "mlpe-next": next });
+    const { after, limit, format } = context.req.query();
+    const form = rowsFormat(format, context.req.header("accept"));
+    const { type, body: made, next } = await services.rows(stream, { after, limit, format: form });
+    const headers = { "content-type": type, vary: "Accept", ...(next === undefined ? {} : { "mlpe-next": next }) };
+    return context.body(made instanceof Uint8Array ? new Uint8Array(made) : streamed(made), 200, headers);
   };
   v1.get("/streams/:name/rows", (context) => rows(context, context.req.param("name")));
   v1.get("/streams/:kind/:name/rows", (context) =>
     rows(context, `${context.req.param("kind")}/${context.req.param("name")}`),
   );
   return v1;
+}
+
+const MEDIA_TYPES: Readonly<Record<string, RowsFormat>> = {
+  "application/vnd.apache.arrow.stream": "arrow",
+  "text/csv": "csv",
+  "application/x-ndjson": "json",
+  "application/jsonl": "json",
+  "application/json": "json",
+  "*/*": "json",
+};
+
+/** What is asked for by name, else the best of the Accept header that there is (RFC 9110, 12.5.1); JSON lines by default. */
+function rowsFormat(named: string | undefined, accept = "*/*"): RowsFormat {
+  if (named !== undefined) {
+    const format = Object.values(MEDIA_TYPES).find((known) => known === named);
+    if (format !== undefined) return format;
+    throw serverErrors.error("not_acceptable", `the format ${JSON.stringify(named.slice(0, 40))} is not offered`, {
+      place: "format",
+    });
+  }
+  const wanted = accept.split(",").flatMap((range) => {
+    const [type = "", ...parameters] = range.split(";").map((text) => text.trim().toLowerCase());
+    const format = MEDIA_TYPES[type === "application/*" ? "application/json" : type === "text/*" ? "text/csv" : type];
+    const quality = Number(parameters.find((text) => text.startsWith("q="))?.slice(2) ?? 1);
+    return format !== undefined && quality > 0 ? [{ format, quality }] : [];
+  });
+  const [best] = wanted.sort((a, b) => b.quality - a.quality);
+  if (best !== undefined) return best.format;
+  throw serverErrors.error("not_acceptable", `no rows can be had as ${accept.slice(0, 80)}`, { place: "Accept" });
+}
+
+/** Parts are made as the reader takes them; one that goes away ends the making. */
+function streamed(parts: AsyncGenerator<Uint8Array, void>): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      const { value, done } = await parts.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await parts.return();
+    },
+  });
 }
 
 /** Characters of a challenge that are answered. */

@@ -11,6 +11,11 @@ export const serverErrors = errorTable("server", {
     meaning: "The address is there, and takes another method.",
     fix: "Use one of the methods in the Allow header.",
   },
+  not_acceptable: {
+    kind: "invalid",
+    meaning: "The answer is asked for in a form that it can't have.",
+    fix: "Accept application/x-ndjson, text/csv or application/vnd.apache.arrow.stream, or add format=json, csv or arrow to the address.",
+  },
   token_needed: {
     kind: "refused",
     meaning: "Promote, rollback and rollforward are only for who can read the server's data directory.",
@@ -62,11 +67,11 @@ const STATUSES = {
   internal: 500,
 } as const satisfies Record<ErrorKind, number>;
 
-/** A kind of failure that only HTTP knows: methods. */
-const WRONG_METHOD = 405;
+/** Kinds of failure that only HTTP knows: methods and media types. */
+const ONLY_HTTP = { wrong_method: 405, not_acceptable: 406 } as const;
 
 export interface Answer {
-  readonly status: (typeof STATUSES)[ErrorKind] | typeof WRONG_METHOD;
+  readonly status: (typeof STATUSES)[ErrorKind] | (typeof ONLY_HTTP)[keyof typeof ONLY_HTTP];
   readonly error: {
     readonly code: string;
     readonly message: string;
@@ -86,7 +91,12 @@ export function answerFor(error: unknown): Answer {
   }
   const { code, message, place, fix, problems } = error;
   return {
-    status: code === `${serverErrors.prefix}.wrong_method` ? WRONG_METHOD : STATUSES[error.kind],
+    status: onlyHttp(code) ?? STATUSES[error.kind],
     error: { code, message, place, fix, ...(problems.length > 1 ? { problems } : {}) },
   };
+}
+
+function onlyHttp(code: string): 405 | 406 | undefined {
+  const [name, status] = Object.entries(ONLY_HTTP).find(([key]) => code === `${serverErrors.prefix}.${key}`) ?? [];
+  return name === undefined ? undefined : status;
 }

@@ -1,10 +1,10 @@
 import type { Store, StoredRows } from "./port.ts";
 
-/** How far a reader of one stream has come: all of the commits before `commitNo`, and of that commit so many rows. */
+/** How far a reader of one stream has come: all of the commits before `commitNo`, and of that commit the first rows. */
 export interface FeedPosition {
   readonly commitNo: number;
-  /** Rows of the stream in that commit that were read; undefined where all were. */
-  readonly row?: number;
+  /** The rows of that commit with lower sequences were read; undefined where all were. Good after rows went for ever, too. */
+  readonly sequence?: number;
 }
 
 /** One stored row, and the position after it. */
@@ -23,17 +23,17 @@ export interface FeedPage {
   readonly atHead: boolean;
 }
 
-/** `12` is after all of commit 12, `12:3` after the first three rows of the stream in it. Undefined for another text. */
+/** `12` is after all of commit 12, `12:3` after its rows of sequences below 3. Undefined for another text. */
 export function parsePosition(text: string): FeedPosition | undefined {
   const match = /^(\d{1,15})(?::(\d{1,15}))?$/.exec(text);
   if (!match) return undefined;
   const commitNo = Number(match[1]);
   if (match[2] === undefined) return { commitNo };
-  return commitNo === 0 ? undefined : { commitNo, row: Number(match[2]) };
+  return commitNo === 0 ? undefined : { commitNo, sequence: Number(match[2]) };
 }
 
-export const positionText = ({ commitNo, row }: FeedPosition): string =>
-  row === undefined ? String(commitNo) : `${commitNo}:${row}`;
+export const positionText = ({ commitNo, sequence }: FeedPosition): string =>
+  sequence === undefined ? String(commitNo) : `${commitNo}:${sequence}`;
 
 /** Rows of one read where rows may hold byte strings (landing pages of a megabyte), and where they don't. */
 const ROWS_AT_ONCE_HEAVY = 16;
@@ -56,19 +56,15 @@ export async function readFeed(
   after: FeedPosition,
   maxRows: number,
 ): Promise<FeedPage & { readonly parts: readonly StoredRows[] }> {
-  const skipped = after.row ?? 0;
-  const from = after.row === undefined ? after.commitNo : after.commitNo - 1;
-  const page = await store.tail(from, [stream], maxRows + skipped);
+  const from = after.sequence === undefined ? after.commitNo : after.commitNo - 1;
+  const page = await store.tail(from, [stream], maxRows);
   const rows: FeedRow[] = [];
-  let commitNo = 0;
-  let row = 0;
   for (const stored of page.rows) {
     for (let index = 0; index < stored.batch.length; index++) {
-      if (stored.commitNos[index] !== commitNo) row = 0;
-      commitNo = stored.commitNos[index]!;
-      row++;
-      if (after.row !== undefined && commitNo === after.commitNo && row <= after.row) continue;
-      rows.push({ stored, index, position: { commitNo, row } });
+      const commitNo = stored.commitNos[index]!;
+      const sequence = stored.sequences[index]!;
+      if (after.sequence !== undefined && commitNo === after.commitNo && sequence < after.sequence) continue;
+      rows.push({ stored, index, position: { commitNo, sequence: sequence + 1 } });
     }
   }
   const next = page.upTo >= after.commitNo ? { commitNo: page.upTo } : after;

@@ -1,14 +1,19 @@
 /** Stored rows over HTTP and by `mlpe tap`: whatever the size of the pieces, every row once and in order. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { tableFromIPC } from "apache-arrow";
 import type { Hono } from "hono";
+import type { Row } from "../../src/base/row.ts";
 import { othersTurn } from "../../src/base/turn.ts";
 import type { World } from "../../src/base/world.ts";
 import { dispatch } from "../../src/cli/dispatch.ts";
 import { batchOf } from "../../src/contract/batch.ts";
+import { type Contract, streamContract } from "../../src/contract/contract.ts";
 import { type Engine, openEngine } from "../../src/runtime/engine.ts";
 import { servicesOf } from "../../src/runtime/services.ts";
 import { createServing, type Serving } from "../../src/runtime/serving.ts";
+import { streamServices } from "../../src/runtime/stream_service.ts";
 import { createApp } from "../../src/server/app.ts";
+import type { Store } from "../../src/store/port.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 
@@ -71,23 +76,136 @@ test("the streams are listed", async () => {
   expect(answer.streams.find(({ stream }) => stream === "curated/timed")?.rows).toBe(expected.length);
 });
 
-test.each([1, 2, 3, 7, 1000])(
-  "answers of %p rows, each from where the last ended, have every row once",
-  async (limit) => {
+const FORMATS = {
+  json: {
+    accept: undefined,
+    type: "application/x-ndjson",
+    read: (bytes: Uint8Array) => linesOf(new TextDecoder().decode(bytes)),
+  },
+  csv: { accept: "text/csv;q=0.9, application/json;q=0.1", type: "text/csv", read: csvLines },
+  arrow: {
+    accept: "application/vnd.apache.arrow.stream",
+    type: "application/vnd.apache.arrow.stream",
+    read: (bytes: Uint8Array) => tableFromIPC(bytes).toArray() as unknown as Line[],
+  },
+};
+
+/** Of the fields that these tests look at, none needs quotes. */
+function csvLines(bytes: Uint8Array): Line[] {
+  const [header, ...records] = new TextDecoder().decode(bytes).trimEnd().split("\r\n");
+  const names = header!.split(",");
+  return records.map((record) => {
+    const cells = record.split(",");
+    return { _position: cells[0]!, id: cells[names.indexOf("id")]! };
+  });
+}
+
+describe.each(["json", "csv", "arrow"] as const)("as %p", (name) => {
+  const { accept, type, read } = FORMATS[name];
+  test.each([1, 2, 3, 7, 1000])(
+    "answers of %p rows, each from where the last ended, have every row once",
+    async (limit) => {
+      const found: string[] = [];
+      let next = "0";
+      for (let more = true; more; ) {
+        const response = await get(`/curated/timed/rows?after=${next}&limit=${limit}`, accept);
+        expect(response.headers.get("content-type")).toStartWith(type);
+        const lines = read(await response.bytes());
+        expect(lines.length).toBeLessThanOrEqual(limit);
+        found.push(...lines.map(({ id }) => id));
+        next = response.headers.get("mlpe-next")!;
+        more = lines.length > 0;
+      }
+      expect(found).toEqual(expected);
+    },
+  );
+
+  test("a streamed answer has all rows, and its last row says where to go on", async () => {
+    const response = await get(`/curated/timed/rows?limit=all&format=${name}`);
+    expect([response.headers.get("content-type")!.split(";")[0], response.headers.get("mlpe-next")]).toEqual([
+      type,
+      null,
+    ]);
+    const lines = read(await response.bytes());
+    expect(lines.map(({ id }) => id)).toEqual(expected);
+    const rest = await get(`/curated/timed/rows?limit=all&after=${lines.at(-1)!._position}&format=${name}`);
+    expect(read(await rest.bytes())).toEqual([]);
+  });
+
+  test("pieces with commits and compaction between them are what one answer gives", async () => {
     const found: string[] = [];
-    let next = "0";
+    let after = "0";
     for (let more = true; more; ) {
-      const response = await get(`/curated/timed/rows?after=${next}&limit=${limit}`);
-      expect(response.headers.get("content-type")).toBe("application/x-ndjson");
-      const lines = linesOf(await response.text());
-      expect(lines.length).toBeLessThanOrEqual(limit);
+      const lines = read(await (await get(`/curated/timed/rows?limit=20&after=${after}`, accept)).bytes());
       found.push(...lines.map(({ id }) => id));
-      next = response.headers.get("mlpe-next")!;
       more = lines.length > 0;
+      after = lines.at(-1)?._position ?? after;
+      if (found.length === 20) await commitRows(100 + expected.length, 3);
+      if (found.length === 40) await engine.store.compact();
     }
     expect(found).toEqual(expected);
-  },
-);
+    const whole = read(await (await get("/curated/timed/rows?limit=all", accept)).bytes());
+    expect(whole.map(({ id }) => id)).toEqual(found);
+  });
+});
+
+test("an answer with a header ends where the contract changes; JSON lines go on", async () => {
+  const put = (contract: Contract, rows: Row[]) =>
+    engine.store.commit({ appends: [{ stream: "curated/changing", batch: batchOf(contract, rows) }] });
+  const narrow = streamContract({ name: "changing", fields: { id: "string" }, recordId: ["id"] });
+  const wide = streamContract({ name: "changing", fields: { id: "string", more: "long?" }, recordId: ["id"] });
+  await put(narrow, [{ id: "a" }, { id: "b" }]);
+  await put(wide, [{ id: "c", more: 1 }]);
+  for (const limit of ["10", "all"]) {
+    const ids = async (after: string, name: keyof typeof FORMATS) => {
+      const lines = FORMATS[name].read(
+        await (await get(`/changing/rows?limit=${limit}&after=${after}&format=${name}`)).bytes(),
+      );
+      return { ids: lines.map(({ id }) => id).join(""), next: lines.at(-1)?._position ?? "" };
+    };
+    expect((await ids("0", "json")).ids).toBe("abc");
+    for (const name of ["csv", "arrow"] as const) {
+      const first = await ids("0", name);
+      expect([first.ids, (await ids(first.next, name)).ids]).toEqual(["ab", "c"]);
+    }
+  }
+});
+
+test("rows are made while they are sent, and a reader that goes away ends the making", async () => {
+  let asked = 0;
+  const counting = {
+    ...engine.store,
+    tail: (...given: Parameters<Store["tail"]>) => {
+      asked++;
+      return engine.store.tail(...given);
+    },
+  };
+  for (let c = 0; c < 8; c++) {
+    const rows = Array.from({ length: 5_000 }, (_, i) => timed(`${c}.${i}`, i));
+    await engine.store.commit({ appends: [{ stream: "curated/long", batch: batchOf(timedContract, rows) }] });
+  }
+  const { body, next } = await streamServices(counting).rows("curated/long", {
+    after: "0",
+    limit: "all",
+    format: "json",
+  });
+  expect(next).toBeUndefined();
+  const parts = body as AsyncGenerator<Uint8Array>;
+  for (let i = 0; i < 3; i++) expect((await parts.next()).done).toBe(false);
+  expect(asked).toBe(1);
+  await parts.return(undefined);
+  expect((await parts.next()).done).toBe(true);
+  const response = await get("/long/rows?limit=all");
+  const reader = response.body!.getReader();
+  let bytes = 0;
+  for (let end = false; !end; ) {
+    const { value, done } = await reader.read();
+    end = done;
+    bytes += value?.length ?? 0;
+    expect(value?.length ?? 0).toBeLessThan(1 << 20);
+  }
+  expect(bytes).toBeGreaterThan(8 << 20);
+});
 
 test("the position of any row is a place to go on from", async () => {
   const all = linesOf(await (await get("/curated/timed/rows")).text());
@@ -123,13 +241,27 @@ test("values keep their digits and spelling, as JSON and as CSV", async () => {
 test.each([
   ["/curated/none/rows", 404, "store.unknown_stream"],
   ["/curated/timed/rows?limit=0", 400, "request.bad_request"],
-  ["/curated/timed/rows?limit=10001", 400, "request.bad_request"],
+  ["/curated/timed/rows?limit=none", 400, "request.bad_request"],
+  ["/curated/timed/rows?format=xml", 406, "server.not_acceptable"],
   ["/curated/timed/rows?after=x", 400, "request.bad_request"],
   ["/curated/timed/rows?after=0:1", 400, "request.bad_request"],
 ])("%s is answered with %p %s", async (path, status, code) => {
   const response = await get(path);
   expect(response.status).toBe(status);
   expect(await response.json()).toMatchObject({ error: { code } });
+});
+
+test.each([
+  ["*/*", "application/x-ndjson"],
+  ["text/*, application/json;q=0.5", "text/csv"],
+  ["application/vnd.apache.arrow.stream;q=0.2, application/x-ndjson;q=0.1", "application/vnd.apache.arrow.stream"],
+  ["text/html, */*;q=0.1", "application/x-ndjson"],
+  ["image/png", undefined],
+  ["text/csv;q=0", undefined],
+])("Accept: %s", async (accept, type) => {
+  const response = await get("/curated/timed/rows?limit=1", accept);
+  expect(response.status).toBe(type === undefined ? 406 : 200);
+  expect(response.headers.get("content-type")).toStartWith(type ?? "application/json");
 });
 
 test("a position beyond the head gives nothing and stays", async () => {

@@ -1,6 +1,6 @@
 import type { World } from "../../base/world.ts";
 import { withEngine } from "../../runtime/engine.ts";
-import { feedLine } from "../../runtime/stream_service.ts";
+import { feedLine } from "../../runtime/stream_rows.ts";
 import { type FeedPosition, parsePosition, readFeed, rowsAtOnce } from "../../store/feed.ts";
 import type { Store } from "../../store/port.ts";
 import { streamNamed } from "../../store/stream_named.ts";
