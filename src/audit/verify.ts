@@ -1,23 +1,28 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { fromHex, toBase64 } from "../base/bytes.ts";
+import { rowsOf } from "../contract/batch.ts";
+import { ERASURES, RETENTION } from "../contract/streams.ts";
+import { canvasFor } from "../store/canonical_rows.ts";
 import { readSecret, type Sealer } from "../store/catalogue.ts";
 import { checkCatalogue, type Finding } from "../store/check.ts";
 import { statedCommit } from "../store/compact.ts";
 import { segmentsPath } from "../store/database.ts";
-import { type ContentHasher, contentHasher } from "../store/leaves.ts";
+import { type KeptRow, keptRows } from "../store/erased.ts";
+import { contentHasher } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
 import type { StoredRows } from "../store/port.ts";
-import { leafOf } from "../store/record.ts";
+import { HASH_BYTES, leafOf } from "../store/record.ts";
+import { CHUNK_ROWS, saltsOf } from "../store/salts.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
-import { openSegment } from "../store/segment_read.ts";
-import { sliceStored } from "../store/select.ts";
+import { openSegment, type SegmentFile } from "../store/segment_read.ts";
 import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { rowsOfAppend, type Snapshot } from "../store/tail_index.ts";
 import { addLeaf, type Frontier, rootOf } from "../store/tree.ts";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.ts";
+import { rootOfLeaves, type SegmentLeaves, segmentLeaves } from "./segment_leaves.ts";
 
 export interface AuditReport {
   /** Commits in the tree. */
@@ -29,12 +34,17 @@ export interface AuditReport {
   readonly root: string;
   /** Rows that were hashed again. */
   readonly rows: number;
+  /** Places whose rows were erased: their leaves are taken as they were kept. */
+  readonly erased: number;
 }
 
 export interface AuditOptions {
   /** A signed checkpoint that was kept elsewhere: the log must go on from it. */
   readonly checkpoint?: string;
 }
+
+/** Rows of the statements stream that are held decoded: a segment's rows are compared with a few neighbours of them. */
+const STATED_ROWS_MAX = 1 << 17;
 
 /**
  * Reads everything at rest again and checks it against the tree: catalogue rows, segment files, commit records, the
@@ -53,7 +63,7 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
     return audit.report();
   } catch (cause) {
     findings.push(findingOf(cause, "the catalogue"));
-    return { size: 0, verified: false, problems: findings, root: "", rows: 0 };
+    return { size: 0, verified: false, problems: findings, root: "", rows: 0, erased: 0 };
   } finally {
     reader?.close();
   }
@@ -64,29 +74,44 @@ function findingOf(cause: unknown, place: string): Finding {
   return { place: error.place ?? place, message: error.message ?? String(cause) };
 }
 
+/** What a commit states of rows of one stream. */
+interface Stated {
+  readonly commit: StatedCommit;
+  readonly append: StatedAppend;
+}
+
 class Audit {
   readonly #reader: LogReader;
   readonly #sealer: Sealer;
   readonly #findings: Finding[];
   readonly #snapshot: Snapshot;
-  readonly #contentRoot: ContentHasher;
+  readonly #saltKey: Uint8Array;
+  readonly #canvas = canvasFor(CHUNK_ROWS);
+  #kept: ReadonlyMap<string, ReadonlyMap<number, KeptRow>> = new Map();
+  /** By stream, the first sequence that retention says it left. */
+  readonly #left = new Map<string, number>();
   #frontier: Frontier = [];
   #size = 0;
   #rows = 0;
-  #kept: Checkpoint | undefined;
-  #rootAtKept: Uint8Array | undefined;
+  #erased = 0;
+  #checkpoint: Checkpoint | undefined;
+  #rootAtCheckpoint: Uint8Array | undefined;
 
   constructor(reader: LogReader, sealer: Sealer, findings: Finding[]) {
     this.#reader = reader;
     this.#sealer = sealer;
     this.#findings = findings;
     this.#snapshot = reader.snapshot();
-    this.#contentRoot = contentHasher(readSecret(reader.database, sealer, "salt"));
+    this.#saltKey = readSecret(reader.database, sealer, "salt");
   }
 
-  run(kept: Checkpoint | undefined): void {
-    this.#kept = kept;
+  run(checkpoint: Checkpoint | undefined): void {
+    this.#checkpoint = checkpoint;
     this.#checkStatements();
+    this.#guard(`stream ${ERASURES}`, () => {
+      this.#kept = keptRows(this.#everyRow(ERASURES));
+    });
+    this.#guard(`stream ${RETENTION}`, () => this.#readRetention());
     this.#checkSegments();
     this.#checkTail();
     this.#checkKept();
@@ -99,6 +124,7 @@ class Audit {
       problems: this.#findings,
       root: toBase64(rootOf(this.#frontier)),
       rows: this.#rows,
+      erased: this.#erased,
     };
   }
 
@@ -117,7 +143,27 @@ class Audit {
   #addLeaf(leaf: Uint8Array): void {
     this.#frontier = addLeaf(this.#frontier, this.#size, leaf);
     this.#size++;
-    if (this.#size === this.#kept?.size) this.#rootAtKept = rootOf(this.#frontier);
+    if (this.#size === this.#checkpoint?.size) this.#rootAtCheckpoint = rootOf(this.#frontier);
+  }
+
+  /** All rows of a stream in order of sequence, part by part. */
+  *#everyRow(stream: string): Generator<StoredRows> {
+    for (const info of this.#segmentsOf(stream)) yield this.#read(info);
+    const { names } = this.#reader;
+    for (const commit of this.#snapshot.tail) {
+      for (const [index, { streamId }] of commit.ranges.entries()) {
+        if (names.streamOf(streamId) === stream) yield rowsOfAppend(commit, index, this.#sealer, names);
+      }
+    }
+  }
+
+  #readRetention(): void {
+    for (const { batch } of this.#everyRow(RETENTION)) {
+      for (const row of rowsOf(batch)) {
+        const stream = row.stream as string;
+        this.#left.set(stream, Math.max(this.#left.get(stream) ?? 0, row.first_sequence as number));
+      }
+    }
   }
 
   /** The leaves of the compacted commits must add up to the frontier that compaction stored. */
@@ -125,7 +171,7 @@ class Audit {
     const { compacted } = this.#snapshot;
     for (const info of this.#segmentsOf(STATEMENTS)) {
       this.#guard(placeOf(info), () => {
-        for (const commit of statedCommits(this.#read(info))) {
+        for (const commit of this.#statedBy(info)) {
           if (commit.commitNo !== this.#size + 1) this.#problem(placeOf(info), `commit ${this.#size + 1} is missing`);
           this.#addLeaf(leafOf(commit));
         }
@@ -144,9 +190,12 @@ class Audit {
 
   /** Every compacted row, append by append, against the root that its commit stated. */
   #checkSegments(): void {
-    const { compacted } = this.#snapshot;
-    for (const [stream, { rows }] of Object.entries(compacted.streams)) {
-      let next = 0;
+    for (const [stream, { rows, firstSequence = 0 }] of Object.entries(this.#snapshot.compacted.streams)) {
+      const left = this.#left.get(stream) ?? 0;
+      if (left !== firstSequence) {
+        this.#problem(`stream ${stream}`, `retention left the rows from ${left} on, not from ${firstSequence} on`);
+      }
+      let next = firstSequence;
       for (const info of this.#segmentsOf(stream)) {
         if (info.firstSequence !== next) this.#problem(placeOf(info), `the rows from sequence ${next} on are missing`);
         next = info.firstSequence + info.rows;
@@ -157,27 +206,79 @@ class Audit {
   }
 
   #checkSegment(info: SegmentInfo): void {
-    const whole = this.#read(info);
-    const end = info.firstSequence + info.rows;
+    const stated = this.#statedIn(info);
+    const kept = this.#keptIn(info);
+    const salts = new Int32Array(info.rows * 4);
     let next = info.firstSequence;
-    for (const { commit, append } of this.#statedIn(info)) {
+    for (const { append } of stated) {
       if (append.firstSequence !== next) break;
-      const from = next - info.firstSequence;
+      salts.set(saltsOf(this.#saltKey, append.salt, append.rows), (next - info.firstSequence) * 4);
       next += append.rows;
-      const rows = append.rows === info.rows ? whole : sliceStored(whole, from, from + append.rows);
-      this.#checkAppend(`commit ${commit.commitNo}, ${placeOf(info)}`, rows, append, commit);
     }
+    const end = info.firstSequence + info.rows;
     if (next !== end) this.#problem(placeOf(info), `no commit states the rows from sequence ${next} on`);
+    for (const [at, { salt }] of kept) if (salt) salts.set(new Int32Array(salt.slice().buffer), at * 4);
+    this.#checkSize(info);
+    const file = openSegment(this.#reader.directory, info, this.#sealer, this.#reader.names);
+    try {
+      const found = segmentLeaves(file, salts, this.#canvas);
+      if (!found.gapless) this.#problem(placeOf(info), "sequences are missing, or there twice");
+      this.#takeKept(info, found, kept);
+      for (const one of stated) this.#checkStated(file, found.leaves, one);
+    } finally {
+      file.close();
+    }
+  }
+
+  /** What was kept of erased rows of a segment, by their places in it. */
+  #keptIn(info: SegmentInfo): ReadonlyMap<number, KeptRow> {
+    const found = new Map<number, KeptRow>();
+    for (const [sequence, row] of this.#kept.get(info.stream) ?? []) {
+      const at = sequence - info.firstSequence;
+      if (at >= 0 && at < info.rows) found.set(at, row);
+    }
+    return found;
+  }
+
+  /** The kept leaves go in: what stands in these places must be nothing, or what the erasure put there. */
+  #takeKept(info: SegmentInfo, { leaves, erased }: SegmentLeaves, kept: ReadonlyMap<number, KeptRow>): void {
+    const empty = new Set(erased);
+    for (const [at, row] of kept) {
+      const place = leaves.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES);
+      const said = `row ${info.firstSequence + at}`;
+      if (!row.replacement) {
+        if (!empty.delete(at)) this.#problem(placeOf(info), `${said} was erased, and is there`);
+      } else if (Buffer.compare(place, row.replacement) !== 0) {
+        this.#problem(placeOf(info), `${said} is not what was put in the place of the erased one`);
+      }
+      place.set(row.leaf);
+    }
+    for (const at of empty) this.#problem(placeOf(info), `row ${info.firstSequence + at} is empty, but was not erased`);
+    this.#erased += kept.size;
+  }
+
+  #checkStated({ info, contract, footer, spanOf }: SegmentFile, leaves: Uint8Array, { commit, append }: Stated): void {
+    const place = `commit ${commit.commitNo}, ${placeOf(info)}`;
+    this.#rows += append.rows;
+    const span = spanOf(append.firstSequence);
+    const isKnown = footer.commitNos[span] === commit.commitNo && footer.knownTimes[span] === commit.knownTime;
+    if (!isKnown || spanOf(append.firstSequence + append.rows - 1) !== span) {
+      this.#problem(place, "its commit or known time is another");
+    }
+    if (contract.fingerprint !== append.fingerprint) this.#problem(place, "its contract is another");
+    const from = (append.firstSequence - info.firstSequence) * HASH_BYTES;
+    const root = rootOfLeaves(leaves.subarray(from, from + append.rows * HASH_BYTES));
+    if (Buffer.compare(root, append.root) !== 0) this.#problem(place, "its rows are not those that were committed");
   }
 
   /** What the commits of a segment state of its rows. */
-  #statedIn(info: SegmentInfo): { commit: StatedCommit; append: StatedAppend }[] {
+  #statedIn(info: SegmentInfo): Stated[] {
     const end = info.firstSequence + info.rows;
     const holders = this.#segmentsOf(STATEMENTS).filter(
       (holder) => holder.firstCommit <= info.lastCommit && holder.lastCommit >= info.firstCommit,
     );
     return holders.flatMap((holder) =>
-      statedCommits(this.#read(holder)).flatMap((commit) =>
+      this.#statedBy(holder).flatMap((commit) =>
         commit.appends
           .filter(({ stream, rows }) => stream === info.stream && rows > 0)
           .filter(({ firstSequence }) => firstSequence >= info.firstSequence && firstSequence < end)
@@ -186,28 +287,20 @@ class Audit {
     );
   }
 
-  #checkAppend(place: string, stored: StoredRows, append: StatedAppend, commit: StatedCommit): void {
-    this.#rows += append.rows;
-    if (stored.batch.contract.fingerprint !== append.fingerprint) this.#problem(place, "its contract is another");
-    const known = stored.commitNos.every((commitNo) => commitNo === commit.commitNo);
-    const times = stored.knownTimes.every((time) => time === commit.knownTime);
-    const inOrder = stored.sequences.every((sequence, i) => sequence === append.firstSequence + i);
-    if (!known || !times || !inOrder) this.#problem(place, "its commit, known time or sequences are others");
-    const root = this.#contentRoot(stored.batch, stored.tombstones, append.salt);
-    if (Buffer.compare(root, append.root) !== 0) this.#problem(place, "its rows are not those that were committed");
-  }
-
   #checkTail(): void {
     const { names } = this.#reader;
+    const contentRoot = contentHasher(this.#saltKey);
     for (const commit of this.#snapshot.tail) {
       const place = `commit ${commit.commitNo}`;
       this.#guard(place, () => {
         const stated = statedCommit(commit, this.#sealer, names);
-        stated.appends.forEach((append, index) => {
-          if (append.rows > 0 || append.root.length > 0) {
-            this.#checkAppend(place, rowsOfAppend(commit, index, this.#sealer, names), append, stated);
-          }
-        });
+        for (const [index, append] of stated.appends.entries()) {
+          const { batch, tombstones } = rowsOfAppend(commit, index, this.#sealer, names);
+          this.#rows += append.rows;
+          const root = contentRoot(batch, tombstones, append.salt);
+          if (Buffer.compare(root, append.root) !== 0)
+            this.#problem(place, "its rows are not those that were committed");
+        }
         if (Buffer.compare(leafOf(stated), commit.leaf) !== 0)
           this.#problem(place, "its row is not what was committed");
       });
@@ -216,13 +309,14 @@ class Audit {
   }
 
   #checkKept(): void {
-    const kept = this.#kept;
-    if (!kept || kept.size === 0) return;
-    if (kept.size > this.#size) {
-      const message = `it covers ${kept.size} commits, and the log has ${this.#size}: the directory was rolled back`;
+    const checkpoint = this.#checkpoint;
+    if (!checkpoint || checkpoint.size === 0) return;
+    const { size, root } = checkpoint;
+    if (size > this.#size) {
+      const message = `it covers ${size} commits, and the log has ${this.#size}: the directory was rolled back`;
       this.#problem("the kept checkpoint", message);
-    } else if (!this.#rootAtKept || Buffer.compare(this.#rootAtKept, kept.root) !== 0) {
-      this.#problem("the kept checkpoint", `the first ${kept.size} commits are not those that it covers`);
+    } else if (!this.#rootAtCheckpoint || Buffer.compare(this.#rootAtCheckpoint, root) !== 0) {
+      this.#problem("the kept checkpoint", `the first ${size} commits are not those that it covers`);
     }
   }
 
@@ -231,18 +325,35 @@ class Audit {
     return own.sort((a, b) => a.firstSequence - b.firstSequence);
   }
 
-  #last: { segmentId: number; rows: StoredRows } | undefined;
+  readonly #stated = new Map<number, { readonly rows: number; readonly commits: readonly StatedCommit[] }>();
+
+  /** The statements of a segment; those used last are held, up to a bound. */
+  #statedBy(info: SegmentInfo): readonly StatedCommit[] {
+    let found = this.#stated.get(info.segmentId);
+    if (found) this.#stated.delete(info.segmentId);
+    else found = { rows: info.rows, commits: statedCommits(this.#read(info)) };
+    this.#stated.set(info.segmentId, found);
+    let held = 0;
+    for (const { rows } of this.#stated.values()) held += rows;
+    for (const [id, { rows }] of this.#stated) {
+      if (held <= STATED_ROWS_MAX || id === info.segmentId) break;
+      this.#stated.delete(id);
+      held -= rows;
+    }
+    return found.commits;
+  }
+
+  #checkSize(info: SegmentInfo): void {
+    const { size } = statSync(join(segmentsPath(this.#reader.directory), info.file));
+    if (size !== info.bytes) this.#problem(placeOf(info), `the file has ${size} bytes, not ${info.bytes}`);
+  }
 
   /** The whole segment in order of sequence: reading it opens every chunk of the file. */
   #read(info: SegmentInfo): StoredRows {
-    if (this.#last?.segmentId === info.segmentId) return this.#last.rows;
-    const { size } = statSync(join(segmentsPath(this.#reader.directory), info.file));
-    if (size !== info.bytes) this.#problem(placeOf(info), `the file has ${size} bytes, not ${info.bytes}`);
+    this.#checkSize(info);
     const file = openSegment(this.#reader.directory, info, this.#sealer, this.#reader.names);
     try {
-      const rows = bySequence(file);
-      if (info.stream === STATEMENTS) this.#last = { segmentId: info.segmentId, rows };
-      return rows;
+      return bySequence(file);
     } finally {
       file.close();
     }

@@ -1,5 +1,6 @@
 import { MlpeError } from "../base/errors.ts";
 import type { CompactionFailure } from "./compact.ts";
+import type { Erasure, ErasureOutcome } from "./erase.ts";
 import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
@@ -13,6 +14,7 @@ export interface WriteChannel {
   cursor(source: string): Promise<string>;
   position(reader: string): Promise<number>;
   compact(): Promise<void>;
+  erase(erasure: Erasure): Promise<ErasureOutcome>;
   /** As of a `FoldKeeper`. */
   beginFold(): Promise<number>;
   keepFold(fold: WrittenFold, begun: number): Promise<boolean>;
@@ -38,6 +40,7 @@ type Request =
   | { readonly kind: "cursor" | "position"; readonly name: string }
   | { readonly kind: "compact" | "begin_fold" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
+  | { readonly kind: "erase"; readonly erasure: Erasure }
   | { readonly kind: "connect"; readonly port: MessagePort };
 
 interface Call {
@@ -83,6 +86,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     cursor: async (source) => log.state().cursors.get(source) ?? "",
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
+    erase: (erasure) => writer.erase(erasure),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
@@ -132,6 +136,8 @@ export function serve(
         return channel.position(request.name);
       case "compact":
         return channel.compact();
+      case "erase":
+        return channel.erase(request.erasure);
       case "begin_fold":
         return channel.beginFold();
       case "keep_fold":
@@ -181,6 +187,7 @@ export function remoteChannel(
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
+      erase: (erasure) => call({ kind: "erase", erasure }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       onHead: told.onHead,

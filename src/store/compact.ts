@@ -343,7 +343,7 @@ function mergeable(infos: readonly SegmentInfo[]): SegmentInfo[] | undefined {
   return undefined;
 }
 
-function rowsOfSegment(info: SegmentInfo, log: LogWriter, directory: string): SegmentRows {
+export function rowsOfSegment(info: SegmentInfo, log: LogWriter, directory: string): SegmentRows {
   const file = openSegment(directory, info, log.sealer, log.names);
   try {
     const { batch, sequences, tombstones } = bySequence(file);

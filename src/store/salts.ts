@@ -38,7 +38,7 @@ export function seedOf(seed: Uint8Array): Uint8Array {
 export const newSalt = (random: Random): Uint8Array => seedOf(random.bytes(SALT_BYTES));
 
 /** Whether the salts of single rows can be forgotten; those of the first scheme come back with the store's salt key. */
-const isPuncturable = (salt: Uint8Array): boolean => salt.length !== SALT_BYTES;
+export const isPuncturable = (salt: Uint8Array): boolean => salt.length !== SALT_BYTES;
 
 /** Four words a row; zeros where a salt was forgotten. Throws RangeError where the bytes are no salts of so many rows. */
 export function saltsOf(saltKey: Uint8Array, salt: Uint8Array, rows: number): Int32Array {

@@ -7,6 +7,9 @@ import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
+import type { Erasure } from "./erase.ts";
+import { type Erased, type EraseRequest, eraseEntity, planErasure } from "./erase_select.ts";
+import { type ErasedEntities, erasedEntities } from "./erased.ts";
 import { storeErrors } from "./errors.ts";
 import { type FoldName, openFold, type SavedFold, writeFold } from "./folds.ts";
 import { contentHasher } from "./leaves.ts";
@@ -42,6 +45,15 @@ export interface OpenOptions {
 export interface LogStore extends Store {
   /** Moves the tail into segment files now. */
   compact(): Promise<void>;
+  /**
+   * Erases an entity from every stream, for good, and records that: what was written meanwhile is looked through again.
+   * Throws store.stale_writer where others write all the time.
+   */
+  erase(request: EraseRequest): Promise<Erased>;
+  /** What `erase` would erase. */
+  planErase(request: EraseRequest): Promise<Erasure>;
+  /** Which entities were erased, to tell them when they come again; undefined where none. */
+  erased(): Promise<ErasedEntities | undefined>;
   /** To be transferred to another thread of this process, for `connectStore` there. */
   port(): MessagePort;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -108,7 +120,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
       probe.close();
     }
     const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
-    return storeOver(directory, logReader(directory, sealer), encoder, channel);
+    return storeOver(options, logReader(directory, sealer), encoder, channel);
   } catch (cause) {
     await channel?.close();
     throw cause;
@@ -116,7 +128,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
 }
 
 function storeOver(
-  directory: string,
+  { directory, clock }: OpenOptions,
   reader: LogReader,
   encoder: Encoder,
   channel: WriteChannel | undefined,
@@ -168,10 +180,9 @@ function storeOver(
     streams: async () => open().streams(),
     compact: async () => writable().compact(),
     port: () => writable().port(),
-    onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
-    onSpace: (listener) => channel?.onSpace(listener),
-    onEnded: (listener) => channel?.onEnded(listener),
+    ...listenersOf(channel),
     ...foldsOf(directory, encoder, open, writable),
+    ...erasuresOf(encoder, clock, writable),
     directory,
     reader,
     sealer: encoder.sealer,
@@ -183,6 +194,28 @@ function storeOver(
       await channel?.close();
     },
   };
+}
+
+function listenersOf(channel: WriteChannel | undefined) {
+  return {
+    onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
+    onSpace: (listener) => channel?.onSpace(listener),
+    onEnded: (listener) => channel?.onEnded(listener),
+  } satisfies Partial<LogStore>;
+}
+
+function erasuresOf({ random }: Encoder, clock: Clock, writable: () => WriteChannel) {
+  return {
+    planErase(this: LogStore, request) {
+      return planErasure(this, request, clock, random);
+    },
+    erase(this: LogStore, request) {
+      return eraseEntity(this, writable(), request, clock, random);
+    },
+    erased(this: LogStore) {
+      return erasedEntities(this);
+    },
+  } satisfies Partial<LogStore>;
 }
 
 function foldsOf(

@@ -10,6 +10,7 @@ import {
   insertSecret,
   insertWrappedKey,
   readIdentity,
+  readState,
   SECRETS,
   type Sealer,
   STORE_FORMAT,
@@ -17,11 +18,13 @@ import {
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
+import { scrub } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
@@ -43,6 +46,8 @@ export interface OpenWriter {
   onSpace(listener: (report: SpaceReport) => void): void;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
+  /** Takes rows out of the log: see erase.ts. */
+  erase(erasure: Erasure): Promise<ErasureOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
   close(): Promise<void>;
 }
@@ -74,6 +79,8 @@ export async function openWriter(
     const log = logWriter(database, sealer, clock);
     sweepOrphans(log, directory);
     const folds = foldKeeper(directory, database, log.sealer);
+    if (readState(database, sealer).scrub) scrub(database, sealer, directory); // an erasure that was cut off
+    const erasing = erasingOf(log, folds, directory, random);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
     let watch: SpaceWatch | undefined;
     const compacts = compactor(log, directory, random, (failure) => {
@@ -89,6 +96,7 @@ export async function openWriter(
       commit: (request) => (watch ? watch.commit(request) : log.commit(request)),
       onSpace: (listener) => watch?.onReport(listener),
       compact: compacts.compact,
+      erase: (erasure) => compacts.alone(() => eraseRows(erasing, erasure)),
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         await log.drain();

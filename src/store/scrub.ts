@@ -1,0 +1,48 @@
+import type { Database } from "bun:sqlite";
+import { closeSync, existsSync, fstatSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { readState, type Sealer, writeState } from "./catalogue.ts";
+import { databasePath } from "./database.ts";
+
+const ZEROS_BYTES = 1 << 20;
+
+/**
+ * Writes the database anew, so that no unused place of it holds anything of an earlier row, and overwrites the write-ahead
+ * log before it is cut. Then the state says that there is nothing more to do. False, and nothing is lost, where that could
+ * not be: a reader holds on to an earlier version, or the disk is full. The next start tries again.
+ */
+export function scrub(database: Database, sealer: Sealer, directory: string): boolean {
+  try {
+    database.run("VACUUM");
+    if (!checkpointed(database, "RESTART")) return false;
+    overwrite(`${databasePath(directory)}-wal`);
+    if (!checkpointed(database, "TRUNCATE")) return false;
+    database.transaction(() => {
+      const { scrub: _, ...state } = readState(database, sealer);
+      writeState(database, sealer, { ...state, generation: state.generation + 1 });
+    })();
+    return true;
+  } catch (cause) {
+    if ((cause as { code?: string }).code?.startsWith("SQLITE_") || (cause as { code?: string }).code === "ENOSPC") {
+      return false;
+    }
+    throw cause;
+  }
+}
+
+function checkpointed(database: Database, mode: "RESTART" | "TRUNCATE"): boolean {
+  return database.query<{ busy: number }, []>(`PRAGMA wal_checkpoint(${mode})`).get()?.busy === 0;
+}
+
+/** All of its frames are in the database, and no reader uses one: zeros in their place are an empty log. */
+function overwrite(path: string): void {
+  if (!existsSync(path)) return;
+  const file = openSync(path, "r+");
+  try {
+    const { size } = fstatSync(file);
+    const zeros = new Uint8Array(ZEROS_BYTES);
+    for (let at = 0; at < size; ) at += writeSync(file, zeros, 0, Math.min(zeros.length, size - at), at);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
