@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
+export const BUSY_TIMEOUT_MS = 5_000;
 const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
 
 export const databasePath = (directory: string) => join(directory, "log.db");
@@ -47,7 +48,7 @@ export function openReaderDatabase(directory: string): Database {
 /** Waits from its first statement on: another process may be recovering the log after a kill, or closing it. */
 function patientDatabase(path: string): Database {
   const database = new Database(path, { readwrite: true, create: false });
-  database.run("PRAGMA busy_timeout = 5000");
+  database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   checkVersion(database);
   return database;
 }

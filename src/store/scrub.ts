@@ -1,9 +1,11 @@
 import type { Database } from "bun:sqlite";
 import { closeSync, existsSync, fstatSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { readState, type Sealer, writeState } from "./catalogue.ts";
-import { databasePath } from "./database.ts";
+import { BUSY_TIMEOUT_MS, databasePath } from "./database.ts";
 
 const ZEROS_BYTES = 1 << 20;
+/** Readers look in short transactions: one that holds on for longer is not waited for. */
+const WAIT_MS = 1_000;
 
 /**
  * Writes the database anew, so that no unused place of it holds anything of an earlier row, and overwrites the write-ahead
@@ -12,6 +14,7 @@ const ZEROS_BYTES = 1 << 20;
  */
 export function scrub(database: Database, sealer: Sealer, directory: string): boolean {
   try {
+    database.run(`PRAGMA busy_timeout = ${WAIT_MS}`);
     database.run("VACUUM");
     if (!checkpointed(database, "RESTART")) return false;
     overwrite(`${databasePath(directory)}-wal`);
@@ -26,6 +29,8 @@ export function scrub(database: Database, sealer: Sealer, directory: string): bo
       return false;
     }
     throw cause;
+  } finally {
+    database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   }
 }
 
