@@ -66,6 +66,13 @@ const csv = z
   })
   .describe("how CSV is read");
 
+const ack = z
+  .enum(["power-loss", "process"])
+  .optional()
+  .describe(
+    "what an acknowledgement outlives: `power-loss` (the default), or `process`, and a power cut a second later",
+  );
+
 const fileSource = z.strictObject({
   connector: z.literal("file").describe("the code that reads this kind of input"),
   path: path.describe("a file; csv, jsonl or parquet by its name, optionally .gz or .zst"),
@@ -76,6 +83,7 @@ const fileSource = z.strictObject({
     .record(name, route)
     .optional()
     .describe("dataset -> which rows it takes; each row is offered to every route"),
+  ack,
 });
 
 const pushSource = z.strictObject({
@@ -87,6 +95,7 @@ const pushSource = z.strictObject({
   idle_after: duration
     .prefault("60s")
     .describe("after this long without a row the source no longer holds the watermark back"),
+  ack,
 });
 
 const source = z.discriminatedUnion("connector", [fileSource, pushSource]).describe("a configured input");

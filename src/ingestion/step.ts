@@ -151,6 +151,7 @@ async function commitPage(input: StepInput, source: SourceState, page: Page): Pr
     appends: [...result.appends, ...judged.appends, ...final.appends],
     cursors: { [plan.name]: page.cursor },
     expect: { cursors: { [plan.name]: source.cursor } },
+    durability: plan.config.ack ?? "power-loss",
   });
   checkLanding(plan, source, receipt);
   advanceState(state, result);

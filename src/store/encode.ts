@@ -37,6 +37,7 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
     readers,
     expect: request.expect ?? {},
     score: request.priority === "score",
+    relaxed: request.durability === "process",
     urgent: request.priority === undefined,
     record: encoder.sealer.keyring.seal(body, boundTo(encoder.sealer.storeId, "record")),
   };

@@ -25,6 +25,11 @@ export interface CommitRequest {
   };
   /** Scores go first when commits queue. */
   readonly priority?: "score" | "pipeline";
+  /**
+   * What the acknowledgement outlives: a power cut (`power-loss`, the default), or the death of the process at once and a
+   * power cut about a second later (`process`). Either way a power cut takes the end of the log, and whole commits.
+   */
+  readonly durability?: "power-loss" | "process";
 }
 
 export interface Receipt {

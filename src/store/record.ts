@@ -15,6 +15,8 @@ export interface EncodedCommit {
     readonly readers?: Readonly<Record<string, number>>;
   };
   readonly score: boolean;
+  /** Acknowledged before it is synced: see relaxed.ts. */
+  readonly relaxed: boolean;
   /** Neither of scores nor of the pipeline: small facts, which are taken below the hard mark too. */
   readonly urgent: boolean;
   /** The sealed RecordBody. */

@@ -16,6 +16,7 @@ import {
 import { storeErrors } from "./errors.ts";
 import type { Head, Receipt } from "./port.ts";
 import { decodeBody, decodeRanges, type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
+import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
 import { addLeaf, type Frontier } from "./tree.ts";
 
 /** Bytes of records in one transaction, about: a larger one would keep others waiting. */
@@ -73,6 +74,7 @@ interface Writing {
   readonly clock: Clock;
   readonly names: Names;
   readonly insert: Statement;
+  readonly relaxed: RelaxedCommits;
   state: LogState;
 }
 
@@ -80,7 +82,8 @@ interface Writing {
 export function logWriter(database: Database, sealer: Sealer, clock: Clock): LogWriter {
   const names = namesOf(database, sealer);
   const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
-  const writing: Writing = { database, sealer, clock, names, insert, state: foldLog(database, sealer, names) };
+  const relaxed = relaxedCommits(database);
+  const writing: Writing = { database, sealer, clock, names, insert, relaxed, state: foldLog(database, sealer, names) };
   const listeners: (() => void)[] = [];
   const gone: { files: readonly string[]; until: Micros }[] = [];
   const queue = commitQueue((group) => {
@@ -109,7 +112,10 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
       return due.flatMap(({ files }) => files);
     },
     onCommitted: (listener) => listeners.push(listener),
-    drain: queue.drain,
+    async drain() {
+      await queue.drain();
+      relaxed.close();
+    },
   };
 }
 
@@ -154,8 +160,7 @@ function commitQueue(run: (group: readonly Queued[]) => void) {
 function runGroup(writing: Writing, group: readonly Queued[]): boolean {
   const { database } = writing;
   const done: (() => void)[] = [];
-  try {
-    if (writing.stale) foldAgain(writing);
+  const transact = () => {
     database.run("BEGIN IMMEDIATE");
     for (const { request, resolve, reject } of group) {
       const refusal = checkExpected(writing.state, request);
@@ -167,6 +172,12 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
       done.push(() => resolve(receipt));
     }
     database.run("COMMIT");
+  };
+  try {
+    writing.relaxed.check();
+    if (writing.stale) foldAgain(writing);
+    if (group.every(({ request }) => request.relaxed)) writing.relaxed.run(transact);
+    else transact();
   } catch (cause) {
     for (const { reject } of group) reject(writeFailure(cause));
     rollBack(writing);

@@ -66,6 +66,28 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       expect(await store.commitAt(receipts[0]!.knownTime - 1)).toBe(0);
     });
 
+    test("commits of either durability stand in the order in which they were handed over, and are read alike", async () => {
+      const kinds = ["process", "power-loss", "process", undefined, "process"] as const;
+      const receipts = await Promise.all(
+        kinds.map((durability) =>
+          store.commit({
+            appends: [{ stream: "landing/plain", batch: plain(1) }],
+            ...(durability ? { durability } : {}),
+          }),
+        ),
+      );
+      expect(receipts.map(({ commitNo }) => commitNo)).toEqual([1, 2, 3, 4, 5]);
+      expect(receipts.map(({ firstSequence }) => firstSequence["landing/plain"])).toEqual([0, 1, 2, 3, 4]);
+      const refused = store.commit({ appends: [], expect: { cursors: { s: "x" } }, durability: "process" });
+      expect(await refused.catch((cause) => cause.code)).toBe("store.stale_writer");
+      for (const compacted of [false, true]) {
+        if (compacted) await made.compact?.();
+        const page = await store.tail(0, ["landing/plain"]);
+        expect(page.rows.flatMap((rows) => [...rows.sequences])).toEqual([0, 1, 2, 3, 4]);
+        expect(page.head.commitNo).toBe(5);
+      }
+    });
+
     test("a clock that goes back does not move known times back", async () => {
       if (!made.setClock) return;
       made.setClock(1000);

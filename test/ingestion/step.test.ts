@@ -270,3 +270,22 @@ async function collect(store: Store, stream: string) {
   for await (const stored of store.scan(stream)) found.push(stored);
   return found;
 }
+
+test("a source's `ack` is the durability of its pages, and only of its own", async () => {
+  for (const [ack, durability] of [
+    [undefined, "power-loss"],
+    ["power-loss", "power-loss"],
+    ["process", "process"],
+  ] as const) {
+    const requests: CommitRequest[] = [];
+    const store = newStore();
+    const commit = store.commit.bind(store);
+    store.commit = (request) => {
+      requests.push(request);
+      return commit(request);
+    };
+    const plan = readingsSource();
+    await run(store, [[reading(1, 5)], [reading(2, 5)]], { ...plan, config: { ...plan.config, ...(ack && { ack }) } });
+    expect(requests.map((request) => request.durability)).toEqual([durability, durability, undefined]);
+  }
+});
