@@ -3,8 +3,9 @@
  *
  * The project: the whole pipeline on random projects; `--store memory|sealed|both`. `--everywhere` kills each seed just
  * before and just after every commit it makes, one after another, in memory.
- * The store: `--crash-points P` cuts the power of each seed's store at so many moments; without `--runs` they are spread
- * over as many seeds as they need, and `--jobs J` processes share them.
+ * The store: one random life of each seed, one on a small disk that is full now and then, and power cuts in a recorded
+ * one. `--crash-points P` makes power cuts only, so many for each seed; without `--runs` they are spread over as many
+ * seeds as they need, and `--jobs J` processes share them.
  *
  * Exit 0 when everything held in every run; otherwise each failure is printed with the command that replays it.
  */
@@ -12,7 +13,9 @@ import { parseArgs } from "node:util";
 import { testEngine } from "../test/scoring/support.ts";
 import { killEverywhere, replayCommand, type StoreKind, simulate } from "../test/sim/simulate.ts";
 import { cutPower, powerCommand } from "../test/sim/store/power.ts";
+import { type StoreReport, simulateStore, storeCommand } from "../test/sim/store/simulate.ts";
 import { canRecord } from "../test/sim/store/trace.ts";
+import { canMountSmallDisk, onSmallDisk } from "../test/support/small_disk.ts";
 
 const { values } = parseArgs({
   options: {
@@ -50,6 +53,25 @@ async function simulateProject(seed: number, ort: ReturnType<typeof testEngine>)
     failed += findings.length;
   }
   return failed;
+}
+
+const SMALL_DISK_MIB = 12;
+/** Power cuts of a seed that was not asked for more. */
+const POINTS_A_SEED = 100;
+
+async function simulateStoreLives(seed: number): Promise<number> {
+  const reports = [await simulateStore(seed)];
+  if (canMountSmallDisk()) {
+    const script = "test/sim/store/small_disk.ts";
+    reports.push(...((await onSmallDisk(script, SMALL_DISK_MIB, String(seed), "1")) as StoreReport[]));
+  } else say("no small disk can be mounted here, so that none was filled");
+  let failed = 0;
+  for (const { findings, seen, digest } of reports) {
+    if (values.verbose) say(`seed ${seed}, store: ${JSON.stringify(seen)}, digest ${digest}`);
+    tell(findings, storeCommand(seed));
+    failed += findings.length;
+  }
+  return failed + (await simulatePower(seed, POINTS_A_SEED));
 }
 
 async function simulatePower(seed: number, points: number): Promise<number> {
@@ -110,7 +132,8 @@ async function everyRun(): Promise<number> {
   for (let seed = first; seed < first + runs; seed++) {
     try {
       if (ort && points === undefined) failed += await simulateProject(seed, ort);
-      if (values.kind !== "project" && points !== undefined) failed += await simulatePower(seed, points);
+      if (values.kind === "project") continue;
+      failed += await (points === undefined ? simulateStoreLives(seed) : simulatePower(seed, points));
     } catch (error) {
       failed++;
       say(`seed ${seed}: ${error instanceof Error ? error.stack : error}`);

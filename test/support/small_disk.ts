@@ -21,12 +21,12 @@ const withSmallDisk = (place: string, mebibytes: number, command: readonly strin
   ...command,
 ];
 
-/** Runs a script of this repository with the place of a small disk as its argument; answers the JSON of its last line. */
-export async function onSmallDisk(script: string, mebibytes: number): Promise<unknown> {
+/** Runs a script of this repository with the place of a small disk as its first argument; answers the JSON of its last line. */
+export async function onSmallDisk(script: string, mebibytes: number, ...words: readonly string[]): Promise<unknown> {
   const place = mkdtempSync(join(tmpdir(), "mlpe-disk-"));
   try {
     const file = join(import.meta.dir, "../..", script);
-    const child = Bun.spawn(withSmallDisk(place, mebibytes, [process.execPath, file, place]), {
+    const child = Bun.spawn(withSmallDisk(place, mebibytes, [process.execPath, file, place, ...words]), {
       stdout: "pipe",
       stderr: "pipe",
     });

@@ -1,0 +1,204 @@
+import { Database } from "bun:sqlite";
+import { cpSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Random, seededRandom } from "../../../src/base/random.ts";
+import type { CommitRequest, Receipt } from "../../../src/store/port.ts";
+import { type LogStore, openStore } from "../../../src/store/store.ts";
+import { MemoryStore } from "../../support/memory_store.ts";
+import { type Draw, drawFrom } from "../draw.ts";
+import { after, type Folded, NOTHING } from "./history.ts";
+import { requestsFrom } from "./requests.ts";
+
+/** A store, the directory it is in, and the plain model of what it must hold. */
+export interface Life {
+  readonly seed: number;
+  readonly draw: Draw;
+  readonly home: string;
+  store: LogStore;
+  directory: string;
+  key: string;
+  readonly request: () => CommitRequest;
+  /** What the log must fold to after each commit. */
+  readonly history: Folded[];
+  /** What every kind of read must answer. */
+  model: MemoryStore;
+  /** The time at which the model commits: the receipt's. */
+  readonly told: { at: number };
+  /** The greatest commit number that was acknowledged. */
+  acknowledged: number;
+  readonly made: { readonly request: CommitRequest; readonly receipt: Receipt }[];
+  /** One for the whole life: names and nonces must never come again. */
+  readonly random: Random;
+  readonly clock: { now(): number; jump(by: number): void };
+  readonly findings: string[];
+  /** How often each thing happened. */
+  readonly seen: Record<string, number>;
+  /** Changes a request on its way, to show that a broken promise is noticed. */
+  readonly sabotage: (request: CommitRequest) => CommitRequest;
+  full: boolean;
+}
+
+export async function begin(
+  seed: number,
+  home: string,
+  sabotage: Life["sabotage"] = (request) => request,
+): Promise<Life> {
+  const draw = drawFrom(seed);
+  let now = 1_700_000_000_000_000;
+  const clock = {
+    now: () => (now += 1_000),
+    jump: (by: number) => {
+      now += by;
+    },
+  };
+  const told = { at: 0 };
+  const life: Omit<Life, "store"> = {
+    ...{ seed, draw, home, clock, random: seededRandom(seed), sabotage, told, full: false, acknowledged: 0 },
+    directory: join(home, "data-0"),
+    key: join(home, "key-0"),
+    request: requestsFrom(seed, draw),
+    history: [NOTHING],
+    model: new MemoryStore({ now: () => told.at }),
+    ...{ made: [], findings: [], seen: {} },
+  };
+  return Object.assign(life, { store: await openStore(optionsOf(life)) });
+}
+
+export const optionsOf = ({ directory, key, clock, random }: Pick<Life, "directory" | "key" | "clock" | "random">) => ({
+  directory,
+  keys: { provider: "file", path: key } as const,
+  clock,
+  random,
+});
+
+export const count = (life: Life, what: string): void => {
+  life.seen[what] = (life.seen[what] ?? 0) + 1;
+};
+
+export async function reopen(life: Life): Promise<void> {
+  await life.store.close();
+  life.store = await openStore(optionsOf(life));
+}
+
+/** Turns of the event loop: a disk that is slow, so that whatever else waits goes first. */
+export const ticks = async (count: number): Promise<void> => {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** What a full disk makes the store say. */
+const REFUSED: ReadonlySet<string> = new Set(["store.failed_write", "store.full", "store.backup_failed"]);
+
+export function refused(cause: unknown): boolean {
+  const { code } = cause as { code?: string };
+  return (
+    code !== undefined &&
+    (REFUSED.has(code) || code === "ENOSPC" || code.startsWith("SQLITE_FULL") || code.startsWith("SQLITE_IOERR"))
+  );
+}
+
+/** Hands requests over at once, and tells the model of those that were acknowledged. */
+export async function commitAll(life: Life, requests: readonly CommitRequest[]): Promise<void> {
+  const told: { request: CommitRequest; receipt: Receipt }[] = [];
+  await Promise.all(
+    requests.map(async (request) => {
+      try {
+        const receipt = await life.store.commit(life.sabotage(request));
+        life.acknowledged = Math.max(life.acknowledged, receipt.commitNo);
+        told.push({ request, receipt });
+        count(life, "commits");
+      } catch (cause) {
+        if (!life.full || !refused(cause)) throw cause;
+        count(life, "commits refused by a full disk");
+      }
+    }),
+  );
+  told.sort((a, b) => a.receipt.commitNo - b.receipt.commitNo);
+  for (const one of told) await note(life, one);
+}
+
+async function note(life: Life, one: Life["made"][number]): Promise<void> {
+  life.history.push(after(life.history.at(-1)!, one.request, one.receipt));
+  life.made.push(one);
+  await tellModel(life, one);
+}
+
+async function tellModel({ model, told }: Life, { request, receipt }: Life["made"][number]): Promise<void> {
+  told.at = receipt.knownTime;
+  await model.commit(request);
+}
+
+/** The model as it was after that commit: what a kill or an older backup leaves. */
+export async function rewind(life: Life, commitNo: number): Promise<void> {
+  life.history.length = commitNo + 1;
+  life.made.length = commitNo;
+  life.acknowledged = commitNo;
+  life.model = new MemoryStore({ now: () => life.told.at });
+  for (const one of life.made) await tellModel(life, one);
+}
+
+/** All files as they are, but what the operating system drops with a process. */
+export function copyFiles(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, filter: (path) => !/(?:-shm|writer\.lock|writer\.pid)$/.test(path) });
+}
+
+/** The process is gone at some moment of what it is doing; another begins with what it left. */
+export async function kill(life: Life): Promise<void> {
+  const { draw, store } = life;
+  const doing: Promise<unknown>[] = [];
+  if (draw.chance(0.6)) doing.push(commitAll(life, Array.from({ length: draw.integer(1, 4) }, life.request)));
+  if (draw.chance(0.6)) doing.push(store.compact());
+  await ticks(draw.integer(0, 15));
+  const safe = life.acknowledged;
+  const next = nextDirectory(life);
+  copyFiles(life.directory, next);
+  await Promise.all(doing);
+  await store.close();
+  rmSync(life.directory, { recursive: true });
+  life.directory = next;
+  life.store = await openStore(optionsOf(life));
+  const { commitNo } = await life.store.head();
+  if (commitNo < safe || commitNo > life.made.length) {
+    life.findings.push(`${commitNo} commits after a kill; ${safe} were acknowledged, ${life.made.length} made`);
+  }
+  await rewind(life, commitNo);
+}
+
+export function nextDirectory(life: Life): string {
+  count(life, "directories");
+  return join(life.home, `data-${life.seen.directories}`);
+}
+
+/** What the log thread does when idle, or SQLite when the log is long. */
+export function checkpoint(life: Life): void {
+  const database = new Database(join(life.directory, "log.db"));
+  try {
+    database.run("PRAGMA busy_timeout = 0");
+    database.run(`PRAGMA wal_checkpoint(${life.draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])})`);
+  } catch (cause) {
+    if (!life.full || !refused(cause)) throw cause;
+  } finally {
+    database.close();
+  }
+}
+
+const FILLER = "filler";
+
+/** Leaves so few bytes free that a write fails soon, somewhere. Only on a disk of its own. */
+export function fillDisk(life: Life): void {
+  const { bavail, bsize } = statfsSync(life.home);
+  const bytes = Math.max(0, bavail * bsize - life.draw.integer(0, 120_000));
+  writeFileSync(join(life.home, FILLER), new Uint8Array(bytes));
+  life.full = true;
+}
+
+export function emptyDisk(life: Life): void {
+  rmSync(join(life.home, FILLER), { force: true });
+  life.full = false;
+}
+
+/** Every file of the directory whose bytes may be damaged. */
+export function filesOf(directory: string): string[] {
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = files.map((entry) => join(entry.parentPath, entry.name));
+  return paths.filter((path) => !/(?:-shm|writer\.lock|writer\.pid)$/.test(path)).sort();
+}

@@ -1,0 +1,239 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { verifyAudit } from "../../../src/audit/verify.ts";
+import { unpackBackup, writeBackup } from "../../../src/store/backup.ts";
+import { rewrapStore } from "../../../src/store/rewrap.ts";
+import { rotateKeys } from "../../../src/store/rotate.ts";
+import { openStore } from "../../../src/store/store.ts";
+import { differences, folded } from "./history.ts";
+import * as disk from "./life.ts";
+import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
+import { questionsFrom, unlike, wrongWith } from "./reads.ts";
+
+export interface StoreReport {
+  readonly seed: number;
+  readonly findings: readonly string[];
+  readonly seen: Readonly<Record<string, number>>;
+  /** Two runs of one seed agree in it. */
+  readonly digest: string;
+}
+
+export interface StoreOptions {
+  /** Where to work; on a disk of its own it may be filled to the last byte. Default a temporary folder. */
+  readonly place?: string;
+  readonly smallDisk?: boolean;
+  readonly sabotage?: Life["sabotage"];
+  /** How long the life is. Default ACTS. */
+  readonly acts?: number;
+}
+
+export const storeCommand = (seed: number) => `bun scripts/sim.ts --kind store --seed ${seed}`;
+
+const ACTS = 70;
+const FINDINGS_MAX = 5;
+
+/** Act, and how often compared with the others. */
+const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Life) => Promise<void> | void])[] = [
+  ["commit", 38, (life) => commitSome(life)],
+  ["compact", 12, compact],
+  ["read", 12, read],
+  ["kill", 9, disk.kill],
+  ["reopen", 5, reopen],
+  ["checkpoint", 5, disk.checkpoint],
+  ["stale writer", 3, staleWriter],
+  ["clock jumps", 4, jump],
+  ["backup", 4, backup],
+  ["rotate", 2, rotate],
+  ["rewrap", 2, rewrap],
+  ["flip", 4, flip],
+];
+
+const OFTEN = WEIGHTS.flatMap(([name, weight, run]) => Array.from({ length: weight }, () => [name, run] as const));
+
+/** One random life of a store: after each act it must be what the model says. */
+export async function simulateStore(seed: number, options: StoreOptions = {}): Promise<StoreReport> {
+  const home = mkdtempSync(join(options.place ?? tmpdir(), "mlpe-life-"));
+  try {
+    const life = await disk.begin(seed, home, options.sabotage);
+    try {
+      for (let i = 0; i < (options.acts ?? ACTS) && life.findings.length < FINDINGS_MAX; i++) {
+        const name = await act(life, options.smallDisk ?? false);
+        const wrong = await wrongWith(life.store, life.history.at(-1)!);
+        life.findings.push(...wrong.map((finding) => `act ${i}, ${name}: ${finding}`));
+      }
+    } catch (cause) {
+      life.findings.push(`${(cause as { code?: string }).code ?? ""} ${(cause as Error).stack ?? cause}`);
+    }
+    await life.store.close().catch((cause) => life.findings.push(`closing: ${cause}`));
+    const digest = Bun.hash(JSON.stringify([life.history.at(-1), life.seen, life.findings.length])).toString(36);
+    return { seed, findings: life.findings, seen: life.seen, digest };
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function act(life: Life, smallDisk: boolean): Promise<string> {
+  if (smallDisk && !life.full && life.draw.chance(0.1)) disk.fillDisk(life);
+  else if (life.full && life.draw.chance(0.3)) disk.emptyDisk(life);
+  const [name, run] = life.draw.pick(OFTEN);
+  // What makes a new directory or a new key needs room; the rest must do without.
+  if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup"].includes(name))
+    disk.emptyDisk(life);
+  count(life, name);
+  await run(life);
+  return name;
+}
+
+const commitSome = (life: Life) => commitAll(life, Array.from({ length: life.draw.integer(1, 3) }, life.request));
+
+/** A compaction, and commits that come while it runs. */
+async function compact(life: Life): Promise<void> {
+  const running = life.store.compact().catch((cause) => {
+    if (!life.full || !disk.refused(cause)) throw cause;
+    count(life, "compactions refused by a full disk");
+  });
+  while (life.draw.chance(0.5)) {
+    await ticks(life.draw.integer(0, 10));
+    await commitSome(life);
+  }
+  await running;
+}
+
+async function read(life: Life): Promise<void> {
+  const questions = questionsFrom(life.draw, life.made.length);
+  life.findings.push(...(await unlike(life.store, life.model, questions)));
+  const { knownTime } = await life.model.head();
+  for (const time of [0, knownTime, knownTime - life.draw.integer(0, 100_000)]) {
+    const [found, wanted] = [await life.store.commitAt(time), await life.model.commitAt(time)];
+    if (found !== wanted) life.findings.push(`at ${time} commit ${found} was known, not ${wanted}`);
+  }
+}
+
+/** Of two writers that go on from one position, one is refused, and nothing of it is there. */
+async function staleWriter(life: Life): Promise<void> {
+  const position = await life.model.position("r");
+  const expect = { readers: { r: position } };
+  const moved = { ...life.request(), readers: { r: position + 1 }, expect };
+  await commitAll(life, [moved]);
+  const outcome = await life.store.commit({ ...life.request(), expect }).then(
+    () => "taken",
+    (cause: { code?: string }) => cause.code,
+  );
+  if (outcome !== "store.stale_writer") life.findings.push(`a stale writer was answered: ${outcome}`);
+}
+
+async function jump(life: Life): Promise<void> {
+  life.clock.jump(life.draw.integer(-3_600, 7_200) * 1_000_000);
+  await commitSome(life);
+}
+
+/** A backup made while commits go on is the log at one commit; now and then life goes on from it. */
+async function backup(life: Life): Promise<void> {
+  const out = join(life.home, "backup");
+  const running = life.draw.chance(0.5) ? commitSome(life) : undefined;
+  await ticks(life.draw.integer(0, 3));
+  let commitNo: number;
+  try {
+    commitNo = (await writeBackup(life.store, out)).commit_no;
+  } catch (cause) {
+    if (!life.full || !disk.refused(cause)) throw cause;
+    return count(life, "backups refused by a full disk");
+  } finally {
+    await running;
+    if (life.full) disk.emptyDisk(life);
+  }
+  const directory = disk.nextDirectory(life);
+  unpackBackup(out, directory);
+  rmSync(out);
+  const restored = await openStore({ ...optionsOf(life), directory });
+  const wrong = await wrongWith(restored, life.history[commitNo]!);
+  life.findings.push(...wrong.map((finding) => `restored: ${finding}`));
+  if (!life.draw.chance(0.3)) {
+    await restored.close();
+    rmSync(directory, { recursive: true });
+    return;
+  }
+  await life.store.close();
+  rmSync(life.directory, { recursive: true });
+  Object.assign(life, { directory, store: restored });
+  await disk.rewind(life, commitNo);
+}
+
+/** New data keys for everything; now and then the process is gone in the middle, and another finishes it. */
+async function rotate(life: Life): Promise<void> {
+  await life.store.close();
+  const dies = life.draw.chance(0.5) ? life.draw.integer(0, 6) : Number.POSITIVE_INFINITY;
+  let steps = 0;
+  const progress = () => {
+    if (steps++ >= dies) throw new Error("killed in a rotation");
+  };
+  await rotateKeys({ ...optionsOf(life), progress }).catch((cause: Error) => {
+    if (cause.message !== "killed in a rotation") throw cause;
+    count(life, "rotations killed");
+  });
+  if (life.draw.chance(0.5)) await rotateKeys(optionsOf(life));
+  life.store = await openStore(optionsOf(life));
+}
+
+/** Another key file wraps the store's keys; the old one opens it no more. */
+async function rewrap(life: Life): Promise<void> {
+  await life.store.close();
+  const old = optionsOf(life);
+  life.key = join(life.home, `key-${life.seen.rewrap}`);
+  await rewrapStore(life.directory, old.keys, optionsOf(life).keys, life.random);
+  const answer = await openStore(old).then(
+    (store) => store.close(),
+    (cause: { code?: string }) => cause.code,
+  );
+  if (answer !== "keys.wrong_key") life.findings.push(`after a rewrap the old key was answered: ${answer}`);
+  rmSync(old.keys.path);
+  life.store = await openStore(optionsOf(life));
+}
+
+/** One bit of a copy is flipped: it is found, or does no harm; no read answers wrongly. */
+async function flip(life: Life): Promise<void> {
+  const copy = disk.nextDirectory(life);
+  disk.copyFiles(life.directory, copy);
+  const path = life.draw.pick(disk.filesOf(copy).filter((file) => readFileSync(file).length > 0));
+  const bytes = readFileSync(path);
+  const place = life.draw.integer(0, bytes.length * 8 - 1);
+  bytes[place >> 3]! ^= 1 << (place & 7);
+  writeFileSync(path, bytes);
+  const what = `bit ${place} of ${relative(copy, path)}`;
+  try {
+    const outcome = await damageOutcome(life, copy);
+    if (outcome.startsWith("wrong")) life.findings.push(`${what} flipped: ${outcome}`);
+    else count(life, `flips ${outcome}`);
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}
+
+async function damageOutcome(life: Life, directory: string): Promise<string> {
+  const wanted = life.history.at(-1)!;
+  const opened = await openStore({ ...optionsOf(life), directory, mode: "read" }).catch(() => undefined);
+  if (!opened) return "refused";
+  try {
+    const { verified, size } = await verifyAudit(opened);
+    const found = await folded(opened).catch(() => undefined);
+    const { commitNo } = found ?? wanted;
+    // A bit of the write-ahead log may end it early: whole commits are gone, which a kept checkpoint shows.
+    if (commitNo < wanted.commitNo || (verified && size < wanted.commitNo)) {
+      const wrong = found && verified ? differences(found, life.history[commitNo]!) : [];
+      return wrong.length === 0 ? "that cut the tail" : `wrong: ${wrong[0]}`;
+    }
+    const wrong = found ? differences(found, wanted) : [];
+    if (wrong.length > 0) return `wrong: ${wrong[0]}`;
+    for (const question of questionsFrom(life.draw, life.made.length)) {
+      const answer = await question.ask(opened).catch(() => undefined);
+      if (answer !== undefined && !Bun.deepEquals(answer, await question.ask(life.model)))
+        return `wrong: ${question.what}`;
+      if (answer === undefined && verified) return `wrong: the audit finds nothing, and ${question.what} fails`;
+    }
+    if (!found && verified) return "wrong: the audit finds nothing, and a scan fails";
+    return verified ? "harmless" : "found";
+  } finally {
+    await opened.close().catch(() => undefined);
+  }
+}
