@@ -5,6 +5,7 @@ import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
+import type { RetentionOutcome, RetentionPolicy } from "./retain.ts";
 import type { SpaceReport } from "./space.ts";
 import type { OpenWriter } from "./writer.ts";
 
@@ -15,6 +16,7 @@ export interface WriteChannel {
   position(reader: string): Promise<number>;
   compact(): Promise<void>;
   erase(erasure: Erasure): Promise<ErasureOutcome>;
+  retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   /** As of a `FoldKeeper`. */
   beginFold(): Promise<number>;
   keepFold(fold: WrittenFold, begun: number): Promise<boolean>;
@@ -41,6 +43,7 @@ type Request =
   | { readonly kind: "compact" | "begin_fold" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
   | { readonly kind: "erase"; readonly erasure: Erasure }
+  | { readonly kind: "retain"; readonly policy: RetentionPolicy }
   | { readonly kind: "connect"; readonly port: MessagePort };
 
 interface Call {
@@ -87,6 +90,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
     erase: (erasure) => writer.erase(erasure),
+    retain: (policy) => writer.retain(policy),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
@@ -136,6 +140,8 @@ export function serve(
         return channel.position(request.name);
       case "compact":
         return channel.compact();
+      case "retain":
+        return channel.retain(request.policy);
       case "erase":
         return channel.erase(request.erasure);
       case "begin_fold":
@@ -188,6 +194,7 @@ export function remoteChannel(
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
       erase: (erasure) => call({ kind: "erase", erasure }),
+      retain: (policy) => call({ kind: "retain", policy }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       onHead: told.onHead,

@@ -1,6 +1,7 @@
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../base/random.ts";
+import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
 import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { CommitRow } from "./catalogue.ts";
@@ -54,6 +55,7 @@ export function compactor(
   directory: string,
   random: Random,
   failed: (failure: CompactionFailure) => void,
+  spanOf: (stream: string) => Micros,
 ): Compactor {
   const target: SegmentTarget = { directory, sealer: log.sealer, random, pause: othersTurn };
   let running: Promise<void> | undefined;
@@ -63,7 +65,7 @@ export function compactor(
   const run = async () => {
     for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
     await compactTail(log, target);
-    await mergeSegments(log, target);
+    await mergeSegments(log, target, spanOf);
   };
   const start = (): Promise<void> => {
     running ??= run().finally(() => {
@@ -293,10 +295,13 @@ function recordCompaction(
   );
 }
 
+/** How much known time a merged segment of a stream may cover, so that retention can drop it in time. */
+type SpanOf = (stream: string) => Micros;
+
 /** Merges runs of small neighbours, so that an as-of read opens few segments. */
-async function mergeSegments(log: LogWriter, target: SegmentTarget): Promise<void> {
+async function mergeSegments(log: LogWriter, target: SegmentTarget, spanOf: SpanOf): Promise<void> {
   for (;;) {
-    const run = mergeable(readSegmentInfos(log.database, log.sealer));
+    const run = mergeable(readSegmentInfos(log.database, log.sealer), spanOf);
     if (!run) return;
     const rows: SegmentRows[] = [];
     for (const info of run) {
@@ -315,9 +320,10 @@ async function mergeSegments(log: LogWriter, target: SegmentTarget): Promise<voi
 }
 
 /** The first MERGE_COUNT neighbours of one stream, contract and level that fit in one segment. */
-function mergeable(infos: readonly SegmentInfo[]): SegmentInfo[] | undefined {
+function mergeable(infos: readonly SegmentInfo[], spanOf: SpanOf): SegmentInfo[] | undefined {
   const streams = Map.groupBy(infos, (info) => info.stream);
-  for (const list of streams.values()) {
+  for (const [stream, list] of streams) {
+    const span = spanOf(stream);
     const inOrder = [...list].sort((a, b) => a.firstSequence - b.firstSequence);
     let run: SegmentInfo[] = [];
     let rows = 0;
@@ -327,6 +333,7 @@ function mergeable(infos: readonly SegmentInfo[]): SegmentInfo[] | undefined {
         run.length > 0 &&
         run[0]!.level === info.level &&
         run[0]!.contractId === info.contractId &&
+        info.lastKnownTime - run[0]!.firstKnownTime <= span &&
         rows + info.rows <= MERGE_ROWS &&
         bytes + info.bytes <= MERGE_BYTES;
       if (!fits) {

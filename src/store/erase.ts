@@ -132,7 +132,7 @@ export async function eraseRows(erasing: Erasing, erasure: Erasure): Promise<Era
   }
 }
 
-function removeFiles({ directory }: SegmentTarget, infos: readonly { readonly file: string }[]): void {
+export function removeFiles({ directory }: SegmentTarget, infos: readonly { readonly file: string }[]): void {
   for (const { file } of infos) {
     try {
       unlinkSync(join(segmentsPath(directory), file));

@@ -96,7 +96,10 @@ export interface AsOfOptions {
 
 export interface StreamInfo {
   readonly stream: string;
+  /** Rows ever appended: those that were dropped or erased too. */
   readonly rows: number;
+  /** The first sequence that retention left; absent where nothing was dropped. */
+  readonly firstSequence?: number;
   readonly firstCommit: number;
   readonly lastCommit: number;
   /** Bytes at rest in compacted segments. */

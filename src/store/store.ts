@@ -17,6 +17,7 @@ import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import { checkMigrations } from "./migrations.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
+import type { RetentionOutcome, RetentionPolicy } from "./retain.ts";
 import { type Keys, openSealer } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
@@ -52,6 +53,8 @@ export interface LogStore extends Store {
   erase(request: EraseRequest): Promise<Erased>;
   /** What `erase` would erase. */
   planErase(request: EraseRequest): Promise<Erasure>;
+  /** Drops the oldest segments that the policy no longer keeps, and records that. */
+  retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   /** Which entities were erased, to tell them when they come again; undefined where none. */
   erased(): Promise<ErasedEntities | undefined>;
   /** To be transferred to another thread of this process, for `connectStore` there. */
@@ -212,6 +215,7 @@ function erasuresOf({ random }: Encoder, clock: Clock, writable: () => WriteChan
     erase(this: LogStore, request) {
       return eraseEntity(this, writable(), request, clock, random);
     },
+    retain: async (policy) => writable().retain(policy),
     erased(this: LogStore) {
       return erasedEntities(this);
     },

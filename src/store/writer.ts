@@ -24,6 +24,7 @@ import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
+import { mergedSpan, type RetentionOutcome, type RetentionPolicy, retainRows } from "./retain.ts";
 import { scrub } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { syncDirectory } from "./segment_write.ts";
@@ -48,6 +49,8 @@ export interface OpenWriter {
   compact(): Promise<void>;
   /** Takes rows out of the log: see erase.ts. */
   erase(erasure: Erasure): Promise<ErasureOutcome>;
+  /** Drops what the policy no longer keeps: see retain.ts. Merging goes by the last policy from then on. */
+  retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
   close(): Promise<void>;
 }
@@ -83,10 +86,12 @@ export async function openWriter(
     const erasing = erasingOf(log, folds, directory, random);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
     let watch: SpaceWatch | undefined;
-    const compacts = compactor(log, directory, random, (failure) => {
+    let policy: RetentionPolicy | undefined;
+    const failed = (failure: CompactionFailure) => {
       watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
-    });
+    };
+    const compacts = compactor(log, directory, random, failed, (stream) => mergedSpan(policy, stream));
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const unlock = release;
@@ -97,6 +102,10 @@ export async function openWriter(
       onSpace: (listener) => watch?.onReport(listener),
       compact: compacts.compact,
       erase: (erasure) => compacts.alone(() => eraseRows(erasing, erasure)),
+      retain(given) {
+        policy = given;
+        return compacts.alone(async () => retainRows(erasing, given, clock.now()));
+      },
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         await log.drain();

@@ -1,0 +1,227 @@
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { Micros } from "../base/time.ts";
+import { batchOf } from "../contract/batch.ts";
+import { ARTIFACTS, CONTROL, ERASURES, RETENTION, retentionContract } from "../contract/streams.ts";
+import { readState, writeState } from "./catalogue.ts";
+import { encodeCommit } from "./encode.ts";
+import { type Erasing, removeFiles } from "./erase.ts";
+import { replaceSegments } from "./replace.ts";
+import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
+import { openSegment } from "./segment_read.ts";
+import { ERASED, TOMBSTONE } from "./select.ts";
+import { STATEMENTS } from "./statements.ts";
+
+/** How long, and how much, of the streams that a pattern names is kept. */
+export interface RetentionRule {
+  /** A stream's name, in which `*` stands for anything. */
+  readonly streams: string;
+  /** By known time. */
+  readonly age?: Micros | undefined;
+  readonly bytes?: number | undefined;
+}
+
+export interface RetentionPolicy {
+  readonly rules: readonly RetentionRule[];
+  /** For the whole directory: beyond it, the oldest segments of the streams that have a rule go. */
+  readonly hostBytes?: number | undefined;
+}
+
+export type DropReason = "age" | "bytes" | "host";
+
+/** What one stream lost at its beginning. */
+export interface Dropped {
+  readonly stream: string;
+  /** The first sequence that is left. */
+  readonly firstSequence: number;
+  readonly rows: number;
+  readonly tombstones: number;
+  readonly erased: number;
+  readonly bytes: number;
+  readonly files: number;
+  readonly lastCommit: number;
+  readonly lastKnownTime: Micros;
+  readonly reason: DropReason;
+}
+
+/** Rows that were due, and stay because a reader has not folded them. */
+export interface Held {
+  readonly stream: string;
+  readonly bytes: number;
+  readonly reader: string;
+  readonly position: number;
+}
+
+export interface RetentionOutcome {
+  /** The commit that records what was dropped; undefined where nothing was. */
+  readonly commitNo: number | undefined;
+  readonly dropped: readonly Dropped[];
+  readonly held: readonly Held[];
+}
+
+/** Streams that no rule touches: what steers folds, what models are made of, and what the audit needs. */
+const KEPT: ReadonlySet<string> = new Set([CONTROL, ARTIFACTS, ERASURES, RETENTION, STATEMENTS]);
+
+/** Merged segments of a stream cover at most this part of its age bound, so that rows go in time. */
+const AGE_PARTS = 8;
+
+export function ruleMatches({ streams }: RetentionRule, stream: string): boolean {
+  if (KEPT.has(stream)) return false;
+  const parts = streams.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`, "s").test(stream);
+}
+
+/** How much known time a merged segment of the stream may cover. */
+export function mergedSpan(policy: RetentionPolicy | undefined, stream: string): Micros {
+  const ages = (policy?.rules ?? []).filter((rule) => ruleMatches(rule, stream)).map(({ age }) => age ?? Infinity);
+  return Math.min(Number.POSITIVE_INFINITY, ...ages) / AGE_PARTS;
+}
+
+/**
+ * Drops whole segments, oldest first, of the streams that rules name: one transaction takes their catalogue rows away,
+ * sets where the streams begin, and commits what was dropped to the stream `retention`; then the files go. What a reader
+ * has not folded stays. A crash before the transaction leaves everything, one after it the files, which the next start
+ * removes. No compaction may run meanwhile.
+ */
+export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micros): RetentionOutcome {
+  const { log, encoder, target, folds } = erasing;
+  const { database, sealer } = log;
+  const state = log.state();
+  const readers = [...state.readers].sort((a, b) => a[1] - b[1]);
+  const slowest = readers[0];
+  const streams = segmentsByStream(readSegmentInfos(database, sealer));
+  const held: Held[] = [];
+  const due = new Map<string, { gone: SegmentInfo[]; reason: DropReason }>();
+  for (const [stream, infos] of streams) {
+    const own = dueIn(infos, policy, stream, now);
+    const free = own.gone.filter(({ lastCommit }) => !slowest || lastCommit <= slowest[1]);
+    if (free.length < own.gone.length) {
+      const bytes = sum(own.gone, "bytes") - sum(free, "bytes");
+      held.push({ stream, bytes, reader: slowest![0], position: slowest![1] });
+    }
+    if (free.length > 0) due.set(stream, { gone: free, reason: own.reason });
+  }
+  dropForHost(target.directory, streams, due, policy, slowest?.[1]);
+  if (due.size === 0) return { commitNo: undefined, dropped: [], held };
+  const dropped = [...due].map(([stream, { gone, reason }]) => droppedOf(erasing, stream, gone, reason));
+  const rows = dropped.map(({ files: _, firstSequence, lastCommit, lastKnownTime, ...row }) => ({
+    ...row,
+    first_sequence: firstSequence,
+    last_commit: lastCommit,
+    last_known_time: lastKnownTime,
+    at: now,
+  }));
+  const gone = [...due.values()].flatMap((one) => one.gone);
+  const request = { appends: [{ stream: RETENTION, batch: batchOf(retentionContract, rows) }] };
+  const { commitNo } = log.commitWith(encodeCommit(request, encoder), state.head.commitNo, () => {
+    const next = replaceSegments(database, sealer, readState(database, sealer), gone, []);
+    const begins = dropped.map(({ stream, firstSequence }) => {
+      return [stream, { ...next.streams[stream]!, firstSequence }] as const;
+    });
+    writeState(database, sealer, { ...next, streams: { ...next.streams, ...Object.fromEntries(begins) } });
+    folds.forget();
+  });
+  log.replaced(gone.map(({ file }) => file));
+  removeFiles(
+    target,
+    log.takeReplaced().map((file) => ({ file })),
+  );
+  return { commitNo, dropped, held };
+}
+
+function segmentsByStream(infos: readonly SegmentInfo[]): Map<string, SegmentInfo[]> {
+  const streams = Map.groupBy(infos, ({ stream }) => stream);
+  for (const list of streams.values()) list.sort((a, b) => a.firstSequence - b.firstSequence);
+  return streams;
+}
+
+const sum = (infos: readonly SegmentInfo[], field: "bytes" | "rows"): number =>
+  infos.reduce((total, info) => total + info[field], 0);
+
+/** The oldest segments that a rule no longer keeps. */
+function dueIn(infos: readonly SegmentInfo[], policy: RetentionPolicy, stream: string, now: Micros) {
+  const rules = policy.rules.filter((rule) => ruleMatches(rule, stream));
+  let count = 0;
+  let reason: DropReason = "age";
+  for (const { age, bytes } of rules) {
+    if (age !== undefined) {
+      const old = infos.findIndex(({ lastKnownTime }) => lastKnownTime >= now - age);
+      count = Math.max(count, old < 0 ? infos.length : old);
+    }
+    if (bytes === undefined) continue;
+    let left = sum(infos, "bytes");
+    let over = 0;
+    while (left > bytes && over < infos.length) left -= infos[over++]!.bytes;
+    if (over > count) [count, reason] = [over, "bytes"];
+  }
+  return { gone: infos.slice(0, count), reason };
+}
+
+type Due = Map<string, { gone: SegmentInfo[]; reason: DropReason }>;
+
+/** Takes the oldest segments of any stream with a rule until the directory is within its bound. */
+function dropForHost(
+  directory: string,
+  streams: ReadonlyMap<string, readonly SegmentInfo[]>,
+  due: Due,
+  { rules, hostBytes }: RetentionPolicy,
+  position = Number.POSITIVE_INFINITY,
+): void {
+  if (hostBytes === undefined) return;
+  let bytes = bytesOf(directory);
+  for (const { gone } of due.values()) bytes -= sum(gone, "bytes");
+  const rest = [...streams]
+    .filter(([stream]) => rules.some((rule) => ruleMatches(rule, stream)))
+    .flatMap(([stream, infos]) => infos.slice(due.get(stream)?.gone.length ?? 0))
+    .sort((a, b) => a.lastKnownTime - b.lastKnownTime || a.firstSequence - b.firstSequence);
+  for (const info of rest) {
+    if (bytes <= hostBytes || info.lastCommit > position) return;
+    const own = due.get(info.stream) ?? { gone: [], reason: "host" };
+    due.set(info.stream, { gone: [...own.gone, info], reason: own.reason });
+    bytes -= info.bytes;
+  }
+}
+
+function bytesOf(directory: string): number {
+  let bytes = 0;
+  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+    // Compaction and the log's own files come and go meanwhile.
+    if (entry.isFile()) bytes += statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0;
+  }
+  return bytes;
+}
+
+function droppedOf(
+  { log, target }: Erasing,
+  stream: string,
+  gone: readonly SegmentInfo[],
+  reason: DropReason,
+): Dropped {
+  let [tombstones, erased] = [0, 0];
+  for (const info of gone) {
+    const file = openSegment(target.directory, info, log.sealer, log.names);
+    try {
+      file.footer.blockRows.forEach((_, block) => {
+        for (const flag of file.tombstones(block)) {
+          if ((flag & ERASED) !== 0) erased++;
+          else if ((flag & TOMBSTONE) !== 0) tombstones++;
+        }
+      });
+    } finally {
+      file.close();
+    }
+  }
+  const last = gone.at(-1)!;
+  return {
+    stream,
+    firstSequence: last.firstSequence + last.rows,
+    rows: sum(gone, "rows"),
+    tombstones,
+    erased,
+    bytes: sum(gone, "bytes"),
+    files: gone.length,
+    lastCommit: last.lastCommit,
+    lastKnownTime: last.lastKnownTime,
+    reason,
+  };
+}

@@ -1,0 +1,132 @@
+import { afterEach, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { verifyAudit } from "../../src/audit/verify.ts";
+import { batchOf, rowsOf } from "../../src/contract/batch.ts";
+import { mergedSpan, ruleMatches } from "../../src/store/retain.ts";
+import { type LogStore, openStore } from "../../src/store/store.ts";
+import { plainContract } from "../support/rows.ts";
+import { type StoreHome, storeHome } from "../support/store_home.ts";
+
+/* A log whose clock the test moves: one commit and one segment an hour, in three streams. */
+const HOUR = 3_600_000_000;
+const homes: StoreHome[] = [];
+afterEach(() => {
+  for (const { remove } of homes.splice(0)) remove();
+});
+
+const STREAMS = ["landing/a", "landing/b", "control", "curated/c"];
+
+async function filled(hours = 6): Promise<{ home: StoreHome; store: LogStore; clock: { now: () => number } }> {
+  let now = 0;
+  const clock = { now: () => now };
+  const home = storeHome({ clock });
+  homes.push(home);
+  const store = await openStore(home.options);
+  for (let hour = 1; hour <= hours; hour++) {
+    now = hour * HOUR;
+    const rows = Array.from({ length: 20 }, (_, i) => ({
+      kind: `k${hour}`,
+      body: new Uint8Array(300).fill(i),
+      at: hour,
+    }));
+    const tombstones = Uint8Array.from(rows, (_, i) => (i === 7 ? 1 : 0));
+    await store.commit({
+      appends: STREAMS.map((stream) => ({ stream, batch: batchOf(plainContract, rows), tombstones })),
+      readers: { slow: Math.max(0, hour - 3), quick: hour },
+    });
+    await store.compact();
+  }
+  return { home, store, clock };
+}
+
+async function hoursIn(store: LogStore, stream: string): Promise<number[]> {
+  const hours = new Set<number>();
+  for await (const { batch } of store.scan(stream)) for (const { at } of rowsOf(batch)) hours.add(at as number);
+  return [...hours].sort();
+}
+
+test("by age: whole segments go, oldest first, and the rest is what it was", async () => {
+  const { home, store } = await filled();
+  const before = readdirSync(join(home.options.directory, "segments"));
+  const outcome = await store.retain({ rules: [{ streams: "landing/*", age: 3.5 * HOUR }] });
+  expect(outcome.dropped).toMatchObject([
+    {
+      stream: "landing/a",
+      firstSequence: 40,
+      rows: 40,
+      tombstones: 2,
+      erased: 0,
+      files: 2,
+      lastCommit: 2,
+      reason: "age",
+    },
+    { stream: "landing/b", firstSequence: 40, rows: 40 },
+  ]);
+  expect(outcome.held).toEqual([]);
+  const look = async (log: LogStore) => {
+    expect(await hoursIn(log, "landing/a")).toEqual([3, 4, 5, 6]);
+    expect(await hoursIn(log, "curated/c")).toEqual([1, 2, 3, 4, 5, 6]);
+    const info = (await log.streams()).find(({ stream }) => stream === "landing/a")!;
+    expect(info).toMatchObject({ rows: 120, firstSequence: 40, lastCommit: 6 });
+    const page = await log.tail(0, ["landing/a"], 30);
+    expect(page.rows.flatMap(({ sequences }) => [...sequences])[0]).toBe(40);
+    expect(verifyAudit(log)).toMatchObject({ verified: true, problems: [], rows: 8 * 20 + 2 * 120 + 2 });
+  };
+  await look(store);
+  expect((await store.retain({ rules: [{ streams: "landing/*", age: 3.5 * HOUR }] })).dropped).toEqual([]);
+  await store.close();
+  const again = await openStore(home.options);
+  const files = readdirSync(join(home.options.directory, "segments"));
+  expect(before.filter((file) => !files.includes(file))).toHaveLength(4);
+  await look(again);
+  const rows = [{ kind: "k7", body: null, at: 7 }];
+  const receipt = await again.commit({ appends: [{ stream: "landing/a", batch: batchOf(plainContract, rows) }] });
+  expect(receipt.firstSequence).toEqual({ "landing/a": 120 });
+  await again.compact();
+  expect(await hoursIn(again, "landing/a")).toEqual([3, 4, 5, 6, 7]);
+  expect(verifyAudit(again).problems).toEqual([]);
+  await again.close();
+});
+
+test("what a reader has not folded stays, and the outcome says so", async () => {
+  const { store } = await filled();
+  const outcome = await store.retain({ rules: [{ streams: "landing/a", age: HOUR / 2 }] });
+  expect(outcome.dropped).toMatchObject([{ stream: "landing/a", firstSequence: 60 }]);
+  expect(outcome.held).toMatchObject([{ stream: "landing/a", reader: "slow", position: 3 }]);
+  expect(outcome.held[0]!.bytes).toBeGreaterThan(0);
+  expect(await hoursIn(store, "landing/a")).toEqual([4, 5, 6]);
+  await store.close();
+});
+
+test("by bytes of a stream and of the host, and never what steers folds or feeds the audit", async () => {
+  const { store } = await filled();
+  const of = async (stream: string) => (await store.streams()).find((info) => info.stream === stream)!;
+  const { bytes } = await of("landing/a");
+  const byBytes = await store.retain({ rules: [{ streams: "landing/a", bytes: bytes - 1 }] });
+  expect(byBytes.dropped).toMatchObject([{ stream: "landing/a", files: 1, reason: "bytes" }]);
+  const byHost = await store.retain({ rules: [{ streams: "*" }], hostBytes: 1 });
+  expect(new Set(byHost.dropped.map(({ stream }) => stream))).toEqual(new Set(["landing/a", "landing/b", "curated/c"]));
+  expect(byHost.dropped.every(({ reason, lastCommit }) => reason === "host" && lastCommit <= 3)).toBe(true);
+  expect(await hoursIn(store, "control")).toEqual([1, 2, 3, 4, 5, 6]);
+  const report = verifyAudit(store);
+  expect(report.problems).toEqual([]);
+  await store.close();
+});
+
+test("patterns name streams, and merging goes no further than an eighth of the shortest age", () => {
+  expect(ruleMatches({ streams: "landing/*" }, "landing/flights")).toBe(true);
+  expect(ruleMatches({ streams: "landing/*" }, "quarantine/landing/x")).toBe(false);
+  expect(ruleMatches({ streams: "*" }, "control")).toBe(false);
+  expect(ruleMatches({ streams: "a.c" }, "abc")).toBe(false);
+  const policy = {
+    rules: [
+      { streams: "*", age: 80 },
+      { streams: "landing/*", age: 16 },
+      { streams: "x", bytes: 5 },
+    ],
+  };
+  expect(mergedSpan(policy, "landing/a")).toBe(2);
+  expect(mergedSpan(policy, "other")).toBe(10);
+  expect(mergedSpan(undefined, "landing/a")).toBe(Number.POSITIVE_INFINITY);
+});
