@@ -1,6 +1,7 @@
 import { invariant } from "../base/errors.ts";
 import type { Value } from "../base/row.ts";
 import type { Selection } from "./aggregate.ts";
+import { type Chunked, chunked } from "./chunked.ts";
 import type { StoreColumn, TextColumn } from "./column.ts";
 import { type AccessPath, type PlaceList, scratchList } from "./path.ts";
 import { pathOf, type Table } from "./table.ts";
@@ -45,7 +46,7 @@ export interface BoundJoin {
 /** For a key of one text: the spine's column, and by its codes the entries of the path's keys found so far, else -1. */
 export interface TextKey {
   readonly column: TextColumn;
-  entries: Int32Array;
+  readonly entries: Chunked;
 }
 
 export interface BoundWindow {
@@ -72,7 +73,7 @@ export function bindView(plan: ViewPlan, tables: ReadonlyMap<string, Table>, inc
     const [only] = fields;
     if (only === undefined || fields.length > 1) return null;
     const column = columnOf(spine, plan.spineFields[only]!.name);
-    return column.kind === "text" ? { column, entries: new Int32Array(0) } : null;
+    return column.kind === "text" ? { column, entries: chunked(-1) } : null;
   };
   const joins = plan.joins.map((join): BoundJoin => {
     const table = tableOf(tables, join.dataset);

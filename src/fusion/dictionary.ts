@@ -1,3 +1,5 @@
+import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
+
 /**
  * Texts -> small whole numbers (codes), packed: no text is an object of its own, so a million entities cost a few bytes
  * more than their names, and restoring them makes none. Grows at the end; a code stays true.
@@ -6,8 +8,8 @@ export interface Dictionary {
   count: number;
   /** The code units of all texts, one after another: a byte each where none is above 255, else two, low byte first. */
   units: Uint8Array;
-  /** By code: where its units end, doubled, plus one where they are of two bytes. */
-  ends: Uint32Array;
+  /** By code: where its units end, doubled, plus one where they are of two bytes; 32 bits without a sign. */
+  readonly ends: Chunked;
   /** Open addressing by hash: a code plus one, or 0. */
   slots: Int32Array;
   /** While `slots` is getting full: what will replace it, with the first `moved` codes in it. */
@@ -26,7 +28,7 @@ const UNITS_MAX = 2 ** 31 - 1;
 export const dictionary = (): Dictionary => ({
   count: 0,
   units: new Uint8Array(64),
-  ends: new Uint32Array(8),
+  ends: chunked(0),
   slots: new Int32Array(16),
   next: undefined,
   strings: [],
@@ -63,16 +65,16 @@ export function textOf(of: Dictionary, code: number): string {
   return text;
 }
 
-const startOf = (of: Dictionary, code: number): number => (code === 0 ? 0 : of.ends[code - 1]! >>> 1);
+const startOf = (of: Dictionary, code: number): number => (code === 0 ? 0 : numberAt(of.ends, code - 1) >>> 1);
 
 function unpack(of: Dictionary, code: number): string {
-  const end = of.ends[code]!;
+  const end = numberAt(of.ends, code);
   const bytes = Buffer.from(of.units.buffer, of.units.byteOffset, of.units.byteLength);
   return bytes.toString(end & 1 ? "utf16le" : "latin1", startOf(of, code), end >>> 1);
 }
 
 function isText(of: Dictionary, code: number, text: string): boolean {
-  const end = of.ends[code]!;
+  const end = numberAt(of.ends, code);
   const start = startOf(of, code);
   if ((end & 1) === 1) return (end >>> 1) - start === text.length * 2 && unpack(of, code) === text;
   if ((end >>> 1) - start !== text.length) return false;
@@ -84,15 +86,16 @@ function isText(of: Dictionary, code: number, text: string): boolean {
 /** Order of two texts by code unit, as `<` has it: below zero, zero or above. */
 export function compareTexts(of: Dictionary, a: number, b: number): number {
   if (a === b) return 0;
-  const { units, ends } = of;
-  if (((ends[a]! | ends[b]!) & 1) === 1) return textOf(of, a) < textOf(of, b) ? -1 : 1;
+  const { units } = of;
+  const [end, otherEnd] = [numberAt(of.ends, a), numberAt(of.ends, b)];
+  if (((end | otherEnd) & 1) === 1) return textOf(of, a) < textOf(of, b) ? -1 : 1;
   const [from, other] = [startOf(of, a), startOf(of, b)];
-  const length = Math.min((ends[a]! >>> 1) - from, (ends[b]! >>> 1) - other);
+  const length = Math.min((end >>> 1) - from, (otherEnd >>> 1) - other);
   for (let i = 0; i < length; i++) {
     const difference = units[from + i]! - units[other + i]!;
     if (difference !== 0) return difference;
   }
-  return (ends[a]! >>> 1) - from - ((ends[b]! >>> 1) - other);
+  return (end >>> 1) - from - ((otherEnd >>> 1) - other);
 }
 
 function appendUnits(of: Dictionary, code: number, text: string): void {
@@ -105,17 +108,12 @@ function appendUnits(of: Dictionary, code: number, text: string): void {
     grown.set(of.units);
     of.units = grown;
   }
-  if (code >= of.ends.length) {
-    const grown = new Uint32Array(of.ends.length * 2);
-    grown.set(of.ends);
-    of.ends = grown;
-  }
   for (let i = 0, at = start; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     of.units[at++] = unit & 255;
     if (wide) of.units[at++] = unit >>> 8;
   }
-  of.ends[code] = end * 2 + (wide ? 1 : 0);
+  setNumber(of.ends, code, (end * 2 + (wide ? 1 : 0)) | 0);
 }
 
 function isWide(text: string): boolean {
@@ -131,7 +129,7 @@ function hashText(text: string): number {
 }
 
 function hashCode(of: Dictionary, code: number): number {
-  const end = of.ends[code]!;
+  const end = numberAt(of.ends, code);
   const { units } = of;
   let hash = 0x811c9dc5 | 0;
   if ((end & 1) === 0) {
@@ -171,13 +169,11 @@ function moveTo(of: Dictionary, next: NonNullable<Dictionary["next"]>, end: numb
   for (; next.moved < to; next.moved++) place(next.slots, hashCode(of, next.moved), next.moved);
 }
 
-/** Makes an empty dictionary hold so many packed texts; their codes are found once `indexTexts` has taken them. */
-export function restoreTexts(of: Dictionary, units: Uint8Array, ends: Uint32Array): void {
+/** Makes an empty dictionary, whose `ends` are set, hold so many packed texts: found once `indexTexts` has taken them. */
+export function restoreTexts(of: Dictionary, units: Uint8Array, count: number): void {
   of.units = units;
-  of.ends = ends.length < 8 ? new Uint32Array(8) : ends;
-  if (of.ends !== ends) of.ends.set(ends);
   let length = 16;
-  while (length < ends.length * 3) length *= 2;
+  while (length < count * 3) length *= 2;
   of.slots = new Int32Array(length);
 }
 

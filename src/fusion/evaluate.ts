@@ -3,8 +3,9 @@ import type { Micros } from "../base/time.ts";
 import type { Failure } from "../expression/types.ts";
 import { aggregate, type Selection } from "./aggregate.ts";
 import type { BoundJoin, BoundView, BoundWindow, TextKey } from "./bind.ts";
+import { numberAt, setNumber } from "./chunked.ts";
 import { readValue } from "./column.ts";
-import { entryOf, grownFor } from "./keys.ts";
+import { entryOf } from "./keys.ts";
 import { type AccessPath, countUpTo, type PlaceList, placesOf, placesOfEntry } from "./path.ts";
 import { availableAt } from "./table.ts";
 import type { KeyPlan } from "./types.ts";
@@ -85,9 +86,12 @@ function listOf(
   const { list } = view.scratch;
   if (texts === null || place < 0) return placesOf(path, key, list);
   const code = texts.column.codes[place]!;
-  if (code >= texts.entries.length) texts.entries = grownFor(texts.entries, code);
-  if (texts.entries[code]! < 0) texts.entries[code] = entryOf(path.keys, key);
-  return texts.entries[code]! < 0 ? undefined : placesOfEntry(path, texts.entries[code]!, list);
+  let entry = numberAt(texts.entries, code);
+  if (entry < 0) {
+    entry = entryOf(path.keys, key);
+    if (entry >= 0) setNumber(texts.entries, code, entry);
+  }
+  return entry < 0 ? undefined : placesOfEntry(path, entry, list);
 }
 
 function latestPlace({ table, plan }: BoundJoin, list: PlaceList, at: Micros): number {

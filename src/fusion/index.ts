@@ -81,8 +81,8 @@ export async function foldRange(store: Store, index: LiveIndex, after: number, u
     const columns = table.fields.map(({ field }) => field.name);
     for await (const stored of store.scan(curatedStream(table.dataset), { columns, after, upTo })) {
       for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
-        if (at > 0) await othersTurn();
         applyRows(index, stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
+        await othersTurn();
       }
     }
   }

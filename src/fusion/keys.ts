@@ -1,4 +1,5 @@
 import { compareValues, type Value } from "../base/row.ts";
+import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import { isNullAt, readValue, type StoreColumn } from "./column.ts";
 import { codeOf } from "./dictionary.ts";
 
@@ -13,12 +14,12 @@ export interface KeyTable {
   slots: Int32Array;
   /** While `slots` is getting full: what will replace it, with the first `moved` entries in it. */
   next: { readonly slots: Int32Array; moved: number } | undefined;
-  representatives: Int32Array;
+  readonly representatives: Chunked;
   count: number;
   /** The tuple that is looked for, as codes and numbers; reused. */
   readonly probe: Float64Array;
   /** For a key of one text column, which needs no hashing: by code plus one (null is 0), the entry plus one. */
-  byCode: Int32Array;
+  readonly byCode: Chunked;
 }
 
 export function keyTable(columns: readonly StoreColumn[]): KeyTable {
@@ -27,10 +28,10 @@ export function keyTable(columns: readonly StoreColumn[]): KeyTable {
     columns,
     slots: new Int32Array(16),
     next: undefined,
-    representatives: new Int32Array(8),
+    representatives: chunked(0),
     count: 0,
     probe,
-    byCode: new Int32Array(8),
+    byCode: chunked(0),
   };
 }
 
@@ -44,24 +45,21 @@ export function entryAt(table: KeyTable, place: number): number {
   let slot = finish(hash) & mask;
   for (; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
     const entry = table.slots[slot]! - 1;
-    if (samePlaces(columns, table.representatives[entry]!, place)) return entry;
+    if (samePlaces(columns, numberAt(table.representatives, entry), place)) return entry;
   }
   const entry = table.count++;
   table.slots[slot] = entry + 1;
-  if (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
-  table.representatives[entry] = place;
+  setNumber(table.representatives, entry, place);
   moveOn(table);
   return entry;
 }
 
 function entryOfCode(table: KeyTable, code: number, place: number): number {
-  while (code + 1 >= table.byCode.length) table.byCode = doubled(table.byCode);
-  const known = table.byCode[code + 1]! - 1;
+  const known = numberAt(table.byCode, code + 1) - 1;
   if (known >= 0) return known;
   const entry = table.count++;
-  while (entry >= table.representatives.length) table.representatives = doubled(table.representatives);
-  table.representatives[entry] = place;
-  table.byCode[code + 1] = entry + 1;
+  setNumber(table.representatives, entry, place);
+  setNumber(table.byCode, code + 1, entry + 1);
   return entry;
 }
 
@@ -70,7 +68,7 @@ export function entryOf(table: KeyTable, values: readonly Value[]): number {
   const { columns, probe } = table;
   if (columns.length === 1 && columns[0]!.kind === "text") {
     const code = values[0] === null ? -1 : codeOf(columns[0]!.dictionary, values[0] as string);
-    return code === -1 && values[0] !== null ? -1 : (table.byCode[code + 1] ?? 0) - 1;
+    return code === -1 && values[0] !== null ? -1 : numberAt(table.byCode, code + 1) - 1;
   }
   let hash = 0;
   for (let c = 0; c < columns.length; c++) {
@@ -89,7 +87,7 @@ export function entryOf(table: KeyTable, values: readonly Value[]): number {
   const mask = table.slots.length - 1;
   for (let slot = finish(hash) & mask; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
     const entry = table.slots[slot]! - 1;
-    if (sameAsProbe(table, table.representatives[entry]!, values)) return entry;
+    if (sameAsProbe(table, numberAt(table.representatives, entry), values)) return entry;
   }
   return -1;
 }
@@ -156,7 +154,7 @@ function finish(hash: number): number {
   return (spread ^ (spread >>> 13)) >>> 0;
 }
 
-/** Makes room for so many entries at once in a table that has none. Text keys of one column grow with their dictionary. */
+/** Makes room for so many entries at once in a table that has none. */
 export function reserveKeys(table: KeyTable, entries: number): void {
   let length = table.slots.length;
   while (length < entries * 2) length *= 2;
@@ -179,7 +177,7 @@ function moveOn(table: KeyTable): void {
   const end = Math.min(next.moved + MOVED_AT_ONCE, table.count);
   for (; next.moved < end; next.moved++) {
     let hash = 0;
-    for (const column of table.columns) hash = mix(hash, hashAt(column, table.representatives[next.moved]!));
+    for (const column of table.columns) hash = mix(hash, hashAt(column, numberAt(table.representatives, next.moved)));
     let slot = finish(hash) & mask;
     while (next.slots[slot] !== 0) slot = (slot + 1) & mask;
     next.slots[slot] = next.moved + 1;
@@ -192,13 +190,6 @@ function moveOn(table: KeyTable): void {
 /** Twice as long, the same start. */
 export function doubled(values: Int32Array): Int32Array {
   const grown = new Int32Array(Math.max(8, values.length * 2));
-  grown.set(values);
-  return grown;
-}
-
-/** The same start, at least twice as long and with room for the entry; what is new holds -1. */
-export function grownFor(values: Int32Array, entry: number): Int32Array {
-  const grown = new Int32Array(Math.max(entry + 1, values.length * 2)).fill(-1, values.length);
   grown.set(values);
   return grown;
 }

@@ -1,6 +1,7 @@
 import type { Value } from "../base/row.ts";
+import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import type { StoreColumn } from "./column.ts";
-import { doubled, entryAt, entryOf, grownFor, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
+import { doubled, entryAt, entryOf, hasNullAt, type KeyTable, keyTable } from "./keys.ts";
 
 /** Orders two places of a table: event time, then `order` field, then record id. */
 export type ComparePlaces = (a: number, b: number) => number;
@@ -13,7 +14,7 @@ export interface AccessPath {
   readonly keys: KeyTable;
   readonly compare: ComparePlaces;
   /** By entry: the only row of a key, -1 for none, and -2 - i where they are in list i. Many keys have one row. */
-  single: Int32Array;
+  readonly single: Chunked;
   readonly lists: PlaceList[];
 }
 
@@ -28,7 +29,7 @@ const FIRST_LIST = -2;
 
 /** `shared`: a key table over the same columns, which may know more keys than the path has rows of. */
 export function accessPath(columns: readonly StoreColumn[], compare: ComparePlaces, shared?: KeyTable): AccessPath {
-  return { keys: shared ?? keyTable(columns), compare, single: new Int32Array(8).fill(NONE), lists: [] };
+  return { keys: shared ?? keyTable(columns), compare, single: chunked(NONE), lists: [] };
 }
 
 /**
@@ -38,15 +39,14 @@ export function accessPath(columns: readonly StoreColumn[], compare: ComparePlac
 export function addPlace(path: AccessPath, place: number, known?: number): void {
   if (hasNullAt(path.keys, place)) return;
   const entry = known ?? entryAt(path.keys, place);
-  if (entry >= path.single.length) path.single = grownFor(path.single, entry);
-  const only = path.single[entry]!;
-  if (only === NONE) path.single[entry] = place;
+  const only = numberAt(path.single, entry);
+  if (only === NONE) setNumber(path.single, entry, place);
   else if (only <= FIRST_LIST) pushPlace(path, path.lists[FIRST_LIST - only]!, place);
   else {
     const list = { places: new Int32Array(4), length: 1, sorted: 1 };
     list.places[0] = only;
     pushPlace(path, list, place);
-    path.single[entry] = FIRST_LIST - path.lists.length;
+    setNumber(path.single, entry, FIRST_LIST - path.lists.length);
     path.lists.push(list);
   }
 }
@@ -63,8 +63,8 @@ function pushPlace(path: AccessPath, list: PlaceList, place: number): void {
 export function removePlace(path: AccessPath, place: number): void {
   if (hasNullAt(path.keys, place)) return;
   const entry = entryAt(path.keys, place);
-  const only = path.single[entry] ?? NONE;
-  if (only === place) path.single[entry] = NONE;
+  const only = numberAt(path.single, entry);
+  if (only === place) setNumber(path.single, entry, NONE);
   if (only > FIRST_LIST) return;
   const list = path.lists[FIRST_LIST - only]!;
   sortList(path, list);
@@ -83,7 +83,7 @@ export function placesOf(path: AccessPath, key: readonly Value[], scratch: Place
 
 /** The same of a key whose entry is known. */
 export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceList): PlaceList | undefined {
-  const only = path.single[entry] ?? NONE;
+  const only = numberAt(path.single, entry);
   if (only === NONE) return undefined;
   if (only > FIRST_LIST) {
     scratch.places[0] = only;

@@ -1,7 +1,8 @@
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { othersTurn } from "../base/turn.ts";
+import { type Chunked, chunksOf, numberAt } from "./chunked.ts";
 import type { StoreColumn } from "./column.ts";
-import { indexTexts, restoreTexts } from "./dictionary.ts";
+import { type Dictionary, indexTexts, restoreTexts } from "./dictionary.ts";
 import type { LiveIndex } from "./index.ts";
 import { type PartReader, partReader, partsOf } from "./saved_parts.ts";
 import { placeRestored, reserveRows, type Table } from "./table.ts";
@@ -16,6 +17,8 @@ const FORMAT = 1;
 
 /** Rows that are handled before others have a turn. */
 const SLICE = 8_192;
+/** Keys that are hashed before others have a turn: each may be the first on its page of memory. */
+const HASHED_SLICE = 512;
 /** Room for rows to come, as a part of those that were restored. */
 const SPARE = 0.25;
 
@@ -48,11 +51,14 @@ const capture = (table: Table): Captured => ({
   sequences: table.sequences,
   // The objects as they are: a table that grows gives its columns longer arrays, and these keep the rows.
   columns: [...table.columns.values()].map((column) => ({
-    column: column.kind === "text" ? { ...column, dictionary: { ...column.dictionary } } : { ...column },
+    column: column.kind === "text" ? { ...column, dictionary: asItIs(column.dictionary) } : { ...column },
     texts: column.kind === "text" ? column.dictionary.count : 0,
   })),
   scalars: { failures: table.failures, maxEventTime: table.maxEventTime, lastKnown: table.lastKnown },
 });
+
+/** Its chunks stay while the dictionary grows: texts that were there are never changed. */
+const asItIs = (of: Dictionary): Dictionary => ({ ...of, ends: { ...of.ends, chunks: [...of.ends.chunks] } });
 
 interface TableHeader {
   readonly dataset: string;
@@ -130,6 +136,7 @@ async function* textPieces(
   places: Int32Array,
 ): AsyncGenerator<Uint8Array> {
   const { units, ends } = dictionary;
+  const endOf = (code: number) => numberAt(ends, code);
   const numbered = new Int32Array(texts); // by code: its new number plus one
   for (let from = 0; from < places.length; from += SLICE) {
     const to = Math.min(from + SLICE, places.length);
@@ -145,8 +152,8 @@ async function* textPieces(
   for (let code = 0; code < texts; code++) {
     if (code % SLICE === 0) await othersTurn();
     if (numbered[code] === 0) continue;
-    end += (ends[code]! >>> 1) - startOf(ends, code);
-    newEnds[used] = end * 2 + (ends[code]! & 1);
+    end += (endOf(code) >>> 1) - startOf(ends, code);
+    newEnds[used] = end * 2 + (endOf(code) & 1);
     numbered[code] = ++used;
   }
   yield new Uint8Array(Float64Array.of(used, end).buffer);
@@ -162,16 +169,16 @@ async function* textPieces(
   }
 }
 
-const startOf = (ends: Uint32Array, code: number): number => (code === 0 ? 0 : ends[code - 1]! >>> 1);
+const startOf = (ends: Chunked, code: number): number => (code === 0 ? 0 : numberAt(ends, code - 1) >>> 1);
 
 /** The units of used codes; neighbours that are all used go as one piece. */
-function* usedUnits(units: Uint8Array, ends: Uint32Array, numbered: Int32Array): Generator<Uint8Array> {
+function* usedUnits(units: Uint8Array, ends: Chunked, numbered: Int32Array): Generator<Uint8Array> {
   for (let code = 0; code < numbered.length; code++) {
     if (numbered[code] === 0) continue;
     const from = startOf(ends, code);
     const first = code;
     while (code + 1 < numbered.length && numbered[code + 1] !== 0 && code - first < SLICE) code++;
-    yield* pieced(units.subarray(from, ends[code]! >>> 1));
+    yield* pieced(units.subarray(from, numberAt(ends, code) >>> 1));
   }
 }
 
@@ -216,15 +223,15 @@ async function restoreTable(table: Table, from: PartReader): Promise<void> {
   for (const column of table.columns.values()) await restoreColumn(column, rows, from);
   table.alive.fill(1, 0, rows);
   table.length = rows;
-  for (let at = 0; at < rows; at += SLICE) {
-    placeRestored(table, at, Math.min(at + SLICE, rows));
+  for (let at = 0; at < rows; at += HASHED_SLICE) {
+    placeRestored(table, at, Math.min(at + HASHED_SLICE, rows));
     await othersTurn();
   }
   const [failures, maxEventTime, lastKnown] = header.scalars.map(Number);
   Object.assign(table, { failures, maxEventTime, lastKnown });
 }
 
-const bytesOf = (values: Float64Array | Int32Array | Uint32Array, count: number): Uint8Array =>
+const bytesOf = (values: Float64Array | Int32Array, count: number): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, count * values.BYTES_PER_ELEMENT);
 
 async function restoreColumn(column: StoreColumn, rows: number, from: PartReader): Promise<void> {
@@ -234,13 +241,12 @@ async function restoreColumn(column: StoreColumn, rows: number, from: PartReader
     if (big.length > 0) column.big = new Map(big.map(([row, value]) => [row, BigInt(value)]));
   } else if (column.kind === "text") {
     const [count, length] = await from.numbers(2);
-    const ends = new Uint32Array(count!);
-    await from.fill(bytesOf(ends, count!));
+    for (const ends of chunksOf(column.dictionary.ends, count!)) await from.fill(bytesOf(ends, ends.length));
     const units = new Uint8Array(length!);
     await from.fill(units);
-    restoreTexts(column.dictionary, units, ends);
-    for (let at = 0; at < count!; at += SLICE) {
-      indexTexts(column.dictionary, Math.min(at + SLICE, count!));
+    restoreTexts(column.dictionary, units, count!);
+    for (let at = 0; at < count!; at += HASHED_SLICE) {
+      indexTexts(column.dictionary, Math.min(at + HASHED_SLICE, count!));
       await othersTurn();
     }
     await from.fill(bytesOf(column.codes, rows));

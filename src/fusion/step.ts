@@ -5,6 +5,7 @@ import { type Batch, columnNamed, valueAt } from "../contract/batch.ts";
 import { fieldOf } from "../contract/contract.ts";
 import { CONTROL, featuresStream } from "../contract/streams.ts";
 import type { Append, Store } from "../store/port.ts";
+import { numberAt } from "./chunked.ts";
 import { featureBatch, keysAt } from "./feature_rows.ts";
 import {
   applyPage,
@@ -162,7 +163,7 @@ async function markWritten(store: Store, fuser: Fuser): Promise<void> {
     }
   }
   for (let entry = 0; entry < ids.count; entry++) {
-    const place = view.spine.current[entry]!;
+    const place = numberAt(view.spine.current, entry);
     if (live[entry] !== 1) continue;
     if (view.spine.alive[place] === 1 && view.asOf.values[place] === times[entry]) markFused(fuser, place);
     else fuser.written.add(keyText([...keysAt(view, place), times[entry]!]));

@@ -3,6 +3,7 @@ import type { Value } from "../base/row.ts";
 import type { Contract, Field } from "../contract/contract.ts";
 import type { Evaluated, Program } from "../expression/types.ts";
 import type { StoredRows } from "../store/port.ts";
+import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import {
   type CopyRow,
   compareAt,
@@ -14,7 +15,7 @@ import {
   writeValue,
 } from "./column.ts";
 import { type Growth, grow, growAhead } from "./growth.ts";
-import { entryAt, grownFor, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
+import { entryAt, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
 import { type AccessPath, accessPath, addPlace, removePlace } from "./path.ts";
 
 /**
@@ -43,7 +44,7 @@ export interface Table {
   /** Record id -> entry; null where every row is a record of its own (`recordId: position`). */
   readonly ids: KeyTable | null;
   /** By entry: the place of the record's latest version, -1 before the first. */
-  current: Int32Array;
+  readonly current: Chunked;
   readonly paths: Map<string, TablePath>;
   /** Values of expressions that could not be computed, and are null. */
   failures: number;
@@ -116,7 +117,7 @@ export function createTable(needs: readonly TableNeeds[]): Table {
     eventTime: isStatic ? null : timeColumn(contract.eventTime),
     available: isStatic ? null : timeColumn(first.available),
     ids: Array.isArray(idFields) ? keyTable(idFields.map((name) => columns.get(name)!)) : null,
-    current: new Int32Array(8).fill(NONE),
+    current: chunked(NONE),
     paths: new Map(),
     failures: 0,
     maxEventTime: Number.NEGATIVE_INFINITY,
@@ -225,8 +226,7 @@ export function placeRestored(table: Table, from: number, to: number): void {
   const { ids } = table;
   for (let place = from; place < to; place++) {
     const entry = ids ? entryAt(ids, place) : NONE;
-    if (ids && entry >= table.current.length) table.current = grownFor(table.current, entry);
-    if (ids) table.current[entry] = place;
+    if (ids) setNumber(table.current, entry, place);
     addToPaths(table, place, entry);
   }
 }
@@ -254,10 +254,9 @@ const NEWER_IS_HERE = -2;
  * given back) when a newer version was folded already.
  */
 function takeOver(table: Table, entry: number, place: number, sequence: number): number {
-  if (entry >= table.current.length) table.current = grownFor(table.current, entry);
-  const old = table.current[entry]!;
+  const old = numberAt(table.current, entry);
   if (old === NONE) {
-    table.current[entry] = place;
+    setNumber(table.current, entry, place);
     return NONE;
   }
   if (table.sequences[old]! > sequence) {
@@ -265,7 +264,7 @@ function takeOver(table: Table, entry: number, place: number, sequence: number):
     table.length--; // nothing refers to it yet
     return NEWER_IS_HERE;
   }
-  table.current[entry] = place;
+  setNumber(table.current, entry, place);
   if (table.alive[old] === 0) return NONE;
   for (const { path, times } of table.paths.values()) {
     if (times === null || !Number.isNaN(times.values[old]!)) removePlace(path, old);

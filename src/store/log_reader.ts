@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
+import { othersTurn } from "../base/turn.ts";
 import { type VersionSource, winnerOf } from "./as_of.ts";
 import { type Names, namesOf, type Sealer } from "./catalogue.ts";
 import { openReaderDatabase } from "./database.ts";
@@ -14,11 +15,11 @@ import { type LogState, stateOf } from "./sqlite_log.ts";
 import { bodyOf, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
 import { type TailVersions, tailVersions } from "./tail_versions.ts";
 
-/** Every read of the port, in the caller's thread, over its own handle: synchronous but for the port's sake. */
+/** Every read of the port, in the caller's thread, over its own handle: synchronous but for the port's sake and the tail's, which takes turns. */
 export interface LogReader {
   head(): Head;
   commitAt(knownTime: Micros): number;
-  tail(after: number, streams: readonly string[], maxRows: number): TailPage;
+  tail(after: number, streams: readonly string[], maxRows: number): Promise<TailPage>;
   scan(stream: string, options: ScanOptions): Iterable<StoredRows>;
   asOf(stream: string, probes: readonly Probe[], options: AsOfOptions): (Row | null)[];
   streams(): StreamInfo[];
@@ -88,19 +89,25 @@ function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): nu
   return compacted.lastCommit + low;
 }
 
-function tailPage(
+async function tailPage(
   snapshot: Snapshot,
   view: View,
   after: number,
   streams: readonly string[],
   maxRows: number,
-): TailPage {
+): Promise<TailPage> {
   const rows: StoredRows[] = [];
   let upTo = after;
   let count = 0;
   const wanted = new Set(streams);
   if (upTo < snapshot.compacted.lastCommit) {
-    const page = view.segments.commitsAfter(snapshot.segments, snapshot.compacted.lastCommit, after, wanted, maxRows);
+    const page = await view.segments.commitsAfter(
+      snapshot.segments,
+      snapshot.compacted.lastCommit,
+      after,
+      wanted,
+      maxRows,
+    );
     rows.push(...page.rows);
     count = page.rows.reduce((sum, stored) => sum + stored.batch.length, 0);
     upTo = page.upTo;
@@ -112,6 +119,7 @@ function tailPage(
       const stored = rowsOfAppend(commit, index, view.sealer, view.names);
       rows.push(stored);
       count += stored.batch.length;
+      await othersTurn();
     }
     upTo = commit.commitNo;
   }

@@ -5,8 +5,9 @@ import type { Names, Sealer } from "./catalogue.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
+import { commitsOf, decodedBlocks } from "./segment_pages.ts";
 import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
-import { columnsNeeded, entityKey, pickRows, selectRows, sliceStored, withoutErased } from "./select.ts";
+import { columnsNeeded, entityKey, pickRows, selectRows } from "./select.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
@@ -25,7 +26,7 @@ export interface SegmentFiles {
     after: number,
     streams: ReadonlySet<string>,
     maxRows: number,
-  ): { rows: StoredRows[]; upTo: number };
+  ): Promise<{ rows: StoredRows[]; upTo: number }>;
   commitAt(segments: readonly SegmentInfo[], knownTime: Micros): number;
   close(): void;
 }
@@ -36,7 +37,7 @@ export interface CacheBounds {
   readonly openFiles: number;
   /** Entity filters kept. */
   readonly filterBytes: number;
-  /** Rows of whole segments kept in order of sequence while a reader of the tail pages through them. */
+  /** Rows of whole segments kept decoded while a reader of the tail pages through them. */
   readonly orderedRows: number;
 }
 
@@ -57,7 +58,7 @@ export function segmentFiles(
   const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
   const blocks = boundedCache<number, Column>(bounds.blockBytes);
   const filters = boundedCache<number, Uint8Array | null>(bounds.filterBytes);
-  const ordered = boundedCache<number, StoredRows>(bounds.orderedRows);
+  const ordered = boundedCache<number, Promise<readonly StoredRows[]>>(bounds.orderedRows);
   const open = (info: SegmentInfo) =>
     files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
   const cached = (file: SegmentFile, block: number, index: number) =>
@@ -74,8 +75,13 @@ export function segmentFiles(
     const filter = info.filter === undefined && !info.filterChunk ? null : filterOf(info);
     return filter === null || mayHold(filter, hash);
   };
-  const inOrder = (info: SegmentInfo) =>
-    ordered.get(info.segmentId, () => ({ value: bySequence(open(info)), cost: info.rows }));
+  // A file of its own: decoding takes turns, and the cache may close the other meanwhile.
+  const blocksOf = (info: SegmentInfo) =>
+    ordered.get(info.segmentId, () => {
+      const value = decodedBlocks(openSegment(directory, info, sealer, names));
+      value.catch(() => ordered.forget(info.segmentId));
+      return { value, cost: info.rows };
+    });
   return {
     open,
     cached,
@@ -97,23 +103,30 @@ export function segmentFiles(
         for (const file of opened) file.close();
       }
     },
-    commitsAfter(segments, lastCompacted, after, streams, maxRows) {
+    async commitsAfter(segments, lastCompacted, after, streams, maxRows) {
       const { wanted, bound } = pageSegments(segments, streams, lastCompacted, after, maxRows);
       const upTo = pageEnd(wanted.map(open), bound, after, maxRows);
-      const rows = wanted
-        .filter((info) => info.firstCommit <= upTo)
-        .flatMap((info) => commitsOf(open(info), inOrder(info), after, upTo));
-      return { rows: rows.sort(compareStored), upTo };
+      const held = wanted.filter(({ firstCommit }) => firstCommit <= upTo);
+      const rows = await inTurn(held, async (info) => commitsOf(open(info), await blocksOf(info), after, upTo));
+      return { rows: rows.flat().sort(compareStored), upTo };
     },
     commitAt(segments, knownTime) {
       const holder = segments.findLast((info) => info.stream === STATEMENTS && info.firstKnownTime <= knownTime);
-      if (!holder) return 0;
-      const { knownTimes, commitNos } = open(holder).footer;
-      const index = knownTimes.findLastIndex((known) => known <= knownTime);
-      return commitNos[index] ?? 0;
+      return holder ? commitIn(open(holder), knownTime) : 0;
     },
     close: () => files.clear(),
   };
+}
+
+/** One after another, so that each turn that others have is between two short pieces of work. */
+async function inTurn<Item, Found>(items: readonly Item[], find: (item: Item) => Promise<Found>): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const item of items) found.push(await find(item));
+  return found;
+}
+
+function commitIn({ footer: { knownTimes, commitNos } }: SegmentFile, knownTime: Micros): number {
+  return commitNos[knownTimes.findLastIndex((known) => known <= knownTime)] ?? 0;
 }
 
 /** Whether a row of the segment may lie in the event time bounds. Those without bounds of their own may. */
@@ -234,23 +247,6 @@ function placeBySequence(sequences: Float64Array, first: number, order: Int32Arr
   return true;
 }
 
-/** The rows of each commit in (after, upTo], one StoredRows a commit. */
-function commitsOf(file: SegmentFile, whole: StoredRows, after: number, upTo: number): StoredRows[] {
-  const found: StoredRows[] = [];
-  const { commitNos } = whole;
-  for (let from = 0; from < commitNos.length; ) {
-    let to = from + 1;
-    while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
-    if (commitNos[from]! > after && commitNos[from]! <= upTo) {
-      const all = from === 0 && to === file.info.rows;
-      const shown = withoutErased(all ? whole : sliceStored(whole, from, to));
-      if (shown.batch.length > 0) found.push(shown);
-    }
-    from = to;
-  }
-  return found;
-}
-
 function compareStored(a: StoredRows, b: StoredRows): number {
   const byCommit = a.commitNos[0]! - b.commitNos[0]!;
   if (byCommit !== 0) return byCommit;
@@ -260,6 +256,7 @@ function compareStored(a: StoredRows, b: StoredRows): number {
 
 interface BoundedCache<K, V> {
   get(key: K, make: () => { value: V; cost: number }): V;
+  forget(key: K): void;
   clear(): void;
 }
 
@@ -283,6 +280,10 @@ function boundedCache<K, V>(bound: number, drop: (value: V) => void = () => {}):
         drop(value);
       }
       return entry.value;
+    },
+    forget(key) {
+      total -= entries.get(key)?.cost ?? 0;
+      entries.delete(key);
     },
     clear() {
       for (const { value } of entries.values()) drop(value);

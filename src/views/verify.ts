@@ -4,6 +4,7 @@ import type { Micros } from "../base/time.ts";
 import { columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { featuresStream } from "../contract/streams.ts";
 import type { BoundView } from "../fusion/bind.ts";
+import { numberAt } from "../fusion/chunked.ts";
 import { evaluate, spineAt } from "../fusion/evaluate.ts";
 import { applyRows, boundView, createIndex, type LiveIndex } from "../fusion/index.ts";
 import { entryOf } from "../fusion/keys.ts";
@@ -197,7 +198,7 @@ function recomputeRow(options: VerifyOptions, index: LiveIndex, row: Row): Recom
 
 function spinePlace(view: BoundView, keys: readonly Value[]): number | undefined {
   const entry = entryOf(view.spine.ids!, keys);
-  const place = entry < 0 ? -1 : view.spine.current[entry]!;
+  const place = entry < 0 ? -1 : numberAt(view.spine.current, entry);
   return place >= 0 && view.spine.alive[place] === 1 ? place : undefined;
 }
 
