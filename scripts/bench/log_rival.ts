@@ -6,6 +6,9 @@ import { hmac } from "../../src/base/digest.ts";
 import { type Batch, type Column, rowsOf } from "../../src/contract/batch.ts";
 import { deriveKey, KEY_BYTES, NONCE_BYTES, sealDerived } from "../../src/keys/xaes.ts";
 
+export const BARE = "bare bun:sqlite, unsealed, unindexed, WAL, synchronous=FULL";
+export const CLUSTERED = "a clustered table of sealed rows, WAL, synchronous=FULL";
+
 const PRAGMAS = ["page_size = 4096", "journal_mode = WAL", "synchronous = FULL", "temp_store = memory"];
 
 function closed(database: Database): number {
@@ -56,6 +59,12 @@ export function bareTable(directory: string) {
         amount += row.amount;
       }
       return { reading, amount };
+    },
+    /** Rows and sums in whole hundredths: whole numbers add up exactly in any order. */
+    cents(): { rows: number; reading: number; amount: number } {
+      const sum = "CAST(round(reading * 100) AS INTEGER)";
+      const query = `SELECT count(*) AS rows, sum(${sum}) AS reading, sum(${sum.replace("reading", "amount")}) AS amount FROM rows`;
+      return database.query<{ rows: number; reading: number; amount: number }, []>(query).get()!;
     },
     /** Bytes of the file once all of it is in there. */
     close: (): number => closed(database),

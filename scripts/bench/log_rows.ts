@@ -8,6 +8,7 @@ import { streamContract } from "../../src/contract/contract.ts";
 import { LINEAGE, lineageContract } from "../../src/contract/streams.ts";
 import type { CommitRequest } from "../../src/store/port.ts";
 import type { OpenOptions } from "../../src/store/store.ts";
+import { more, type Result } from "./bench.ts";
 
 /** Six columns, as a sensor or a ledger would have them. */
 const readingContract = streamContract({
@@ -153,6 +154,18 @@ export async function seconds(work: () => unknown): Promise<number> {
   await work();
   return (performance.now() - from) / 1000;
 }
+
+/** Runs `count` pieces of work in order, at most `most` of them not finished. */
+export async function inFlight(count: number, work: (i: number) => Promise<unknown>, most: number): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: most }, worker));
+}
+
+export const perSecond = (name: string, ours: number, rival: number, rivalName: string): Result =>
+  more(name, "rows/s", ours, rival, rivalName);
 
 export function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b);
