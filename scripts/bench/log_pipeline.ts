@@ -4,7 +4,7 @@ import type { KeySettings } from "../../src/keys/registry.ts";
 import { connectStore } from "../../src/store/store.ts";
 import { batchesOf, commitOf } from "./log_rows.ts";
 
-/** The entry file of a thread that commits as fast as it is acknowledged, until it is told to stop. */
+/** The entry file of a thread that commits as fast as it is acknowledged, while it may. */
 declare const self: Worker;
 
 export interface PipelineMessage {
@@ -15,22 +15,41 @@ export interface PipelineMessage {
 }
 
 const BATCHES = 16;
-let stopped = false;
+let running: Promise<number> | undefined;
+let paused = false;
+let commit: (index: number) => Promise<unknown>;
+let close: () => Promise<void>;
 
+/** A message opens the store; then "go", "pause" (answered with the rows committed meanwhile) and "stop". */
 self.onmessage = async (event: MessageEvent) => {
-  if (event.data === "stop") {
-    stopped = true;
-    return;
+  if (event.data === "go") {
+    paused = false;
+    running = run();
+    self.postMessage("going");
+  } else if (event.data === "pause") {
+    paused = true;
+    self.postMessage({ rows: await running });
+  } else if (event.data === "stop") {
+    await close();
+    self.postMessage("stopped");
+  } else {
+    await open(event.data as PipelineMessage);
+    self.postMessage("opened");
   }
-  const { directory, keys, port, rowsACommit } = event.data as PipelineMessage;
+};
+
+let rows = 0;
+
+async function open({ directory, keys, port, rowsACommit }: PipelineMessage): Promise<void> {
   const store = await connectStore({ directory, keys, clock: systemClock, random: systemRandom }, port);
   const batches = batchesOf(rowsACommit * BATCHES, rowsACommit);
-  self.postMessage("started");
+  rows = rowsACommit;
+  commit = (index) => store.commit(commitOf(batches[index % BATCHES]!, index));
+  close = () => store.close();
+}
+
+async function run(): Promise<number> {
   let commits = 0;
-  while (!stopped) {
-    await store.commit(commitOf(batches[commits % batches.length]!, commits));
-    commits++;
-  }
-  self.postMessage({ rows: commits * rowsACommit });
-  await store.close();
-};
+  while (!paused) await commit(commits++);
+  return commits * rows;
+}
