@@ -52,8 +52,7 @@ interface Call {
 }
 
 type Answer =
-  | { readonly id: number; readonly result: unknown }
-  | { readonly id: number; readonly failure: Failure }
+  | ({ readonly id: number; readonly head?: true } & ({ readonly result: unknown } | { readonly failure: Failure }))
   | Announcement;
 
 /** What is told unasked. */
@@ -121,13 +120,19 @@ function servePort(port: MessagePort, channel: WriteChannel): void {
   port.onmessage = (event: { data: unknown }) => answer(event.data as Call);
 }
 
-/** The handler of calls; heads are posted as they move. */
+/**
+ * The handler of calls; heads are posted as they move. A far end that waits for a commit hears it with the answer, which
+ * comes at most one transaction later: a message less for each commit, and a thread woken once.
+ */
 export function serve(
   channel: WriteChannel,
   post: (answer: Answer) => void,
   close: () => Promise<void>,
 ): (call: Call) => void {
-  channel.onHead(() => post({ head: true }));
+  let commits = 0; // not answered yet
+  channel.onHead(() => {
+    if (commits === 0) post({ head: true });
+  });
   channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
   channel.onSpace((space) => post({ space }));
   const run = async (request: Request): Promise<unknown> => {
@@ -155,9 +160,15 @@ export function serve(
     }
   };
   return ({ id, request }) => {
+    const head = request.kind === "commit" ? { head: true as const } : {};
+    if (head.head) commits++;
+    const answer = (said: { result: unknown } | { failure: Failure }) => {
+      if (head.head) commits--;
+      post({ id, ...said, ...head });
+    };
     run(request).then(
-      (result) => post({ id, result }),
-      (cause) => post({ id, failure: failureOf(cause) }),
+      (result) => answer({ result }),
+      (cause) => answer({ failure: failureOf(cause) }),
     );
   };
 }
@@ -219,6 +230,7 @@ export function remoteChannel(
       pending.delete(answer.id);
       if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
       else waiting?.resolve(answer.result as never);
+      if (answer.head) told.take({ head: true });
     },
     ended(cause) {
       if (broken) return; // closed, or known already

@@ -13,18 +13,17 @@ import {
   type Sealer,
   type StreamState,
 } from "./catalogue.ts";
+import { commitQueue, type Queued } from "./commit_queue.ts";
 import { storeErrors } from "./errors.ts";
 import type { Head, Receipt } from "./port.ts";
 import { decodeBody, decodeRanges, type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
 import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
 import { addLeaf, type Frontier } from "./tree.ts";
 
-/** Bytes of records in one transaction, about: a larger one would keep others waiting. */
-const TRANSACTION_BYTES = 1 << 20;
+/** What a transaction writes beside its records, about. */
+const PAGES_BYTES = 8 << 10;
 /** A reader opens the files of its snapshot at once; replaced ones stay this long for a slow one. */
 const UNLINK_AFTER = 10 * MICROS_PER_SECOND;
-/** One SQLite blob can't be larger than about 1 GB; a commit should be far below. */
-const LARGEST_RECORD = 256 << 20;
 
 /** Everything that the commits add up to so far, in memory. */
 export interface LogState {
@@ -44,6 +43,8 @@ export interface LogWriter {
    */
   commitWith(request: EncodedCommit, head: number, change: () => void): Receipt;
   state(): LogState;
+  /** About how much was committed since the log was opened: records, and the pages around them. */
+  writtenBytes(): number;
   readonly names: Names;
   readonly database: Database;
   readonly sealer: Sealer;
@@ -59,12 +60,6 @@ export interface LogWriter {
   drain(): Promise<void>;
 }
 
-interface Queued {
-  readonly request: EncodedCommit;
-  resolve(receipt: Receipt): void;
-  reject(error: unknown): void;
-}
-
 /** What the writer's functions share. */
 interface Writing {
   /** The last transaction failed and the log could not be read since: the state is not to be trusted. */
@@ -75,6 +70,9 @@ interface Writing {
   readonly names: Names;
   readonly insert: Statement;
   readonly relaxed: RelaxedCommits;
+  readonly begin: Statement;
+  readonly end: Statement;
+  writtenBytes: number;
   state: LogState;
 }
 
@@ -83,7 +81,20 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
   const names = namesOf(database, sealer);
   const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
   const relaxed = relaxedCommits(database);
-  const writing: Writing = { database, sealer, clock, names, insert, relaxed, state: foldLog(database, sealer, names) };
+  const begin = database.query("BEGIN IMMEDIATE");
+  const end = database.query("COMMIT");
+  const writing: Writing = {
+    database,
+    sealer,
+    clock,
+    names,
+    insert,
+    relaxed,
+    begin,
+    end,
+    writtenBytes: 0,
+    state: foldLog(database, sealer, names),
+  };
   const listeners: (() => void)[] = [];
   const gone: { files: readonly string[]; until: Micros }[] = [];
   const queue = commitQueue((group) => {
@@ -97,6 +108,7 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
       return receipt;
     },
     state: () => writing.state,
+    writtenBytes: () => writing.writtenBytes,
     names,
     database,
     sealer,
@@ -119,49 +131,11 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
   };
 }
 
-/** Requests that wait for their group. One group runs at a time, and others have a turn between groups. */
-function commitQueue(run: (group: readonly Queued[]) => void) {
-  const scores: Queued[] = [];
-  const others: Queued[] = [];
-  let scheduled = false;
-  let closing: (() => void) | undefined;
-  const empty = () => scores.length + others.length === 0;
-  const schedule = () => {
-    if (scheduled) return;
-    scheduled = true;
-    setImmediate(() => {
-      scheduled = false;
-      run(takeGroup(scores, others));
-      if (empty()) closing?.();
-      else schedule();
-    });
-  };
-  return {
-    add(request: EncodedCommit): Promise<Receipt> {
-      if (closing) return Promise.reject(storeErrors.error("closed", "the store is closed"));
-      if (request.record.length > LARGEST_RECORD) {
-        const message = `a commit of ${request.record.length} bytes is over the limit of ${LARGEST_RECORD}`;
-        return Promise.reject(storeErrors.error("too_large", message));
-      }
-      return new Promise((resolve, reject) => {
-        (request.score ? scores : others).push({ request, resolve, reject });
-        schedule();
-      });
-    },
-    drain: (): Promise<void> =>
-      new Promise((resolve) => {
-        closing = resolve;
-        if (empty()) resolve();
-      }),
-  };
-}
-
 /** One transaction. On a failure nothing of it is kept: every request is told so, and the state is folded again. */
 function runGroup(writing: Writing, group: readonly Queued[]): boolean {
-  const { database } = writing;
   const done: (() => void)[] = [];
   const transact = () => {
-    database.run("BEGIN IMMEDIATE");
+    writing.begin.run();
     for (const { request, resolve, reject } of group) {
       const refusal = checkExpected(writing.state, request);
       if (refusal) {
@@ -171,7 +145,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
       const receipt = applyCommit(writing, request);
       done.push(() => resolve(receipt));
     }
-    database.run("COMMIT");
+    writing.end.run();
   };
   try {
     writing.relaxed.check();
@@ -195,12 +169,12 @@ function runAlone(writing: Writing, request: EncodedCommit, head: number, change
     throw storeErrors.error("stale_writer", `the log stands at commit ${found}, not at ${head}`);
   }
   try {
-    database.run("BEGIN IMMEDIATE");
+    writing.begin.run();
     change();
     // What the change did to the catalogue's state is part of what the commit is added to.
     writing.state = foldLog(database, sealer, names);
     const receipt = applyCommit(writing, request);
-    database.run("COMMIT");
+    writing.end.run();
     return receipt;
   } catch (cause) {
     rollBack(writing);
@@ -227,7 +201,8 @@ function foldAgain(writing: Writing): void {
 }
 
 /** Numbers one commit, writes its row, and folds it into the state. */
-function applyCommit({ state, names, clock, insert }: Writing, request: EncodedCommit): Receipt {
+function applyCommit(writing: Writing, request: EncodedCommit): Receipt {
+  const { state, names, clock, insert } = writing;
   const commitNo = state.head.commitNo + 1;
   const knownTime = Math.max(Math.round(clock.now()), state.head.knownTime + 1);
   const firstSequence: Record<string, number> = {};
@@ -244,6 +219,7 @@ function applyCommit({ state, names, clock, insert }: Writing, request: EncodedC
   });
   const leaf = leafOf({ commitNo, knownTime, appends: stated });
   insert.run(commitNo, knownTime, encodeRanges(ranges), leaf, request.record);
+  writing.writtenBytes += request.record.length + PAGES_BYTES;
   state.frontier = addLeaf(state.frontier, commitNo - 1, leaf);
   for (const [name, cursor] of Object.entries(request.cursors)) state.cursors.set(name, cursor);
   for (const [name, position] of Object.entries(request.readers)) state.readers.set(name, position);
@@ -254,21 +230,6 @@ function applyCommit({ state, names, clock, insert }: Writing, request: EncodedC
     bytes: state.tail.bytes + request.record.length,
   };
   return { commitNo, knownTime, firstSequence };
-}
-
-/** Scores first, then in order of arrival, up to about one megabyte and at least one. */
-function takeGroup(scores: Queued[], others: Queued[]): Queued[] {
-  const group: Queued[] = [];
-  let bytes = 0;
-  for (const queue of [scores, others]) {
-    let count = 0;
-    while (count < queue.length && (bytes === 0 || bytes + queue[count]!.request.record.length <= TRANSACTION_BYTES)) {
-      bytes += queue[count]!.request.record.length + 1;
-      count++;
-    }
-    group.push(...queue.splice(0, count));
-  }
-  return group;
 }
 
 function checkExpected(state: LogState, { expect }: EncodedCommit): Error | undefined {

@@ -20,6 +20,7 @@ import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
+import { idleCheckpoints } from "./idle_checkpoint.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
@@ -94,6 +95,8 @@ export async function openWriter(
     const compacts = compactor(log, directory, random, failed, (stream) => mergedSpan(policy, stream));
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
+    const checkpoints = idleCheckpoints(database, log.writtenBytes);
+    log.onCommitted(checkpoints.committed);
     const unlock = release;
     return {
       log,
@@ -109,6 +112,7 @@ export async function openWriter(
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         await log.drain();
+        checkpoints.close();
         await compacts.close();
         watch?.close();
         giveBack(database);
