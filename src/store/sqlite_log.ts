@@ -70,8 +70,6 @@ interface Writing {
   readonly names: Names;
   readonly insert: Statement;
   readonly relaxed: RelaxedCommits;
-  readonly begin: Statement;
-  readonly end: Statement;
   writtenBytes: number;
   state: LogState;
 }
@@ -81,8 +79,6 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
   const names = namesOf(database, sealer);
   const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
   const relaxed = relaxedCommits(database);
-  const begin = database.query("BEGIN IMMEDIATE");
-  const end = database.query("COMMIT");
   const writing: Writing = {
     database,
     sealer,
@@ -90,8 +86,6 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
     names,
     insert,
     relaxed,
-    begin,
-    end,
     writtenBytes: 0,
     state: foldLog(database, sealer, names),
   };
@@ -133,9 +127,10 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
 
 /** One transaction. On a failure nothing of it is kept: every request is told so, and the state is folded again. */
 function runGroup(writing: Writing, group: readonly Queued[]): boolean {
+  const { database } = writing;
   const done: (() => void)[] = [];
   const transact = () => {
-    writing.begin.run();
+    database.run("BEGIN IMMEDIATE");
     for (const { request, resolve, reject } of group) {
       const refusal = checkExpected(writing.state, request);
       if (refusal) {
@@ -145,7 +140,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
       const receipt = applyCommit(writing, request);
       done.push(() => resolve(receipt));
     }
-    writing.end.run();
+    database.run("COMMIT");
   };
   try {
     writing.relaxed.check();
@@ -169,12 +164,12 @@ function runAlone(writing: Writing, request: EncodedCommit, head: number, change
     throw storeErrors.error("stale_writer", `the log stands at commit ${found}, not at ${head}`);
   }
   try {
-    writing.begin.run();
+    database.run("BEGIN IMMEDIATE");
     change();
     // What the change did to the catalogue's state is part of what the commit is added to.
     writing.state = foldLog(database, sealer, names);
     const receipt = applyCommit(writing, request);
-    writing.end.run();
+    database.run("COMMIT");
     return receipt;
   } catch (cause) {
     rollBack(writing);
