@@ -3,10 +3,13 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readSync,
   realpathSync,
+  renameSync,
+  rmSync,
   writeSync,
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -77,19 +80,32 @@ function realPath(path: string): string {
   return parent === path ? path : join(realPath(parent), path.slice(parent.length));
 }
 
+/** The file gets its name when it is whole and synced: a power cut leaves all of it or nothing. */
 function makeKeyFile(path: string, random: Random): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const handle = openSync(path, "wx", 0o600);
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${Buffer.from(random.bytes(4)).toString("hex")}.tmp`;
+  const handle = openSync(temporary, "wx", 0o600);
   try {
     writeSync(handle, random.bytes(KEY_BYTES));
     fsyncSync(handle);
   } finally {
     closeSync(handle);
   }
-  const directory = openSync(dirname(path), "r");
+  try {
+    linkSync(temporary, path); // not a renaming: a key that another process made meanwhile stays
+  } catch (cause) {
+    if (!NO_LINKS.has((cause as { code?: string }).code ?? "")) throw cause;
+    renameSync(temporary, path);
+  }
+  rmSync(temporary, { force: true });
+  const directory = openSync(folder, "r");
   fsyncSync(directory);
   closeSync(directory);
 }
+
+/** What file systems without links answer. */
+const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 
 function readKeyFile(path: string): Uint8Array {
   const handle = openSync(path, "r");

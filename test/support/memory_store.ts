@@ -19,7 +19,7 @@ import type {
 /** The store's port as plainly as it can be said: the model that the real one is compared with, and a fast stand-in for tests of rooms above it. */
 export class MemoryStore implements Store {
   readonly #clock: Clock;
-  readonly #rows: StoredRows[] = [];
+  #rows: StoredRows[] = [];
   readonly #knownTimes: Micros[] = [];
   readonly #cursors = new Map<string, string>();
   readonly #readers = new Map<string, number>();
@@ -70,6 +70,14 @@ export class MemoryStore implements Store {
     for (const [name, position] of Object.entries(request.readers ?? {})) this.#readers.set(name, position);
     this.#wake();
     return { commitNo, knownTime, firstSequence };
+  }
+
+  /** Erases rows: their places stay empty. */
+  forget(isGone: (row: Row) => boolean): void {
+    this.#rows = this.#rows.flatMap((stored) => {
+      const kept = rowsOf(stored.batch).flatMap((row, i) => (isGone(row) ? [] : [i]));
+      return kept.length === 0 ? [] : [pick(stored, kept)];
+    });
   }
 
   head = async () => this.#head();

@@ -1,8 +1,12 @@
 import { toHex } from "../../../src/base/bytes.ts";
-import type { Value } from "../../../src/base/row.ts";
+import type { Row, Value } from "../../../src/base/row.ts";
 import { rowAt } from "../../../src/contract/batch.ts";
+import { ERASURES, RETENTION } from "../../../src/contract/streams.ts";
 import type { CommitRequest, Receipt, Store, StoredRows } from "../../../src/store/port.ts";
 import { CURSORS, READERS } from "./requests.ts";
+
+/** Streams that the log writes by itself: the audit looks at them. */
+const OWN: ReadonlySet<string> = new Set([ERASURES, RETENTION]);
 
 /** What a log must fold to: everything that can be asked of it, in short. */
 export interface Folded {
@@ -16,21 +20,65 @@ export interface Folded {
 
 export const NOTHING: Folded = { commitNo: 0, knownTime: 0, streams: {}, cursors: {}, readers: {} };
 
-/** The model: what the log holds after one more commit. Says so too where the receipt is not the next one. */
-export function after(before: Folded, request: CommitRequest, receipt: Receipt): Folded {
-  const { commitNo, knownTime } = receipt;
+/** A commit that was acknowledged; an erasure is one too. */
+export interface Made {
+  readonly request: CommitRequest;
+  readonly receipt: Receipt;
+  /** Fields and the texts of their values: the rows with them are gone from here on. */
+  readonly erased?: Readonly<Record<string, string>>;
+}
+
+export const isErased = (row: Row, entity: NonNullable<Made["erased"]>): boolean =>
+  Object.entries(entity).every(([field, text]) => field in row && row[field] !== null && String(row[field]) === text);
+
+/** The model: what the log holds after one more commit. Throws where the receipt is not the next one. */
+export function after(before: Folded, made: readonly Made[], one: Made): Folded {
+  const { commitNo, knownTime } = one.receipt;
   if (commitNo !== before.commitNo + 1) throw new Error(`commit ${before.commitNo} was followed by ${commitNo}`);
   if (knownTime <= before.knownTime) throw new Error(`commit ${commitNo} is known before the one before it`);
-  const streams = { ...before.streams };
-  for (const { stream, batch, tombstones } of request.appends) {
+  const streams = one.erased ? streamsOf([...made, one]) : { ...before.streams };
+  for (const [stream, lines] of linesOf(one)) {
     const [first, begun] = streams[stream] ?? [0, ""];
-    const chain = chainOn(begun, batch.length, (i) =>
-      lineOf(rowAt(batch, i), [first + i, commitNo, knownTime, tombstones?.[i] ?? 0]),
-    );
-    streams[stream] = [first + batch.length, chain];
+    streams[stream] = [first + lines.length, chainOn(begun, lines.length, (i) => lines[i]!.line(first + i))];
   }
-  const cursors = { ...before.cursors, ...request.cursors };
-  return { commitNo, knownTime, streams, cursors, readers: { ...before.readers, ...request.readers } };
+  const cursors = { ...before.cursors, ...one.request.cursors };
+  return { commitNo, knownTime, streams, cursors, readers: { ...before.readers, ...one.request.readers } };
+}
+
+/** Erased rows leave an empty place. */
+const GONE = "gone";
+
+interface Line {
+  readonly row: Row;
+  line(sequence: number): string;
+}
+
+function* linesOf({ request, receipt }: Made): Generator<readonly [string, readonly Line[]]> {
+  for (const { stream, batch, tombstones } of request.appends) {
+    const line = (i: number): Line => {
+      const row = rowAt(batch, i);
+      return { row, line: (at) => lineOf(row, [at, receipt.commitNo, receipt.knownTime, tombstones?.[i] ?? 0]) };
+    };
+    yield [stream, Array.from({ length: batch.length }, (_, i) => line(i))];
+  }
+}
+
+/** From the beginning: the last of them erases. */
+function streamsOf(made: readonly Made[]): Record<string, readonly [number, string]> {
+  const all = new Map<string, { readonly row: Row; text: string }[]>();
+  for (const one of made) {
+    for (const [stream, lines] of linesOf(one)) {
+      const rows = all.get(stream) ?? [];
+      all.set(stream, rows);
+      for (const { row, line } of lines) rows.push({ row, text: line(rows.length) });
+    }
+    const { erased } = one;
+    if (!erased) continue;
+    for (const row of [...all.values()].flat()) if (isErased(row.row, erased)) row.text = GONE;
+  }
+  return Object.fromEntries(
+    [...all].map(([stream, rows]) => [stream, [rows.length, chainOn("", rows.length, (i) => rows[i]!.text)] as const]),
+  );
 }
 
 /** What a store holds, in the same words. */
@@ -38,6 +86,7 @@ export async function folded(store: Store): Promise<Folded> {
   const { commitNo, knownTime } = await store.head();
   const streams: Record<string, readonly [number, string]> = {};
   for (const { stream, rows } of await store.streams()) {
+    if (OWN.has(stream)) continue;
     const parts: StoredRows[] = [];
     for await (const part of store.scan(stream)) parts.push(part);
     const lines: string[] = [];
@@ -48,8 +97,8 @@ export async function folded(store: Store): Promise<Folded> {
         lines[sequence] = lineOf(rowAt(batch, i), [sequence, commitNos[i]!, knownTimes[i]!, tombstones[i]!]);
       }
     }
-    for (let i = 0; i < rows; i++) if (lines[i] === undefined) throw new Error(`${stream} lacks the sequence ${i}`);
-    streams[stream] = [lines.length, chainOn("", lines.length, (i) => lines[i]!)];
+    if (lines.length > rows) throw new Error(`${stream} has ${lines.length} rows, and says ${rows}`);
+    streams[stream] = [rows, chainOn("", rows, (i) => lines[i] ?? GONE)];
   }
   const cursors: Record<string, string> = {};
   for (const name of CURSORS) if ((await store.cursor(name)) !== "") cursors[name] = await store.cursor(name);

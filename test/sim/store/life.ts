@@ -2,11 +2,11 @@ import { Database } from "bun:sqlite";
 import { cpSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Random, seededRandom } from "../../../src/base/random.ts";
-import type { CommitRequest, Receipt } from "../../../src/store/port.ts";
+import type { CommitRequest } from "../../../src/store/port.ts";
 import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { MemoryStore } from "../../support/memory_store.ts";
 import { type Draw, drawFrom } from "../draw.ts";
-import { after, type Folded, NOTHING } from "./history.ts";
+import { after, type Folded, isErased, type Made, NOTHING } from "./history.ts";
 import { requestsFrom } from "./requests.ts";
 
 /** A store, the directory it is in, and the plain model of what it must hold. */
@@ -26,7 +26,7 @@ export interface Life {
   readonly told: { at: number };
   /** The greatest commit number that was acknowledged. */
   acknowledged: number;
-  readonly made: { readonly request: CommitRequest; readonly receipt: Receipt }[];
+  readonly made: Made[];
   /** One for the whole life: names and nonces must never come again. */
   readonly random: Random;
   readonly clock: { now(): number; jump(by: number): void };
@@ -98,7 +98,7 @@ export function refused(cause: unknown): boolean {
 
 /** Hands requests over at once, and tells the model of those that were acknowledged. */
 export async function commitAll(life: Life, requests: readonly CommitRequest[]): Promise<void> {
-  const told: { request: CommitRequest; receipt: Receipt }[] = [];
+  const told: Made[] = [];
   await Promise.all(
     requests.map(async (request) => {
       try {
@@ -116,15 +116,16 @@ export async function commitAll(life: Life, requests: readonly CommitRequest[]):
   for (const one of told) await note(life, one);
 }
 
-async function note(life: Life, one: Life["made"][number]): Promise<void> {
-  life.history.push(after(life.history.at(-1)!, one.request, one.receipt));
+export async function note(life: Life, one: Made): Promise<void> {
+  life.history.push(after(life.history.at(-1)!, life.made, one));
   life.made.push(one);
   await tellModel(life, one);
 }
 
-async function tellModel({ model, told }: Life, { request, receipt }: Life["made"][number]): Promise<void> {
+async function tellModel({ model, told }: Life, { request, receipt, erased }: Made): Promise<void> {
   told.at = receipt.knownTime;
   await model.commit(request);
+  if (erased) model.forget((row) => isErased(row, erased));
 }
 
 /** The model as it was after that commit: what a kill or an older backup leaves. */

@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { seededRandom } from "../../../src/base/random.ts";
 import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { drawFrom } from "../draw.ts";
-import { after, type Folded, NOTHING } from "./history.ts";
-import { requestsFrom } from "./requests.ts";
+import { after, type Folded, type Made, NOTHING } from "./history.ts";
+import { entityFrom, requestsFrom } from "./requests.ts";
 
 const ACTS = 45;
 const [seedText, home] = process.argv.slice(2) as [string, string];
@@ -24,6 +24,7 @@ const directory = join(home, "data");
 const options = { directory, keys: { provider: "file", path: join(home, "key") } as const, clock, random };
 const acknowledged = openSync(join(home, "acknowledged"), "w");
 const history: Folded[] = [NOTHING];
+const done: Made[] = [];
 
 /** Some commits at once; each is acknowledged by itself. */
 async function commitSome(store: LogStore): Promise<void> {
@@ -31,12 +32,26 @@ async function commitSome(store: LogStore): Promise<void> {
   const receipts = await Promise.all(
     made.map(async (one) => {
       const receipt = await store.commit(one);
-      writeSync(acknowledged, `${receipt.commitNo}\n`);
-      return { one, receipt };
+      // A power cut may take what was acknowledged for the life of the process only.
+      if (one.durability !== "process") writeSync(acknowledged, `${receipt.commitNo}\n`);
+      return { request: one, receipt };
     }),
   );
   receipts.sort((a, b) => a.receipt.commitNo - b.receipt.commitNo);
-  for (const { one, receipt } of receipts) history.push(after(history.at(-1)!, one, receipt));
+  for (const one of receipts) note(one);
+}
+
+function note(one: Made): void {
+  history.push(after(history.at(-1)!, done, one));
+  done.push(one);
+}
+
+async function erase(store: LogStore): Promise<void> {
+  const entity = entityFrom(draw);
+  const { outcome } = await store.erase({ entity });
+  writeSync(acknowledged, `${outcome.commitNo}\n`);
+  const { commitNo, knownTime } = outcome;
+  note({ request: { appends: [] }, receipt: { commitNo, knownTime, firstSequence: {} }, erased: entity });
 }
 
 /** What the log thread does when it is idle, or SQLite when the log is long. */
@@ -52,7 +67,8 @@ for (let i = 0; i < ACTS; i++) {
   const act = draw.integer(0, 99);
   if (act < 65) await commitSome(store);
   else if (act < 85) await Promise.all([store.compact(), commitSome(store)]);
-  else if (act < 94) checkpoint();
+  else if (act < 92) checkpoint();
+  else if (act < 95) await erase(store);
   else {
     await store.close();
     store = await openStore(options);

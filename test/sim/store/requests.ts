@@ -52,6 +52,13 @@ export function requestsFrom(seed: number, draw: Draw): () => CommitRequest {
       ...(draw.chance(0.5) ? { cursors: { [draw.pick(CURSORS)]: `at ${made}` } } : {}),
       ...(draw.chance(0.5) ? { readers: { [draw.pick(READERS)]: made } } : {}),
       priority: draw.chance(0.3) ? "score" : "pipeline",
+      durability: draw.chance(0.2) ? "process" : "power-loss",
     };
   };
 }
+
+/** An entity that many rows have. */
+export const entityFrom = (draw: Draw): Readonly<Record<string, string>> =>
+  draw.chance(0.5)
+    ? { code: draw.pick(["A", "B", "C"]) }
+    : { place: draw.pick(["JFK", "LGA"]), gate: draw.pick(["1", "2"]) };

@@ -10,6 +10,7 @@ import { differences, folded } from "./history.ts";
 import * as disk from "./life.ts";
 import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
 import { questionsFrom, unlike, wrongWith } from "./reads.ts";
+import { entityFrom } from "./requests.ts";
 
 export interface StoreReport {
   readonly seed: number;
@@ -47,6 +48,7 @@ const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Lif
   ["rotate", 2, rotate],
   ["rewrap", 2, rewrap],
   ["flip", 4, flip],
+  ["erase", 3, erase],
 ];
 
 const OFTEN = WEIGHTS.flatMap(([name, weight, run]) => Array.from({ length: weight }, () => [name, run] as const));
@@ -189,6 +191,19 @@ async function rewrap(life: Life): Promise<void> {
   if (answer !== "keys.wrong_key") life.findings.push(`after a rewrap the old key was answered: ${answer}`);
   rmSync(old.keys.path);
   life.store = await openStore(optionsOf(life));
+}
+
+/** An entity goes, from every stream and every read. */
+async function erase(life: Life): Promise<void> {
+  const entity = entityFrom(life.draw);
+  const { outcome } = await life.store.erase({ entity });
+  const { commitNo, knownTime } = outcome;
+  life.acknowledged = commitNo;
+  await disk.note(life, {
+    request: { appends: [] },
+    receipt: { commitNo, knownTime, firstSequence: {} },
+    erased: entity,
+  });
 }
 
 /** One bit of a copy is flipped: it is found, or does no harm; no read answers wrongly. */

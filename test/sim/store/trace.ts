@@ -30,7 +30,7 @@ export interface Recording {
 export const canRecord = (): boolean => Bun.which("strace") !== null;
 
 const CALLS =
-  "open,openat,creat,close,write,pwrite64,fsync,fdatasync,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,lseek";
+  "link,linkat,open,openat,creat,close,write,pwrite64,fsync,fdatasync,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,lseek";
 /** Longer than any write of the workload. */
 const BYTES_MAX = 16 << 20;
 
@@ -127,6 +127,13 @@ function opsOf(trace: string, home: string): Op[] {
       if (file !== undefined) files.set(into, file);
       ops.push({ kind: "rename", path: short(from), to: short(into) });
     },
+    link([path, to]) {
+      const [from, into] = [textOf(path!), textOf(to!)];
+      const file = files.get(from);
+      if (!inside(into) || file === undefined) return;
+      files.set(into, file);
+      ops.push({ kind: "create", file, path: short(into), folder: false });
+    },
     mkdir([path]) {
       const name = textOf(path!);
       if (!inside(name) || files.has(name)) return;
@@ -136,6 +143,7 @@ function opsOf(trace: string, home: string): Op[] {
     },
   };
   acts.fdatasync = acts.fsync!;
+  acts.linkat = ([, path, , to]) => acts.link!([path!, to!], 0);
   acts.unlinkat = ([, path]) => acts.unlink!([path!], 0);
   acts.mkdirat = ([, path]) => acts.mkdir!([path!], 0);
   acts.renameat = ([, path, , to]) => acts.rename!([path!, to!], 0);
