@@ -210,13 +210,13 @@ function takeWhole(values: Int32Array, at: Int32Array): Int32Array {
   return taken;
 }
 
-function takeReal(values: Float64Array, at: Int32Array): Float64Array {
+export function takeReal(values: Float64Array, at: Int32Array): Float64Array {
   const taken = new Float64Array(at.length);
   for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
   return taken;
 }
 
-function takeFlags(values: Uint8Array, at: Int32Array): Uint8Array {
+export function takeFlags(values: Uint8Array, at: Int32Array): Uint8Array {
   const taken = new Uint8Array(at.length);
   for (let i = 0; i < at.length; i++) taken[i] = values[at[i]!]!;
   return taken;

@@ -136,7 +136,7 @@ function decodeBody(
 
 function decodeValues(reader: ByteReader, kind: number, length: number): Float64Array {
   if (kind === RAW) return new Float64Array(aligned(reader.raw(length * 8)));
-  if (kind === SINGLE) return Float64Array.from(new Float32Array(aligned(reader.raw(length * 4))));
+  if (kind === SINGLE) return new Float64Array(new Float32Array(aligned(reader.raw(length * 4))));
   if (kind === WHOLE) return unpackWhole(reader, length);
   if (kind === DECIMAL) {
     const places = reader.u8();
@@ -152,7 +152,7 @@ function decodeValues(reader: ByteReader, kind: number, length: number): Float64
 /** Fields of 32-bit types are kept as such unless a value does not fit. */
 function narrow(values: Float64Array, type: FieldType): Float64Array | Int32Array {
   if (!INT32_TYPES.has(type)) return values;
-  const narrowed = Int32Array.from(values);
+  const narrowed = new Int32Array(values);
   for (let i = 0; i < values.length; i++) if (narrowed[i] !== values[i]) return values;
   return narrowed;
 }
@@ -180,7 +180,7 @@ function encodeNumbers(writer: ByteWriter, column: Column & { kind: "number" }, 
   if (valid) encodeValidity(writer, valid, length);
   if (packed && decimals) writer.u8(decimals.places);
   if (packed) writePacked(writer, packed);
-  else if (single) writer.raw(viewOf(Float32Array.from(filled)));
+  else if (single) writer.raw(viewOf(new Float32Array(filled)));
   else writer.raw(viewOf(filled));
 }
 

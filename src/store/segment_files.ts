@@ -1,6 +1,7 @@
+import { concatBytes } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { type Column, concatBatches } from "../contract/batch.ts";
+import { type Column, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
@@ -144,7 +145,7 @@ function readColumn(file: SegmentFile, block: number, index: number): Column {
   const fields = file.contract.fields.length;
   if (index < fields) return file.column(block, index);
   if (index === fields) return { kind: "number", values: file.sequences(block) };
-  return { kind: "number", values: Int32Array.from(file.tombstones(block)) };
+  return { kind: "number", values: new Int32Array(file.tombstones(block)) };
 }
 
 function costOf(column: Column, rows: number): number {
@@ -210,15 +211,7 @@ function pageEnd(files: readonly SegmentFile[], bound: number, after: number, ma
 export function bySequence(file: SegmentFile): StoredRows {
   file.filter();
   const parts = Array.from(file.footer.blockRows, (_, block) => file.rows(block));
-  const join = (pick: (part: StoredRows) => Float64Array) => {
-    const whole = new Float64Array(file.info.rows);
-    let at = 0;
-    for (const part of parts) {
-      whole.set(pick(part), at);
-      at += part.batch.length;
-    }
-    return whole;
-  };
+  const join = (pick: (part: StoredRows) => Float64Array) => joinNumbers(parts.map(pick));
   const sequences = join((part) => part.sequences);
   const order = new Int32Array(sequences.length);
   for (let i = 0; i < order.length; i++) order[i] = i;
@@ -230,7 +223,7 @@ export function bySequence(file: SegmentFile): StoredRows {
     sequences,
     commitNos: join((part) => part.commitNos),
     knownTimes: join((part) => part.knownTimes),
-    tombstones: Uint8Array.from(join((part) => Float64Array.from(part.tombstones))),
+    tombstones: concatBytes(parts.map((part) => part.tombstones)),
   };
   return pickRows(whole, order);
 }

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ByteWriter, toBase64, toHex } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
-import { type Batch, type Column, takeRows } from "../contract/batch.ts";
+import { type Batch, type Column, takeFlags, takeReal, takeRows } from "../contract/batch.ts";
 import { encodeColumn, encodeDictionary } from "../contract/codec.ts";
 import type { ChunkKeys } from "../keys/keyring.ts";
 import { NONCE_BYTES } from "../keys/xaes.ts";
@@ -164,7 +164,8 @@ function boundsOf(batch: Batch): { minTime: number; maxTime: number } | undefine
 }
 
 function erasedIn(flags: Uint8Array): { erased?: number } {
-  const erased = flags.reduce((count, flag) => count + ((flag & ERASED) === 0 ? 0 : 1), 0);
+  let erased = 0;
+  for (let i = 0; i < flags.length; i++) if ((flags[i]! & ERASED) !== 0) erased++;
   return erased === 0 ? {} : { erased };
 }
 
@@ -185,12 +186,12 @@ interface Block {
 
 /** At most BLOCK_ROWS rows, and about BLOCK_BYTES of blobs and of texts that are not shared. */
 function blocksOf(batch: Batch, order: Int32Array): Block[] {
-  const heavy = batch.columns.filter((column) => column.kind === "bytes" || column.kind === "text");
+  const sizes = batch.columns.flatMap((column) => sizesIn(column) ?? []);
   const blocks: Block[] = [];
   let from = 0;
   let bytes = 0;
   for (let i = 0; i < order.length; i++) {
-    for (const column of heavy) bytes += sizeAt(column, order[i]!);
+    for (const sizeAt of sizes) bytes += sizeAt(order[i]!);
     if (i + 1 - from < BLOCK_ROWS && bytes < BLOCK_BYTES && i + 1 < order.length) continue;
     blocks.push({ from, to: i + 1 });
     from = i + 1;
@@ -199,10 +200,16 @@ function blocksOf(batch: Batch, order: Int32Array): Block[] {
   return blocks;
 }
 
-function sizeAt(column: Column, index: number): number {
-  if (column.kind === "bytes") return column.values[index]?.length ?? 0;
-  if (column.kind !== "text" || column.codes[index]! < 0) return 0;
-  return column.dictionary[column.codes[index]!]!.length;
+/** How long the values of a column of texts or blobs are, by row; undefined where it has none to speak of. */
+function sizesIn(column: Column): ((row: number) => number) | undefined {
+  if (column.kind === "bytes") return (row) => column.values[row]?.length ?? 0;
+  if (column.kind !== "text") return undefined;
+  const { codes, dictionary } = column;
+  const lengths = new Int32Array(dictionary.length + 1); // code -1, null, has place 0
+  dictionary.forEach((text, code) => {
+    lengths[code + 1] = text.length;
+  });
+  return (row) => lengths[codes[row]! + 1]!;
 }
 
 function putBlock(rows: SegmentRows, order: Int32Array, shared: readonly boolean[], put: Put): void {
@@ -210,9 +217,8 @@ function putBlock(rows: SegmentRows, order: Int32Array, shared: readonly boolean
   block.columns.forEach((column, c) => {
     put(encodeColumn(column, block.length, shared[c]));
   });
-  const sequences = Float64Array.from(order, (index) => rows.sequences[index]!);
-  put(encodeColumn({ kind: "number", values: sequences }, block.length));
-  put(packFlags(Uint8Array.from(order, (index) => rows.tombstones[index]!)));
+  put(encodeColumn({ kind: "number", values: takeReal(rows.sequences, order) }, block.length));
+  put(packFlags(takeFlags(rows.tombstones, order)));
 }
 
 /** The shared dictionaries; for each field its number plus one, or 0. */

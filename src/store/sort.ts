@@ -1,5 +1,5 @@
-import { type Batch, type Column, columnNamed } from "../contract/batch.ts";
-import { entityKeys } from "./select.ts";
+import { type Batch, type Column, columnNamed, usedTexts } from "../contract/batch.ts";
+import { entityKey, entityKeys } from "./select.ts";
 
 export interface SortedRows {
   /** Positions of the rows in the batch, in the order of segments. */
@@ -16,37 +16,47 @@ export interface SortedRows {
  */
 export function sortRows(batch: Batch): SortedRows {
   const { length } = batch;
-  const ranks = new Int32Array(length);
-  const byKey = new Map<string, number>();
-  const keys: string[] = [];
-  if (batch.contract.entity.length === 0) {
-    byKey.set("", 0);
-    keys.push("");
-  } else {
-    const keyAt = entityKeys(batch);
-    for (let i = 0; i < length; i++) {
-      const key = keyAt(i) ?? "";
-      let code = byKey.get(key);
-      if (code === undefined) {
-        code = keys.push(key) - 1;
-        byKey.set(key, code);
-      }
-      ranks[i] = code;
-    }
-  }
-  const entities = [...keys].sort();
-  const rankOf = new Int32Array(keys.length);
+  const { codes, byKey } = entityCodes(batch);
+  const entities = [...byKey.keys()].sort();
+  const rankOf = new Int32Array(byKey.size);
   entities.forEach((key, rank) => {
     rankOf[byKey.get(key)!] = rank;
   });
   const starts = new Int32Array(entities.length + 1);
-  for (let i = 0; i < length; i++) starts[rankOf[ranks[i]!]! + 1]!++;
+  for (let i = 0; i < length; i++) starts[rankOf[codes[i]!]! + 1]!++;
   for (let e = 0; e < entities.length; e++) starts[e + 1]! += starts[e]!;
   const next = starts.slice();
   const order = new Int32Array(length);
-  for (let i = 0; i < length; i++) order[next[rankOf[ranks[i]!]!]!++] = i;
+  for (let i = 0; i < length; i++) order[next[rankOf[codes[i]!]!]!++] = i;
   sortByTime(batch, order, starts);
   return { order, entities, starts };
+}
+
+/** Each row's entity as a number, and which key has which. */
+function entityCodes(batch: Batch): { codes: Int32Array; byKey: ReadonlyMap<string, number> } {
+  const { length, contract } = batch;
+  const codes = new Int32Array(length);
+  const byKey = new Map<string, number>();
+  if (contract.entity.length === 0) return { codes, byKey: byKey.set("", 0) };
+  const codeOf = (key: string) => {
+    const known = byKey.get(key) ?? byKey.size;
+    if (known === byKey.size) byKey.set(key, known);
+    return known;
+  };
+  const only = contract.entity.length === 1 ? columnNamed(batch, contract.entity[0]!) : undefined;
+  if (only?.kind === "text") {
+    // Keys are made and looked up once a text, not once a row.
+    const used = usedTexts(only, length);
+    const own = Int32Array.from(used.dictionary, (text) => codeOf(entityKey([text])!));
+    for (let i = 0; i < length; i++) {
+      const code = used.codes[i]!;
+      codes[i] = code < 0 ? codeOf("") : own[code]!;
+    }
+    return { codes, byKey };
+  }
+  const keyAt = entityKeys(batch);
+  for (let i = 0; i < length; i++) codes[i] = codeOf(keyAt(i) ?? "");
+  return { codes, byKey };
 }
 
 function sortByTime(batch: Batch, order: Int32Array, starts: Int32Array): void {
@@ -67,6 +77,7 @@ export const NO_TIME = -Number.MAX_VALUE;
 /** Event times by row. */
 export function timesOf(batch: Batch, field: string): Float64Array {
   const column = columnNamed(batch, field) as Column & { kind: "number" | "bigint" };
+  if (column.values instanceof Float64Array && !column.valid) return column.values;
   const times = new Float64Array(batch.length);
   for (let i = 0; i < batch.length; i++) {
     times[i] = column.valid && column.valid[i] === 0 ? NO_TIME : Number(column.values[i]!);
