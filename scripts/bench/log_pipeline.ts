@@ -1,6 +1,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import type { KeySettings } from "../../src/keys/registry.ts";
+import { giveWay } from "../../src/store/priority.ts";
 import { connectStore } from "../../src/store/store.ts";
 import { batchesOf, commitOf } from "./log_rows.ts";
 
@@ -15,6 +16,7 @@ export interface PipelineMessage {
 }
 
 const BATCHES = 16;
+const NICE = 5; // as in src/pipeline_worker.ts
 let running: Promise<number> | undefined;
 let paused = false;
 let commit: (index: number) => Promise<unknown>;
@@ -41,6 +43,7 @@ self.onmessage = async (event: MessageEvent) => {
 let rows = 0;
 
 async function open({ directory, keys, port, rowsACommit }: PipelineMessage): Promise<void> {
+  giveWay(NICE);
   const store = await connectStore({ directory, keys, clock: systemClock, random: systemRandom }, port);
   const batches = batchesOf(rowsACommit * BATCHES, rowsACommit);
   rows = rowsACommit;
