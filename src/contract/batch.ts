@@ -153,6 +153,14 @@ export function sliceRows(batch: Batch, from: number, to: number): Batch {
   return { contract: batch.contract, length: to - from, columns };
 }
 
+/** The batch with no dictionary longer than itself: what is done text by text is then done once for each text in use. */
+export function withUsedTexts(batch: Batch): Batch {
+  const columns = batch.columns.map((column) =>
+    column.kind === "text" && column.dictionary.length > batch.length ? usedTexts(column, batch.length) : column,
+  );
+  return { ...batch, columns };
+}
+
 /** A dictionary this many times as long as the column is renamed through a map, not a table. */
 const SPARSE = 64;
 

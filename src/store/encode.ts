@@ -1,4 +1,5 @@
 import type { Random } from "../base/random.ts";
+import { withUsedTexts } from "../contract/batch.ts";
 import { encodeBatch } from "../contract/codec.ts";
 import { boundTo, type Sealer } from "./catalogue.ts";
 import type { ContentHasher } from "./leaves.ts";
@@ -20,7 +21,8 @@ export interface Encoder {
 export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedCommit {
   const appends: EncodedAppend[] = [];
   const bodies: RecordAppend[] = [];
-  for (const { stream, batch, tombstones } of request.appends) {
+  for (const { stream, batch: given, tombstones } of request.appends) {
+    const batch = withUsedTexts(given);
     const salt = newSalt(encoder.random);
     const root = encoder.contentRoot(batch, tombstones, salt);
     const { fingerprint, schema } = batch.contract;
