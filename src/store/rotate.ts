@@ -19,9 +19,10 @@ import {
 import { sweepOrphans } from "./compact.ts";
 import { segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
+import { replaceSegments } from "./replace.ts";
 import { resealSegment, retiredIn } from "./rotate_segment.ts";
 import { type Keys, providerOf } from "./sealer.ts";
-import { readSegmentInfos, replaceSegmentInfo, type SegmentInfo } from "./segment_info.ts";
+import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { type SegmentTarget, syncDirectory } from "./segment_write.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 import { dropUnusedKeys, readStreamKeys } from "./stream_keys.ts";
@@ -117,10 +118,8 @@ async function resealSegments(
     if (written.length === 0) return;
     syncDirectory(folder);
     database.transaction(() => {
-      for (const [old, fresh] of written) replaceSegmentInfo(database, sealer, old, fresh);
-      dropUnusedKeys(database, readSegmentInfos(database, sealer));
-      const state = readState(database, sealer);
-      writeState(database, sealer, { ...state, generation: state.generation + 1 });
+      const [gone, fresh] = [written.map(([old]) => old), written.map(([, made]) => made)];
+      writeState(database, sealer, replaceSegments(database, sealer, readState(database, sealer), gone, fresh));
     })();
     log.replaced(written.map(([{ file }]) => file));
     for (const file of log.takeReplaced()) unlinkSync(join(folder, file));

@@ -112,7 +112,7 @@ export function segmentFiles(
       return { rows: rows.flat().sort(compareStored), upTo };
     },
     commitAt(segments, knownTime) {
-      const holder = segments.findLast((info) => info.stream === STATEMENTS && info.firstKnownTime <= knownTime);
+      const holder = newestBegun(segments, knownTime);
       return holder ? commitIn(open(holder), knownTime) : 0;
     },
     close: () => files.clear(),
@@ -124,6 +124,16 @@ async function inTurn<Item, Found>(items: readonly Item[], find: (item: Item) =>
   const found: Found[] = [];
   for (const item of items) found.push(await find(item));
   return found;
+}
+
+/** The newest statements that begin by then: a segment written anew has a higher number than some that are newer. */
+function newestBegun(segments: readonly SegmentInfo[], knownTime: Micros): SegmentInfo | undefined {
+  let newest: SegmentInfo | undefined;
+  for (const info of segments) {
+    if (info.stream !== STATEMENTS || info.firstKnownTime > knownTime) continue;
+    if (!newest || info.firstKnownTime > newest.firstKnownTime) newest = info;
+  }
+  return newest;
 }
 
 function commitIn({ footer: { knownTimes, commitNos } }: SegmentFile, knownTime: Micros): number {

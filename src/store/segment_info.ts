@@ -89,9 +89,3 @@ export function insertSegmentInfo(database: Database, sealer: Sealer, { sealedKe
   const sealed = sealJson(sealer, whatOf(info.segmentId, info.file), info);
   database.run("INSERT INTO segments VALUES (?, ?, ?)", [info.segmentId, info.file, sealed]);
 }
-
-/** The row of a segment whose file was written anew: it keeps its number. */
-export function replaceSegmentInfo(database: Database, sealer: Sealer, old: SegmentInfo, fresh: SegmentInfo): void {
-  database.run("DELETE FROM segments WHERE segment_id = ?", [old.segmentId]);
-  insertSegmentInfo(database, sealer, { ...fresh, segmentId: old.segmentId });
-}

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import type { Contract } from "../../src/contract/contract.ts";
-import type { Store, StoredRows } from "../../src/store/port.ts";
+import type { CommitRequest, Store, StoredRows } from "../../src/store/port.ts";
 import { plainContract, plainRows, staticContract, timedContract } from "../support/rows.ts";
 
 /** An implementation of the store's port on an empty store. `compact` is present where there is something to compact. */
@@ -117,6 +117,56 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       const outcomes = await Promise.allSettled([move(), move()]);
       expect(outcomes.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
       expect((await store.head()).commitNo).toBe(1);
+    });
+
+    test("a writer that is late is refused whatever it expected: a cursor or a position, of many or before any", async () => {
+      const append = { stream: "landing/plain", batch: plain(2) };
+      const late = async (expected: CommitRequest["expect"]) =>
+        store
+          .commit({ appends: [append], cursors: { s: "late" }, readers: { r: 99 }, expect: expected! })
+          .then(({ commitNo }) => commitNo)
+          .catch((cause) => cause.code as string);
+      expect(await late({ cursors: { s: "1" } })).toBe("store.stale_writer"); // never set
+      await store.commit({ appends: [append], cursors: { s: "1", t: "1" }, readers: { r: 1, q: 1 } });
+      for (const compacted of [false, true]) {
+        if (compacted) await made.compact?.();
+        for (const expected of [
+          { cursors: { s: "" } },
+          { cursors: { s: "1", t: "2" } },
+          { readers: { r: 0 } },
+          { readers: { r: 1, q: 0 } },
+          { readers: { r: 1 }, cursors: { s: "0" } },
+          { readers: { r: 2 }, cursors: { s: "1" } },
+        ]) {
+          expect([expected, await late(expected)]).toEqual([expected, "store.stale_writer"]);
+        }
+      }
+      expect([await store.cursor("s"), await store.position("r"), (await store.head()).commitNo]).toEqual(["1", 1, 1]);
+      expect((await store.tail(0, ["landing/plain"])).rows.flatMap((rows) => [...rows.sequences])).toEqual([0, 1]);
+      expect(await late({ cursors: { s: "1", t: "1" }, readers: { r: 1, q: 1 } })).toBe(2);
+      expect(await late({ cursors: { s: "1" } })).toBe("store.stale_writer"); // by its own commit
+    });
+
+    test("a large commit that is still under way holds its place: those handed over later stand behind it", async () => {
+      const large = store.commit({
+        appends: Array.from({ length: 8 }, () => ({ stream: "landing/plain", batch: plain(4_000) })),
+        cursors: { s: "large" },
+      });
+      const expecting = store.commit({ appends: [], cursors: { s: "next" }, expect: { cursors: { s: "large" } } });
+      const stale = store.commit({ appends: [], expect: { cursors: { s: "" } } }).catch((cause) => cause.code);
+      const small = store.commit({ appends: [{ stream: "landing/plain", batch: plain(1) }] });
+      const receipts = [await large, await expecting, await small];
+      expect(await stale).toBe("store.stale_writer");
+      expect(receipts.map(({ commitNo }) => commitNo)).toEqual([1, 2, 3]);
+      expect(receipts[2]!.firstSequence).toEqual({ "landing/plain": 32_000 });
+      // Whoever reads sees a commit whole or not at all, while others are made.
+      const more = store.commit({ appends: [{ stream: "landing/plain", batch: plain(4_000) }] });
+      const seen = await store.tail(0, ["landing/plain"], 100_000);
+      const rows = seen.rows.reduce((sum, { batch }) => sum + batch.length, 0);
+      expect([32_001, 36_001]).toContain(rows);
+      expect(rows === 36_001).toBe(seen.upTo === 4);
+      await more;
+      expect(await store.cursor("s")).toBe("next");
     });
 
     test("the tail gives whole commits, by commit, stream and sequence", async () => {

@@ -65,3 +65,21 @@ test("merged segments answer as the plain model does, and replaced files go away
   await store.close();
   remove();
 });
+
+test("the commit known at a time is found whatever the numbers of the segments: a merged one has the highest", async () => {
+  let now = 1_000;
+  const { options, remove } = storeHome({ clock: { now: () => now } });
+  const store = await openStore(options);
+  for (; now < 1_060; now += 10) {
+    await store.commit({ appends: [] });
+    await store.compact();
+  }
+  const { segments } = store.reader.snapshot();
+  expect(segments.length).toBe(6);
+  for (const order of [segments, [...segments].reverse()]) {
+    const found = [999, 1_000, 1_019, 1_030, 1_050].map((time) => store.reader.segments.commitAt(order, time));
+    expect(found).toEqual([0, 1, 2, 4, 6]);
+  }
+  await store.close();
+  remove();
+});
