@@ -1,7 +1,14 @@
 import { verifyAudit } from "../audit/verify.ts";
 import type { World } from "../base/world.ts";
 import { verifyLedger } from "../ingestion/ledger.ts";
-import { type BackupManifest, dropUnpacked, placeRestored, requireEmpty, unpackBackup } from "../store/backup.ts";
+import {
+  type BackupManifest,
+  type BackupSource,
+  dropUnpacked,
+  placeRestored,
+  requireEmpty,
+  unpackBackup,
+} from "../store/backup.ts";
 import { storeErrors } from "../store/errors.ts";
 import { openLog } from "./engine.ts";
 import type { Project } from "./project.ts";
@@ -14,11 +21,11 @@ export interface Restored {
 }
 
 /**
- * Makes the project's data directory from a backup. Before it gets its name the copy must open with the key, stand at the
+ * Makes the project's data directory from a backup: a file, or standard input (0), which is checked as it comes. Before it gets its name the copy must open with the key, stand at the
  * manifest's commit, verify against its audit tree, and have a ledger that balances.
  * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made.
  */
-export async function restoreBackup(world: World, project: Project, from: string): Promise<Restored> {
+export async function restoreBackup(world: World, project: Project, from: BackupSource): Promise<Restored> {
   const directory = project.dataDirectory.replace(/\/+$/, "");
   requireEmpty(directory);
   const unpacked = `${directory}.restoring`;

@@ -48,15 +48,35 @@ export interface ArchiveEntry {
   pieces(): Iterable<Uint8Array>;
 }
 
-/** The files of an archive in order. Throws `store.bad_backup` where a byte is not what it must be. */
-export function* readArchive(path: string): Generator<ArchiveEntry> {
-  const file = openSync(path, "r");
+/** What is wrong with an archive: of a file by its path, or of standard input. */
+export function badArchive(source: string | 0, what: string): Error {
+  const place = source === 0 ? "standard input" : source;
+  return storeErrors.error("bad_backup", `${place} is damaged: ${what}`, { place });
+}
+
+/** Reads a file or standard input, which need not be seekable: up to `bytes.length`, 0 at its end. */
+function readSome(file: number, bytes: Uint8Array): number {
+  for (;;) {
+    try {
+      return readSync(file, bytes, 0, bytes.length, null);
+    } catch (cause) {
+      // A pipe that was made not to block: whoever writes into it has not come so far.
+      if ((cause as { code?: string }).code !== "EAGAIN") throw cause;
+      Bun.sleepSync(PIPE_WAIT_MS);
+    }
+  }
+}
+const PIPE_WAIT_MS = 5;
+
+/** The files of an archive in order, from a file or standard input (0). Throws `store.bad_backup` where a byte is not what it must be. */
+export function* readArchive(source: string | 0): Generator<ArchiveEntry> {
+  const file = source === 0 ? 0 : openSync(source, "r");
   let at = 0;
-  const bad = (what: string) => storeErrors.error("bad_backup", `${path} is damaged: ${what}`, { place: path });
+  const bad = (what: string) => badArchive(source, what);
   const take = (length: number): Uint8Array => {
     const bytes = new Uint8Array(length);
     for (let got = 0; got < length; ) {
-      const read = readSync(file, bytes, got, length - got, at + got);
+      const read = readSome(file, bytes.subarray(got));
       if (read === 0) throw bad("it ends too early");
       got += read;
     }
@@ -70,9 +90,9 @@ export function* readArchive(path: string): Generator<ArchiveEntry> {
     for (;;) {
       const header = take(BLOCK);
       if (header[0] === 0) {
-        at -= BLOCK;
-        zeros(2 * BLOCK);
-        if (readSync(file, new Uint8Array(1), 0, 1, at) > 0) throw bad("it goes on after its end");
+        if (header.some((byte) => byte !== 0)) throw bad(`there is something at byte ${at - BLOCK} or after`);
+        zeros(BLOCK);
+        if (readSome(file, new Uint8Array(1)) > 0) throw bad("it goes on after its end");
         return;
       }
       const name = Buffer.from(header.subarray(0, 100)).toString("latin1").replace(/\0.*$/s, "");
@@ -92,7 +112,7 @@ export function* readArchive(path: string): Generator<ArchiveEntry> {
       zeros(archivePadding(size).length);
     }
   } finally {
-    closeSync(file);
+    if (source !== 0) closeSync(file);
   }
 }
 

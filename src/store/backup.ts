@@ -5,7 +5,7 @@ import { toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { MlpeError } from "../base/errors.ts";
 import type { Micros } from "../base/time.ts";
-import { archiveEnd, archiveHeader, archivePadding, piecesOf, readArchive, writeWhole } from "./archive.ts";
+import { archiveEnd, archiveHeader, archivePadding, badArchive, piecesOf, readArchive, writeWhole } from "./archive.ts";
 import { databasePath, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { logReader } from "./log_reader.ts";
@@ -29,14 +29,27 @@ export interface BackupManifest {
   readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[];
 }
 
+/** A backup that is ready to be written: what it holds does not change any more. */
+export interface OpenBackup {
+  readonly manifest: BackupManifest;
+  /** The archive, once; throws `store.backup_failed` where a file is no longer what the manifest says. */
+  parts(): Generator<Uint8Array>;
+  close(): void;
+}
+
 /**
- * Copies an open store into one file while commits and compaction go on: a copy of the catalogue as of one commit, made by
- * SQLite in one transaction, and the segment files that it names, which never change. The archive is read again before it
- * gets its name. Throws `store.backup_failed`.
+ * Opens a copy of a store while commits and compaction go on: a copy of the catalogue as of one commit, made by SQLite in one
+ * transaction in the directory `temporary` (which is made, and gone afterwards), and the segment files that it names, which
+ * never change. Throws `store.backup_failed`.
  */
-export function writeBackup(store: LogStore, out: string): BackupManifest {
-  const temporary = `${out}.${process.pid}.tmp`;
+export function openBackup(
+  store: LogStore,
+  temporary = join(store.directory, `backup.${process.pid}.tmp`),
+): OpenBackup {
   const open: number[] = [];
+  const close = () => {
+    for (const file of open.splice(0)) closeSync(file);
+  };
   try {
     mkdirSync(temporary, { mode: 0o700 });
     const names = copyCatalogue(store.directory, temporary, open);
@@ -52,17 +65,30 @@ export function writeBackup(store: LogStore, out: string): BackupManifest {
       known_time: head.knownTime,
       files,
     };
-    const archive = join(temporary, "archive");
-    writeWhole(archive, archiveOf(manifest, open));
-    checkBackup(archive);
-    renameSync(archive, out);
+    return { manifest, parts: () => archiveOf(manifest, open), close };
+  } catch (cause) {
+    close();
+    throw failed(cause, temporary);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true }); // open files stay readable
+  }
+}
+
+/** Writes such a copy as one file, which is read again before it gets its name. Throws `store.backup_failed`. */
+export function writeBackup(store: LogStore, out: string): BackupManifest {
+  const temporary = `${out}.${process.pid}.tmp`;
+  const backup = openBackup(store, temporary);
+  try {
+    writeWhole(temporary, backup.parts());
+    checkBackup(temporary);
+    renameSync(temporary, out);
     syncDirectory(dirname(out));
-    return manifest;
+    return backup.manifest;
   } catch (cause) {
     throw failed(cause, out);
   } finally {
-    for (const file of open) closeSync(file);
-    rmSync(temporary, { recursive: true, force: true });
+    backup.close();
+    rmSync(temporary, { force: true });
   }
 }
 
@@ -128,13 +154,20 @@ function* archiveOf(manifest: BackupManifest, open: readonly number[]): Generato
     yield bytes;
     yield archivePadding(bytes.length);
   }
-  for (const [index, { name, bytes }] of manifest.files.entries()) {
+  for (const [index, { name, bytes, sha256 }] of manifest.files.entries()) {
     yield archiveHeader(name, bytes);
-    yield* piecesOf(open[index]!, bytes);
+    const hasher = new Bun.CryptoHasher("sha256");
+    yield* tee(piecesOf(open[index]!, bytes), hasher);
+    if (hasher.digest("hex") !== sha256)
+      throw storeErrors.error("backup_failed", `${name} changed while it was copied`);
     yield archivePadding(bytes);
   }
   yield archiveEnd();
 }
+
+/** Where a backup comes from: a file, or standard input. */
+export type BackupSource = string | typeof STDIN;
+const STDIN = 0;
 
 /** Reads an archive to its end and compares every digest. Throws `store.bad_backup`. */
 function checkBackup(path: string): BackupManifest {
@@ -149,8 +182,10 @@ function checkBackup(path: string): BackupManifest {
  * Unpacks a backup into a new directory. Throws `store.bad_backup`, and then the directory is not there, or
  * `store.not_empty` where it is there and holds something.
  */
-export function unpackBackup(path: string, directory: string): BackupManifest {
-  if (!existsSync(path)) throw storeErrors.error("bad_backup", `${path} does not exist`, { place: path });
+export function unpackBackup(path: BackupSource, directory: string): BackupManifest {
+  if (path !== STDIN && !existsSync(path)) {
+    throw storeErrors.error("bad_backup", `${path} does not exist`, { place: path });
+  }
   requireEmpty(directory);
   try {
     mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
@@ -192,12 +227,12 @@ export function dropUnpacked(directory: string): void {
 }
 
 /** Hands over each file that the manifest names, in its order, and compares its digest. */
-function eachFile(path: string, take: (name: string, pieces: Iterable<Uint8Array>) => void): BackupManifest {
-  const bad = (what: string) => storeErrors.error("bad_backup", `${path} is damaged: ${what}`, { place: path });
+function eachFile(source: BackupSource, take: (name: string, pieces: Iterable<Uint8Array>) => void): BackupManifest {
+  const bad = (what: string) => badArchive(source, what);
   let manifest: BackupManifest | undefined;
   let stated: Uint8Array | undefined;
   let next = 0;
-  for (const entry of readArchive(path)) {
+  for (const entry of readArchive(source)) {
     if (!stated || !manifest) {
       const wanted = stated ? MANIFEST_DIGEST : MANIFEST;
       if (entry.name !== wanted || entry.size > MANIFEST_BYTES_MAX) throw bad(`it does not have its ${wanted}`);

@@ -1,0 +1,77 @@
+/** Backup and restore through real pipes: what comes out goes in, and what breaks on the way is an exit code and no directory. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { batchOf } from "../../src/contract/batch.ts";
+import { openEngine } from "../../src/runtime/engine.ts";
+import { plainContract } from "../support/rows.ts";
+import { createDesk, type Desk } from "../support/world.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+let desk: Desk;
+
+beforeAll(async () => {
+  desk = createDesk();
+  desk.write("mlpe.yaml", "site: here\nkeys: { path: key }\ndata: data\n");
+  const engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
+  for (let c = 0; c < 40; c++) {
+    // Random bytes: the archive is larger than any pipe holds.
+    const rows = [{ kind: "k", body: desk.world.random.bytes(20_000), at: c }];
+    await engine.store.commit({ appends: [{ stream: "landing/plain", batch: batchOf(plainContract, rows) }] });
+    if (c === 30) await engine.store.compact();
+  }
+  await engine.close();
+}, 30_000);
+afterAll(() => desk.remove());
+
+async function piped(script: string) {
+  const child = Bun.spawn(
+    ["bash", "-c", `set -o pipefail; mlpe() { "${process.execPath}" "${MAIN}" "$@"; }; ${script}`],
+    {
+      cwd: desk.home,
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: 60_000,
+    },
+  );
+  const [output, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { output, errors, code };
+}
+
+const digest = async (data: string) => (await desk.run("streams", "--digest", "--data", data, "--json")).output;
+
+test("a backup through a pipe is restored from it, and the store has nothing left over", async () => {
+  const ran = await piped("mlpe backup - | gzip -1 | gunzip | mlpe restore - --data copy --json");
+  expect([ran.code, JSON.parse(ran.output)]).toEqual([0, expect.objectContaining({ commit_no: 40, rows: 40 })]);
+  expect(ran.errors).toContain("standard output: everything up to commit 40");
+  expect(await digest("copy")).toBe(await digest("data"));
+  expect(readdirSync(desk.path("data")).filter((name) => name.includes("tmp"))).toEqual([]);
+  const twice = await piped(
+    "mlpe backup --output - > one && mlpe backup two 2> said && cmp one two && tar tf one | head -1",
+  );
+  expect([twice.code, twice.output.split("\n").at(-2)]).toEqual([0, "manifest.json"]);
+}, 60_000);
+
+test("a pipe that breaks is a failure, and what came short or changed is restored nowhere", async () => {
+  const broken = await piped("mlpe backup - | head -c 4096 > /dev/null");
+  expect([broken.code, broken.errors]).toEqual([69, expect.stringContaining("error cli.not_written")]);
+  const short = await piped("mlpe backup - 2> /dev/null | head -c 400000 | mlpe restore - --data other");
+  expect(short.code).not.toBe(0);
+  expect(short.errors).toContain(
+    "error store.bad_backup: standard input: standard input is damaged: it ends too early",
+  );
+  const changed = await piped(
+    "mlpe backup - 2> /dev/null > whole; { head -c 300000 whole; printf x; tail -c +300002 whole; } | mlpe restore - --data other",
+  );
+  expect([changed.code, changed.errors]).toEqual([65, expect.stringContaining("has another digest")]);
+  const none = await piped("mlpe restore - --data other < /dev/null");
+  expect(none.errors).toContain("it ends too early");
+  expect(readdirSync(desk.home).filter((name) => name.startsWith("other"))).toEqual([]);
+  expect(existsSync(desk.path("other"))).toBe(false);
+}, 60_000);
+
+test("the archive is named once", async () => {
+  expect((await desk.run("backup")).errors).toContain("the archive is missing");
+  expect((await desk.run("backup", "-", "--out", "x")).errors).toContain("named twice");
+  expect((await desk.run("restore", "nosuch", "--data", "other")).errors).toContain("store.bad_backup");
+});
