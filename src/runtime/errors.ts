@@ -26,6 +26,11 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "The server is still folding the history or loading models.",
     fix: "Wait until /readyz answers 200.",
   },
+  server_gone: {
+    kind: "unavailable",
+    meaning: "The server that has the data directory open went away while a command asked it for something.",
+    fix: "Run the command again: it asks the server that is there then, or does the work itself. What was answered is committed.",
+  },
   nothing_live: {
     kind: "unavailable",
     meaning: "No package of this model has been promoted, so nothing can score.",

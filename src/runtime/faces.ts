@@ -38,6 +38,8 @@ export interface ScoreServices {
 }
 
 export interface DeliveryServices {
+  /** Commits what a command beside the server made, as `runtime/beside.ts` sends it. */
+  commit(body: string): Promise<object>;
   models(): Promise<object>;
   promote(model: string, body: string): Promise<object>;
   rollback(model: string): Promise<object>;

@@ -3,6 +3,7 @@ import { hmac } from "../base/digest.ts";
 import { MlpeError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import type { World } from "../base/world.ts";
+import { runtimeErrors } from "./errors.ts";
 import type { Project } from "./project.ts";
 
 /** Where a running server answers, and what it takes as proof that the caller may read its data directory. */
@@ -64,6 +65,10 @@ export async function askServer({ url, token }: ServerAddress, path: string, bod
     headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
     body: JSON.stringify(body),
     redirect: "manual",
+  }).catch((cause) => {
+    throw runtimeErrors.error("server_gone", `the server at ${url} did not answer: ${(cause as Error).message}`, {
+      cause,
+    });
   });
   const answer = (await response.json()) as { error?: { code: string; message: string; place?: string; fix: string } };
   if (response.ok || !answer.error) return answer;

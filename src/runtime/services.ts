@@ -6,6 +6,7 @@ import { performanceOf } from "../feedback/performance.ts";
 import { findScore } from "../scoring/find_score.ts";
 import { inferJson, modelMetadata, parseInfer } from "../scoring/oip.ts";
 import { resultOf } from "../scoring/score_rows.ts";
+import { commitSent } from "./beside.ts";
 import { flipPackage, liveOf, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
 import type { DeliveryServices, InferenceServices, ScoreServices, Services, StatusServices } from "./faces.ts";
@@ -137,6 +138,7 @@ function deliveryServices(serving: Serving): DeliveryServices {
     return result;
   };
   return {
+    commit: (body) => commitSent(engine.store, body),
     models: () => listModels(engine.store, models.contexts.keys()),
     async promote(model, body) {
       const context = contextOf(serving, model);

@@ -121,6 +121,10 @@ function api(services: Services, token: string): Hono {
     return context.json({ site: services.site, proof: proofOf(token, challenge) });
   });
   const authorized = (context: Context) => checkToken(context, token);
+  v1.post("/commits", async (context) => {
+    authorized(context);
+    return exact(context, await services.commit(await body(context)));
+  });
   v1.post("/models/:model/promote", async (context) => {
     authorized(context);
     return exact(context, await services.promote(model(context), await body(context)));

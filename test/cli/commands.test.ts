@@ -50,7 +50,7 @@ describe("query", () => {
     expect((await mlpe.run(["query", sql, "--format", "csv"])).output).toBe(csv.join("\r\n"));
     const lines = ['{"id":9007199254740993,"text":"say \\"hi\\", twice"}', '{"id":2,"text":null}'];
     expect((await mlpe.run(["query", sql, "--format", "json"])).output).toBe(lines.join("\n"));
-    expect(await mlpe.json(["query", sql])).toEqual({
+    expect(await mlpe.json(["query", sql])).toMatchObject({
       columns: ["id", "text"],
       rows: [
         ["9007199254740993", 'say "hi", twice'],

@@ -1,5 +1,6 @@
 import { scoresStream } from "../../contract/streams.ts";
 import { performanceOf } from "../../feedback/performance.ts";
+import { withWriter } from "../../runtime/beside.ts";
 import { liveOf } from "../../runtime/delivery.ts";
 import { judgeModelDrift } from "../../runtime/drift.ts";
 import { withEngine } from "../../runtime/engine.ts";
@@ -24,7 +25,7 @@ export const score: Command = {
   async run(world, input) {
     const name = requireWord(score, input, 0, "the model");
     const [from, to] = [instantFlag(score, input, "from"), instantFlag(score, input, "to")];
-    return withEngine(world, locationOf(input), "write", async (engine) => {
+    return withWriter(world, locationOf(input), async (engine) => {
       const context = modelContext(engine, name);
       const live = await liveOf(engine, name);
       const model = await loadStored(engine, context, openOnnx(engine), live.digest);
@@ -139,7 +140,7 @@ export const driftCommand: Command = {
   summary: "judge the live scores of a period and their features against the package's frozen profile",
   flags: { ...PROJECT_FLAGS, ...PERIOD_FLAGS },
   run: (world, input) =>
-    withEngine(world, locationOf(input), "write", async (engine) => {
+    withWriter(world, locationOf(input), async (engine) => {
       const name = requireWord(driftCommand, input, 0, "the model");
       const from = instantFlag(driftCommand, input, "from") ?? 0;
       const to = instantFlag(driftCommand, input, "to") ?? world.clock.now();

@@ -4,6 +4,7 @@ import type { World } from "../../base/world.ts";
 import { coercer } from "../../contract/coerce.ts";
 import { cutoffOf, historyView } from "../../fusion/history.ts";
 import type { ViewPlan } from "../../fusion/types.ts";
+import { withWriter } from "../../runtime/beside.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, type Project, viewNamed } from "../../runtime/project.ts";
 import { exportView, type Keeper } from "../../runtime/views.ts";
@@ -32,7 +33,7 @@ export const viewsExport: Command = {
     const out = absolute(world, requireText(viewsExport, input, "out"));
     const [from, to, knownBy] = ["from", "to", "known-by"].map((flag) => instantFlag(viewsExport, input, flag));
     const cutoff = input.number("cutoff");
-    return withEngine(world, locationOf(input), "write", async (engine) => {
+    return withWriter(world, locationOf(input), async (engine) => {
       const { commitNo } = await engine.store.head();
       if (cutoff !== undefined && !(Number.isInteger(cutoff) && cutoff >= 1 && cutoff <= commitNo)) {
         const message = `--cutoff is ${cutoff}, and the store has the commits 1 to ${commitNo}`;
