@@ -10,7 +10,7 @@ import { parseObject, requestErrors } from "./requests.ts";
 import { askServer, runningServer, type ServerAddress } from "./running.ts";
 
 /** Where a running server takes commits from commands. */
-export const COMMITS_PATH = "/v1/commits";
+const COMMITS_PATH = "/v1/commits";
 
 /** A commit as JSON: batches in the one codec, beside their schemas. */
 interface SentCommit {

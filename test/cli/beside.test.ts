@@ -81,7 +81,10 @@ test("a period is scored, and its drift is judged, beside the server", async () 
 
 test("what only the server may do, or nobody with that token, is refused", async () => {
   expect((await mlpe.failure(["ingest"])).code).toBe("store.locked");
-  const { url, token } = JSON.parse(readFileSync(path("data.mlpe/server.url"), "utf8")) as { url: string; token: string };
+  const { url, token } = JSON.parse(readFileSync(path("data.mlpe/server.url"), "utf8")) as {
+    url: string;
+    token: string;
+  };
   const send = async (body: object, given = token) => {
     const headers = { authorization: `Bearer ${given}` };
     const response = await fetch(`${url}/v1/commits`, { method: "POST", headers, body: JSON.stringify(body) });
