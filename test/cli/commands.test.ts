@@ -62,7 +62,7 @@ describe("query", () => {
   test("says what is wrong with it", async () => {
     expect(await mlpe.failure(["query"])).toMatchObject({ code: "cli.bad_usage" });
     expect((await mlpe.failure(["query", "select", "1"])).fix).toContain('"select 1"');
-    expect((await mlpe.failure(["query", sql, "--format", "xml"])).message).toContain("table, csv or json");
+    expect((await mlpe.failure(["query", sql, "--format", "xml"])).message).toContain("table, csv, json or arrow");
     expect(await mlpe.failure(["query", "select * from note"])).toMatchObject({ code: "store.unknown_table" });
     expect(await mlpe.failure(["query", "drop table notes"])).toMatchObject({ code: "store.query_refused" });
     expect(await mlpe.failure(["query", sql, "--rows", "1"])).toMatchObject({ code: "store.query_too_large" });

@@ -20,6 +20,7 @@ import {
 } from "./support/plaintext.ts";
 import { keyed, on, type Placed, ROOT, until } from "./support/program.ts";
 import { copyOf, exampleConfig, load, place } from "./support/project.ts";
+import { readerTests } from "./support/readers.ts";
 import { serveTests } from "./support/serving.ts";
 
 const house = openHouse();
@@ -143,6 +144,7 @@ async function collectSecrets(demo: Placed): Promise<Needles> {
 }
 
 serveTests(house);
+readerTests(house);
 
 test("every score that was acknowledged before a kill is there after it, once", async () => {
   const project = await copyOf((await house.demo()).placed, house.room("kill"));

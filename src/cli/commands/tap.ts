@@ -1,6 +1,8 @@
+import { MlpeError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { feedLine } from "../../runtime/stream_rows.ts";
+import { storeErrors } from "../../store/errors.ts";
 import { type FeedPosition, parsePosition, readFeed, rowsAtOnce } from "../../store/feed.ts";
 import type { Store } from "../../store/port.ts";
 import { streamNamed } from "../../store/stream_named.ts";
@@ -33,43 +35,59 @@ export const tap: Command = {
       throw cliErrors.error("bad_usage", message, { place: `mlpe ${tap.name}`, fix });
     }
     const limit = input.number("limit") ?? Number.POSITIVE_INFINITY;
-    await withEngine(world, locationOf(input), "read", async ({ store }) => {
-      const { stream } = await streamNamed(store, name);
-      await follow(world, store, { stream, after, limit, follow: input.on("follow") });
-    });
-    return { json: {}, text: "", printed: true };
+    const following: Following = { name, limit, follow: input.on("follow"), position: after, rows: 0, stopped: false };
+    if (following.follow) {
+      void world.stopRequested().then(() => {
+        following.stopped = true;
+      });
+    }
+    for (let reopened = 0; ; reopened++) {
+      const before = following.rows;
+      try {
+        await withEngine(world, locationOf(input), "read", ({ store }) => follow(world, store, following));
+        return { json: {}, text: "", printed: true };
+      } catch (error) {
+        // The store got new keys while it was read: it is opened with them, and read on from where it was.
+        if (!(error instanceof MlpeError) || error.code !== REKEYED || reopened >= REOPENED_MAX) throw error;
+        if (following.rows > before) reopened = 0;
+      }
+    }
   },
 };
 
+const REKEYED = `${storeErrors.prefix}.rekeyed`;
+/** So often a store that got new keys is opened again without a row in between. */
+const REOPENED_MAX = 8;
+
 interface Following {
-  readonly stream: string;
-  readonly after: FeedPosition;
+  readonly name: string;
   readonly limit: number;
   readonly follow: boolean;
+  position: FeedPosition;
+  /** Printed so far. */
+  rows: number;
+  stopped: boolean;
 }
 
-async function follow(world: World, store: Store, { stream, after, limit, follow }: Following): Promise<void> {
-  let stopped = false;
-  if (follow) {
-    world.stopRequested().then(() => {
-      stopped = true;
-    });
-  }
-  let position = after;
+async function follow(world: World, store: Store, following: Following): Promise<void> {
+  const { stream } = await streamNamed(store, following.name);
+  const { limit } = following;
   let maxRows = rowsAtOnce([]);
-  for (let rows = 0; rows < limit && !stopped; ) {
-    const page = await readFeed(store, stream, position, Math.min(maxRows, limit - rows));
+  while (following.rows < limit && !following.stopped) {
+    const page = await readFeed(store, stream, following.position, Math.min(maxRows, limit - following.rows));
     if (page.parts.length > 0) maxRows = rowsAtOnce(page.parts);
-    const given = page.rows.slice(0, limit - rows);
-    for (let from = 0; from < given.length && !stopped; from += LINES_AHEAD_MAX) {
-      const lines = given.slice(from, from + LINES_AHEAD_MAX).map(feedLine);
-      world.print(lines.join("\n"));
-      rows += lines.length;
+    const given = page.rows.slice(0, limit - following.rows);
+    for (let from = 0; from < given.length && !following.stopped; from += LINES_AHEAD_MAX) {
+      const part = given.slice(from, from + LINES_AHEAD_MAX);
+      world.print(part.map(feedLine).join("\n"));
+      following.rows += part.length;
+      following.position = part.at(-1)!.position;
       await world.printed();
     }
-    position = page.next;
+    if (following.stopped) return;
+    following.position = page.next;
     if (!page.atHead) continue;
-    if (!follow) return;
-    await store.waitBeyond(position.commitNo, LOOK_MS);
+    if (!following.follow) return;
+    await store.waitBeyond(page.next.commitNo, LOOK_MS);
   }
 }
