@@ -4,6 +4,7 @@ import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
 import { type VersionSource, winnerOf } from "./as_of.ts";
 import { type Names, namesOf, type Sealer } from "./catalogue.ts";
+import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type KeyHash, keyHasher } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
@@ -148,7 +149,8 @@ function* scanRows(snapshot: Snapshot, view: View, stream: string, options: Scan
       const range = commit.ranges[i]!;
       if (range.streamId !== streamId || range.rows === 0) continue;
       const columns = columnsNeeded(view.names.contractOf(range.contractId), options);
-      const selected = selectRows(rowsOfAppend(commit, i, view.sealer, view.names, columns), options);
+      const rows = passing(options.leftOut, () => rowsOfAppend(commit, i, view.sealer, view.names, columns));
+      const selected = rows && selectRows(rows, options);
       if (selected) yield selected;
     }
   }

@@ -1,3 +1,4 @@
+import type { MlpeError } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { Batch } from "../contract/batch.ts";
@@ -79,6 +80,11 @@ export interface ScanOptions {
   readonly to?: Micros;
   /** Only this entity: values in the order of the contract's `entity`. */
   readonly entity?: readonly Value[];
+  /**
+   * Told of each part that is damaged: its rows are left out and the scan goes on. Default: the scan throws store.damaged
+   * before it would give out less than what was stored.
+   */
+  readonly leftOut?: ((damage: MlpeError) => void) | undefined;
 }
 
 export interface Probe {

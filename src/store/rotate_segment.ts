@@ -4,10 +4,11 @@ import { fromHex, toHex } from "../base/bytes.ts";
 import { FIRST_STREAM_KEY } from "../keys/keyring.ts";
 import { NONCE_BYTES } from "../keys/xaes.ts";
 import type { Names, Sealer } from "./catalogue.ts";
+import { damagedSegment } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { chunkBinder } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
-import { damagedSegment, openSegment } from "./segment_read.ts";
+import { openSegment } from "./segment_read.ts";
 import type { SegmentTarget } from "./segment_write.ts";
 import { keyForSegment, type StreamKeyRow } from "./stream_keys.ts";
 

@@ -3,6 +3,7 @@ import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { type Column, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { Names, Sealer } from "./catalogue.ts";
+import { passing } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
@@ -95,9 +96,12 @@ export function segmentFiles(
       );
       const key = options.entity && entityKey(options.entity);
       const hash = key ? hashOf(key) : undefined;
-      const holding = hash ? wanted.filter((info) => maybe(info, hash)) : wanted;
+      const { leftOut } = options;
+      const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const opened = holding.map((info) => openSegment(directory, info, sealer, names));
+      const opened = holding.flatMap(
+        (info) => passing(leftOut, () => openSegment(directory, info, sealer, names)) ?? [],
+      );
       try {
         for (const file of opened) yield* scanFile(file, options);
       } finally {
@@ -174,7 +178,8 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
       if (options.from !== undefined && footer.maxTimes[block]! < options.from) continue;
     }
     if (key !== undefined && (footer.firstEntities[block]! > key || footer.lastEntities[block]! < key)) continue;
-    const selected = selectRows(file.rows(block, columns), options);
+    const rows = passing(options.leftOut, () => file.rows(block, columns));
+    const selected = rows && selectRows(rows, options);
     if (selected) yield selected;
   }
 }

@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
 import type { Micros } from "../base/time.ts";
-import { openJson, type Sealer, sealJson } from "./catalogue.ts";
+import { type CompactedState, damaged, openJson, type Sealer, sealJson } from "./catalogue.ts";
 import { insertStreamKey, learnStreamKeys } from "./stream_keys.ts";
 
 /** The catalogue row of a segment: sealed, and the only place where the segment's nonce is. */
@@ -60,6 +60,24 @@ export function readSegmentInfos(
 ): SegmentInfo[] {
   const infos = known.length === 0 ? readAll(database, sealer) : readNew(database, sealer, known);
   learnStreamKeys(database, sealer, infos);
+  return infos;
+}
+
+/**
+ * The rows that the state lists, no more and no fewer: a missing one would be rows that are silently not there. Throws
+ * store.damaged.
+ */
+export function readStatedInfos(
+  database: Database,
+  sealer: Sealer,
+  state: CompactedState,
+  known: readonly SegmentInfo[] = [],
+): SegmentInfo[] {
+  const infos = readSegmentInfos(database, sealer, known);
+  const there = new Set(infos.map((info) => info.segmentId));
+  const missing = state.segments.find((id) => !there.has(id));
+  if (missing !== undefined) throw damaged(`the catalogue's row of segment ${missing}`);
+  if (infos.length !== state.segments.length) throw damaged("the catalogue's list of segments");
   return infos;
 }
 

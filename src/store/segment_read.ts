@@ -5,9 +5,9 @@ import type { Batch, Column } from "../contract/batch.ts";
 import { decodeColumn, decodeDictionary, nullColumns } from "../contract/codec.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Names, Sealer } from "./catalogue.ts";
+import { damagedSegment } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { unpackFlags } from "./encode.ts";
-import { storeErrors } from "./errors.ts";
 import type { StoredRows } from "./port.ts";
 import { decompress } from "./record.ts";
 import { chunkBinder, decodeFooter, type SegmentFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
@@ -86,12 +86,6 @@ function openHandle(directory: string, info: SegmentInfo): number {
   } catch (cause) {
     throw damagedSegment(info, "the file is missing or can't be opened", cause);
   }
-}
-
-export function damagedSegment(info: SegmentInfo, what: string, cause?: unknown) {
-  const last = info.firstSequence + info.rows - 1;
-  const place = `segment ${info.file}, stream ${info.stream}, sequences ${info.firstSequence} to ${last}`;
-  return storeErrors.error("damaged", `${place}: ${what}`, { place, cause });
 }
 
 function segmentFile(

@@ -16,7 +16,7 @@ import { unpackFlags } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
 import type { Head, StoredRows } from "./port.ts";
 import { decodeBody, decodeRanges, type Range, type RecordBody } from "./record.ts";
-import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
+import { readStatedInfos, type SegmentInfo } from "./segment_info.ts";
 
 /** A commit of the tail, opened when it is first needed. */
 export interface TailCommit {
@@ -52,7 +52,7 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
     const generation = readGeneration(database);
     const changed = last === undefined || last.compacted.generation !== generation;
     const compacted = changed ? readState(database, sealer) : last!.compacted;
-    const segments = changed ? readSegmentInfos(database, sealer, last?.segments) : last!.segments;
+    const segments = changed ? readStatedInfos(database, sealer, compacted, last?.segments) : last!.segments;
     const kept = last?.tail.filter((commit) => !changed || commit.commitNo > compacted.lastCommit) ?? [];
     const from = kept.at(-1)?.commitNo ?? compacted.lastCommit;
     const rows = newer.all(from);
