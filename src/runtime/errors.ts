@@ -41,6 +41,12 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "The live package of this model can't be loaded, so nothing can score.",
     fix: "Make another one live: `mlpe rollback`, `mlpe rollforward` or `mlpe promote`; other models are served.",
   },
+  damaged_rows: {
+    kind: "unavailable",
+    meaning: "Stored rows that this model needs are damaged: no number is computed without them.",
+    fix: "Restore the data directory from a backup; `mlpe doctor` lists what is damaged. Other models are served.",
+    retryable: false,
+  },
   not_loadable: {
     kind: "refused",
     meaning: "The package that would become live can't be loaded, so the pointer was not moved.",

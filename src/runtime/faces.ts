@@ -1,3 +1,4 @@
+import type { Degraded } from "./damage.ts";
 import type { Unloaded } from "./live_models.ts";
 import type { SpaceShown } from "./space.ts";
 
@@ -13,6 +14,8 @@ export interface StatusServices {
   ready(): boolean;
   /** The models whose live package can't be loaded: ready is whoever has none. */
   unloaded(): readonly Unloaded[];
+  /** What stored rows can't be read, and what is not served because of it. */
+  degraded(): readonly Degraded[];
   /** The disk of the data directory, as readiness tells it; undefined where there is room. */
   space(): SpaceShown | undefined;
   /** Prometheus text. */

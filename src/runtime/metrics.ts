@@ -13,6 +13,7 @@ export const METRICS = {
   mlpe_log_tail_records: { kind: "gauge", help: "commits that are not compacted yet" },
   mlpe_log_tail_bytes: { kind: "gauge", help: "bytes of the commits that are not compacted yet" },
   mlpe_log_compaction_failures_total: { kind: "counter", help: "compactions that failed since the start" },
+  mlpe_damaged_parts: { kind: "gauge", help: "what the server goes on without because stored rows are damaged" },
   mlpe_space_state: {
     kind: "gauge",
     help: "the disk of the data directory: 0 ok, 1 below the soft mark, 2 below the hard",

@@ -51,9 +51,11 @@ function statusServices(serving: Serving): StatusServices {
   return {
     ready: serving.ready,
     unloaded: serving.models.unloaded,
+    degraded: serving.degraded.list,
     space: () => shownSpace(serving.space(), serving.engine.project.config.space.scores),
     metrics() {
       metrics.set("mlpe_ready", serving.ready() && serving.models.unloaded().length === 0 ? 1 : 0);
+      metrics.set("mlpe_damaged_parts", serving.degraded.list().length);
       metrics.set("mlpe_log_commits", serving.position());
       measureLog(metrics, engine.store);
       metrics.set("mlpe_resident_memory_bytes", engine.world.residentBytes());
@@ -100,7 +102,13 @@ function inferenceServices(serving: Serving): InferenceServices {
 function scoreServices(serving: Serving): ScoreServices {
   const { store, world } = serving.engine;
   return {
-    score: async (model, body) => scoreRequest(serving, contextOf(serving, model), body),
+    async score(model, body) {
+      const context = contextOf(serving, model);
+      const damage = serving.degraded.refusal(context.plan.name);
+      if (!damage) return scoreRequest(serving, context, body);
+      const message = `${model} can't score: ${damage.message}`;
+      throw runtimeErrors.error("damaged_rows", message, { place: damage.place, fix: damage.fix });
+    },
     async findScore(scoreId) {
       const found = await findScore(store, scoreId);
       if (found) {

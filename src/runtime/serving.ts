@@ -7,6 +7,7 @@ import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import type { SpaceReport } from "../store/space.ts";
 import { watchAlerts } from "./alerts.ts";
+import { type Degradation, degradation, LIVE_MODELS } from "./damage.ts";
 import type { Engine } from "./engine.ts";
 import { type Following, type FollowState, followPage, followState } from "./follow.ts";
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
@@ -29,6 +30,8 @@ export interface Serving {
   folding(): Promise<void> | undefined;
   memory(model: string): RequestMemory;
   ready(): boolean;
+  /** What damage the server goes on without. */
+  readonly degraded: Degradation;
   /** What the log thread measured of the disk last. */
   space(): SpaceReport | undefined;
   /** Counts and logs scores that are answered without being stored. */
@@ -57,7 +60,14 @@ interface State {
 export function createServing(engine: Engine, log: Log): Serving {
   const ort = openOnnx(engine);
   const models = liveModels(engine, ort, log);
-  const held = { engine, ort, models, metrics: serverMetrics(), verdicts: new Map() as LatestVerdicts };
+  const held = {
+    engine,
+    ort,
+    models,
+    metrics: serverMetrics(),
+    verdicts: new Map() as LatestVerdicts,
+    degraded: degradation(log),
+  };
   const state: State = {
     index: undefined,
     saver: undefined,
@@ -90,9 +100,10 @@ export function createServing(engine: Engine, log: Log): Serving {
       log("scores not stored: the disk is full", { model, scores: rows.length, score_ids: ids });
     },
     async start() {
-      await deployConfigured(engine, ort, models.contexts, log);
+      const { degraded } = held;
+      await degraded.without("deployments", () => deployConfigured(engine, ort, models.contexts, log), true);
       const history = await foldHistory(held, state, log);
-      await models.follow();
+      await degraded.without(LIVE_MODELS, models.follow, true);
       state.ready = !state.closed;
       running.push(
         follow(held, state, log),
@@ -111,7 +122,7 @@ export function createServing(engine: Engine, log: Log): Serving {
 
 const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-type Held = Pick<Serving, "engine" | "models" | "metrics" | "verdicts">;
+type Held = Pick<Serving, "engine" | "models" | "metrics" | "verdicts" | "degraded">;
 
 /** The streams that are counted beside those that the index reads. */
 function countedStreams({ models }: Held): string[] {
@@ -125,13 +136,21 @@ async function foldHistory(held: Held, state: State, log: Log): Promise<readonly
   const { store } = engine;
   const { commitNo, rows } = await rowCounts(held.engine);
   await countHistory(held, commitNo, rows);
-  const history = await verdictRows(held.engine, commitNo);
+  const { degraded } = held;
+  const history = (await degraded.without("what alerts fired", () => verdictRows(held.engine, commitNo))) ?? [];
   rememberVerdicts(held.verdicts, history);
-  const opened = await openIndex(engine, commitNo, log);
+  const { opened, readable } = await degraded.views([...engine.project.views.values()], async (plans) => {
+    const views = new Map(plans.map((plan) => [plan.name, plan]));
+    const of = { ...engine, project: { views } };
+    return { opened: await openIndex(of, commitNo, log), readable: of };
+  });
   state.index = opened.index;
-  state.saver = indexSaver(engine, opened, metrics, log);
+  state.saver = indexSaver(readable, opened, metrics, log);
   state.following.position = commitNo;
-  for (const name of held.models.contexts.keys()) state.memories.set(name, await foldRequests(store, name));
+  for (const name of held.models.contexts.keys()) {
+    const memory = await degraded.without(`request ids of ${name}`, () => foldRequests(store, name));
+    if (memory) state.memories.set(name, memory);
+  }
   return history;
 }
 
@@ -149,7 +168,11 @@ async function rowCounts({ store }: Engine): Promise<{ commitNo: number; rows: R
 async function countHistory(held: Held, upTo: number, rows: ReadonlyMap<string, number>): Promise<void> {
   for (const stream of countedStreams(held)) {
     if (stream !== LEDGER && stream !== VERDICTS) countRows(held.metrics, stream, rows.get(stream) ?? 0);
-    else for await (const stored of held.engine.store.scan(stream, { upTo })) countStored(held.metrics, stored);
+    else {
+      await held.degraded.without(`counts of ${stream}`, async () => {
+        for await (const stored of held.engine.store.scan(stream, { upTo })) countStored(held.metrics, stored);
+      });
+    }
   }
 }
 

@@ -16,8 +16,13 @@ export function createApp(services: Services, token: string): Hono {
   app.get("/healthz", (context) => context.json({ live: true }));
   app.get("/readyz", (context) => {
     const [ready, unloaded, space] = [isReady(services), services.unloaded(), services.space()];
-    const degraded = { ...(unloaded.length === 0 ? {} : { unloaded }), ...(space ? { space } : {}) };
-    return context.json({ ready, ...degraded }, ready ? 200 : 503);
+    const degraded = services.degraded();
+    const rest = {
+      ...(unloaded.length === 0 ? {} : { unloaded }),
+      ...(degraded.length === 0 ? {} : { degraded }),
+      ...(space ? { space } : {}),
+    };
+    return context.json({ ready, ...rest }, ready ? 200 : 503);
   });
   app.get("/metrics", (context) => {
     return context.text(services.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
@@ -40,7 +45,10 @@ export function createApp(services: Services, token: string): Hono {
 
 /** Started, and every live package is loaded. */
 const isReady = (services: Services): boolean =>
-  services.ready() && services.unloaded().length === 0 && services.space()?.scores !== "refused";
+  services.ready() &&
+  services.unloaded().length === 0 &&
+  !services.degraded().some(({ refuses }) => refuses) &&
+  services.space()?.scores !== "refused";
 
 /** Those that any address takes; HEAD goes wherever GET does. */
 const METHODS = ["GET", "POST"] as const;

@@ -89,14 +89,13 @@ export function segmentFiles(
     cached,
     mayHold: maybe,
     *scan(segments, stream, options) {
-      const { upTo = Number.POSITIVE_INFINITY, after = 0 } = options;
+      const { upTo = Number.POSITIVE_INFINITY, after = 0, leftOut } = options;
       const wanted = segments.filter(
         (info) =>
           info.stream === stream && info.firstCommit <= upTo && info.lastCommit > after && inTime(info, options),
       );
       const key = options.entity && entityKey(options.entity);
       const hash = key ? hashOf(key) : undefined;
-      const { leftOut } = options;
       const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
       const opened = holding.flatMap(
