@@ -5,6 +5,7 @@ import { configReferenceCommand, configSchemaCommand } from "./commands/config.t
 import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
+import { doctor } from "./commands/doctor.ts";
 import { errors } from "./commands/errors.ts";
 import { exportCommand } from "./commands/export.ts";
 import { functions } from "./commands/functions.ts";
@@ -63,6 +64,7 @@ export const COMMANDS: readonly Command[] = [
   keysRotate,
   keysRewrap,
   health,
+  doctor,
   demo,
   functions,
   configSchemaCommand,

@@ -37,12 +37,22 @@ export interface ProjectLocation {
   readonly set?: readonly string[] | undefined;
 }
 
-/** Reads and plans a project. Throws one MlpeError that lists every problem of the first layer that has any. */
-export async function openProject(world: World, location: ProjectLocation): Promise<Project> {
+/** The config alone, checked against its schema: what else it names is not looked at. */
+export async function openConfig(
+  world: World,
+  location: ProjectLocation,
+): Promise<Pick<Project, "config" | "configPath" | "dataDirectory">> {
   const configPath = absolute(world, location.config);
   const folder = configPath.slice(0, configPath.lastIndexOf("/")) || "/";
   const text = utf8(await world.files.read(configPath), location.config);
   const config = absolutePaths(loadConfig(text, location.config, world.environment, location.set ?? []), folder);
+  const dataDirectory = location.data === undefined ? config.data : absolute(world, location.data);
+  return { config, configPath, dataDirectory };
+}
+
+/** Reads and plans a project. Throws one MlpeError that lists every problem of the first layer that has any. */
+export async function openProject(world: World, location: ProjectLocation): Promise<Project> {
+  const { config, configPath, dataDirectory } = await openConfig(world, location);
   const problems: Problem[] = [];
   const collect = <T>(make: () => T): T | undefined => collecting(problems, make);
   const contracts = new Map<string, Contract>();
@@ -80,7 +90,6 @@ export async function openProject(world: World, location: ProjectLocation): Prom
     collect(() => planGuardrails(name, guardrails, viewOfModel(project, name).shape.features).program?.close());
   }
   throwIfAny(problems);
-  const dataDirectory = location.data === undefined ? config.data : absolute(world, location.data);
   return { config, configPath, dataDirectory, contracts, datasets, sources, views, checks, trust };
 }
 

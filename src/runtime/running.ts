@@ -33,7 +33,10 @@ export function sameSecret(one: string, other: string): boolean {
  * The server that has this data directory open, if one answers and proves it: after a crash the file stays, and the port
  * may be another site's by now.
  */
-export async function runningServer(world: World, project: Project): Promise<ServerAddress | undefined> {
+export async function runningServer(
+  world: World,
+  project: Pick<Project, "dataDirectory">,
+): Promise<ServerAddress | undefined> {
   const path = addressFile(project.dataDirectory);
   if (!(await world.files.exists(path))) return undefined;
   const address = parseAddress(await world.files.read(path));
@@ -44,6 +47,18 @@ export async function runningServer(world: World, project: Project): Promise<Ser
     const response = await fetch(`${address.url}/v1/site?challenge=${challenge}`, { signal, redirect: "manual" });
     const { proof } = (await response.json()) as { proof?: unknown };
     return typeof proof === "string" && sameSecret(proof, proofOf(address.token, challenge)) ? address : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The metrics of the server that has this data directory open, as Prometheus text; undefined where none answers. */
+export async function runningMetrics(world: World, dataDirectory: string): Promise<string | undefined> {
+  const address = await runningServer(world, { dataDirectory });
+  if (!address) return undefined;
+  try {
+    const response = await fetch(`${address.url}/metrics`, { signal: AbortSignal.timeout(2000), redirect: "manual" });
+    return response.ok ? await response.text() : undefined;
   } catch {
     return undefined;
   }

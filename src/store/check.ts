@@ -23,11 +23,13 @@ export interface Finding {
   readonly message: string;
 }
 
+type Catalogue = Pick<LogReader, "database" | "directory">;
+
 /**
  * Reads every row of the catalogue but the commits: each must open and say what the others say.
  * Bytes of the database file that belong to no row (free pages, unused parts of pages) are not looked at.
  */
-export function checkCatalogue(reader: LogReader, sealer: Sealer): Finding[] {
+export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
   const { database } = reader;
   const found: Finding[] = [];
   const check = (place: string, look: () => string | undefined) => {
@@ -77,7 +79,7 @@ function rowOfMigrationMissing(database: Database): boolean {
 type Check = (place: string, look: () => string | undefined) => void;
 
 /** Streams and contracts are numbered from 0 without gaps, and a contract has the fingerprint of its schema. */
-function checkNames(reader: LogReader, sealer: Sealer, check: Check): void {
+function checkNames(reader: Catalogue, sealer: Sealer, check: Check): void {
   const { database } = reader;
   const fresh: Names = namesOf(database, sealer);
   const ids = (table: string, column: string) =>

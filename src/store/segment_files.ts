@@ -98,9 +98,8 @@ export function segmentFiles(
       const hash = key ? hashOf(key) : undefined;
       const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const opened = holding.flatMap(
-        (info) => passing(leftOut, () => openSegment(directory, info, sealer, names)) ?? [],
-      );
+      const fresh = (info: SegmentInfo) => openSegment(directory, info, sealer, names);
+      const opened = holding.flatMap((info) => passing(leftOut, () => fresh(info)) ?? []);
       try {
         for (const file of opened) yield* scanFile(file, options);
       } finally {

@@ -50,7 +50,7 @@ export interface FreeSpace {
   readonly total: number;
 }
 
-function freeSpace(directory: string): FreeSpace {
+export function freeSpace(directory: string): FreeSpace {
   const { bavail, blocks, bsize } = statfsSync(directory);
   return { free: bavail * bsize, total: blocks * bsize };
 }

@@ -1,0 +1,238 @@
+import type { Database } from "bun:sqlite";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { MlpeError } from "../base/errors.ts";
+import type { Random } from "../base/random.ts";
+import { showBytes } from "../base/size.ts";
+import { MICROS_PER_SECOND } from "../base/time.ts";
+import { type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
+import { checkCatalogue } from "./check.ts";
+import { damagedRows, isDamage } from "./damage.ts";
+import { databasePath, segmentsPath } from "./database.ts";
+import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
+import { checkMigrations, migrations } from "./migrations.ts";
+import { type Keys, openSealer } from "./sealer.ts";
+import type { SegmentInfo } from "./segment_info.ts";
+import { openSegment } from "./segment_read.ts";
+import { amountsOf, freeSpace, type SpaceSettings } from "./space.ts";
+import { type Snapshot, tailIndex } from "./tail_index.ts";
+
+/** Something of a data directory that needs a hand, and what to do next. */
+export interface Complaint {
+  readonly about: "directory" | "store" | "keys" | "space" | "log" | "segments" | "catalogue" | "files" | "clock";
+  readonly message: string;
+  readonly next: string;
+}
+
+/** What there is, by name: numbers, texts and lists, for people and programs. */
+export type Facts = Record<string, string | number | boolean | readonly object[]>;
+
+export interface Diagnosis {
+  readonly facts: Facts;
+  readonly complaints: readonly Complaint[];
+}
+
+export interface DoctorOptions {
+  readonly directory: string;
+  readonly keys: Keys;
+  readonly space: SpaceSettings;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Look at the ends of segments alone, not at every block. */
+  readonly quick: boolean;
+}
+
+/** A tail of so many commits says that compaction falls behind. */
+const TAIL_MAX = 4_096;
+/** A write-ahead log of so many bytes says that something holds it open. */
+const WAL_BYTES_MAX = 256 << 20;
+/** The last known time may be so far ahead of the clock. */
+const CLOCK_AHEAD_MAX = 60 * MICROS_PER_SECOND;
+
+interface Exam extends DoctorOptions {
+  readonly facts: Facts;
+  readonly complaints: Complaint[];
+}
+
+/** Looks at a data directory from all sides and changes nothing in it. Nothing that is wrong there throws. */
+export async function examine(options: DoctorOptions): Promise<Diagnosis> {
+  const exam: Exam = { ...options, facts: {}, complaints: [] };
+  const { directory, facts, complaints } = exam;
+  if (!existsSync(databasePath(directory))) {
+    complain(exam, "directory", `${directory} holds no store`, "Run `mlpe run` or `mlpe ingest` to make one.");
+    return { facts, complaints };
+  }
+  lookAtFiles(exam);
+  lookAtSpace(exam);
+  let database: Database | undefined;
+  try {
+    const writer = writerOf(directory);
+    facts.writer = writer ? `process ${writer.process}` : "none";
+    database = openUnchanged(directory);
+    if (lookAtStore(exam, database)) {
+      const sealer = await keysOf(exam, database);
+      if (sealer) lookInside(exam, database, sealer);
+    }
+  } catch (cause) {
+    const next = "Restore the data directory from a backup: `mlpe restore`.";
+    complain(exam, "store", `log.db can't be read: ${cause instanceof Error ? cause.message : cause}`, next);
+  } finally {
+    database?.close();
+  }
+  return { facts, complaints };
+}
+
+function complain({ complaints }: Exam, about: Complaint["about"], message: string, next: string): void {
+  complaints.push({ about, message, next });
+}
+
+/** The complaint that an error of ours is already. */
+function told(exam: Exam, about: Complaint["about"], cause: unknown): void {
+  if (!(cause instanceof MlpeError)) throw cause;
+  complain(exam, about, `${cause.code}: ${cause.message}`, cause.fix);
+}
+
+/** Only the owner may read what is here: sealed bytes still tell sizes and times. */
+function lookAtFiles(exam: Exam): void {
+  const { directory } = exam;
+  const open: string[] = [];
+  const look = (path: string, name: string) => {
+    const { mode } = lstatSync(path);
+    if ((mode & 0o077) !== 0) open.push(`${name} (${(mode & 0o777).toString(8)})`);
+  };
+  look(directory, ".");
+  for (const name of readdirSync(directory)) if (name !== "runtime") look(join(directory, name), name);
+  for (const folder of ["segments", "folds"]) {
+    const path = join(directory, folder);
+    if (existsSync(path)) for (const name of readdirSync(path)) look(join(path, name), `${folder}/${name}`);
+  }
+  if (open.length === 0) return;
+  const more = open.length > 5 ? ` and ${open.length - 5} more` : "";
+  const next = `chmod -R go-rwx ${directory}`;
+  complain(exam, "files", `other users may use ${open.slice(0, 5).join(", ")}${more}`, next);
+}
+
+function lookAtSpace(exam: Exam): void {
+  const { free, total } = freeSpace(exam.directory);
+  const { soft, hard, ballast } = amountsOf(exam.space, total);
+  const there = bytesOf(join(exam.directory, "ballast"));
+  const left = Math.max(0, free - Math.max(0, ballast - there));
+  Object.assign(exam.facts, { free_bytes: left, soft_bytes: soft, hard_bytes: hard, ballast_bytes: there });
+  exam.facts.space = left < hard ? "hard" : left < soft ? "soft" : "ok";
+  if (left >= soft) return;
+  const message = `${showBytes(left)} are free, below the ${left < hard ? "hard" : "soft"} mark`;
+  const waits = left < hard ? "nothing new is taken" : "files are not read on";
+  complain(exam, "space", `${message}: ${waits}`, "Free space on that disk; MLPE goes on by itself.");
+}
+
+function lookAtStore(exam: Exam, database: Database): boolean {
+  try {
+    const identity = readIdentity(database);
+    if (!identity) {
+      complain(exam, "store", "log.db names no store", "Run `mlpe run` to make one, or restore a backup.");
+      return false;
+    }
+    const applied = checkMigrations(database);
+    Object.assign(exam.facts, { format: identity.format, migrations: `${applied} of ${migrations.length}` });
+    return true;
+  } catch (cause) {
+    told(exam, "store", cause);
+    return false;
+  }
+}
+
+async function keysOf(exam: Exam, database: Database): Promise<Sealer | undefined> {
+  try {
+    const sealer = await openSealer(database, exam.keys, exam.directory, exam.random);
+    exam.facts.key = "opens";
+    return sealer;
+  } catch (cause) {
+    exam.facts.key = "does not open";
+    told(exam, "keys", cause);
+    return undefined;
+  }
+}
+
+function lookInside(exam: Exam, database: Database, sealer: Sealer): void {
+  for (const { place, message } of checkCatalogue({ database, directory: exam.directory }, sealer)) {
+    const fold = place.startsWith("fold");
+    const next = fold ? "Delete that file: the next start folds anew." : "Restore the data directory from a backup.";
+    complain(exam, "catalogue", `${place}: ${message}`, next);
+  }
+  let snapshot: Snapshot;
+  try {
+    snapshot = tailIndex(database, sealer).look();
+  } catch (cause) {
+    told(exam, "log", cause);
+    return;
+  }
+  lookAtLog(exam, database, snapshot);
+  lookAtSegments(exam, database, sealer, snapshot);
+  lookAtClock(exam, snapshot);
+}
+
+function lookAtLog(exam: Exam, database: Database, { head, tail }: Snapshot): void {
+  const count = (name: "freelist_count" | "page_size") =>
+    database.query<Record<string, number>, []>(`PRAGMA ${name}`).get()![name]!;
+  const wal = bytesOf(`${databasePath(exam.directory)}-wal`);
+  Object.assign(exam.facts, {
+    commits: head.commitNo,
+    tail_records: tail.length,
+    tail_bytes: tail.reduce((sum, { sealed }) => sum + sealed.length, 0),
+    wal_bytes: wal,
+    free_page_bytes: count("freelist_count") * count("page_size"),
+  });
+  if (tail.length > TAIL_MAX) {
+    const message = `${tail.length} commits are not compacted`;
+    complain(exam, "log", message, "Look for `compaction failed` in the log lines of the server.");
+  }
+  if (wal > WAL_BYTES_MAX) {
+    const message = `the write-ahead log has ${showBytes(wal)}`;
+    complain(exam, "log", message, "A reader holds it open, or a crash left it: start `mlpe run`, or stop what reads.");
+  }
+}
+
+function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, { segments }: Snapshot): void {
+  const named = new Set(segments.map(({ file }) => file));
+  const orphans = readdirSync(segmentsPath(exam.directory)).filter((file) => !named.has(file));
+  const names = namesOf(database, sealer);
+  const damaged = segments.flatMap((info) => damageOf(exam, info, names, sealer) ?? []);
+  Object.assign(exam.facts, {
+    segments: segments.length,
+    segment_bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
+    rows: segments.reduce((sum, { rows }) => sum + rows, 0),
+    orphans: orphans.length, // being written, replaced a moment ago, or left by a crash: the next start removes those
+    damaged: damaged.map(({ rows }) => rows),
+  });
+  for (const { message } of damaged) {
+    const next =
+      "Restore the data directory from a backup; until then everything that does not need these rows goes on.";
+    complain(exam, "segments", message, next);
+  }
+}
+
+function damageOf({ directory, quick }: Exam, info: SegmentInfo, names: Names, sealer: Sealer) {
+  try {
+    const file = openSegment(directory, info, sealer, names);
+    try {
+      file.filter();
+      const blocks = quick ? 0 : file.footer.blockRows.length;
+      for (let block = 0; block < blocks; block++) file.rows(block);
+    } finally {
+      file.close();
+    }
+    return undefined;
+  } catch (cause) {
+    if (!isDamage(cause)) throw cause;
+    return { rows: damagedRows(cause) ?? { file: info.file }, message: cause.message };
+  }
+}
+
+function lookAtClock(exam: Exam, { head }: Snapshot): void {
+  const ahead = head.knownTime - exam.clock.now();
+  exam.facts.known_time_ahead_seconds = Math.max(0, Math.round(ahead / MICROS_PER_SECOND));
+  if (head.commitNo === 0 || ahead <= CLOCK_AHEAD_MAX) return;
+  const message = `the last commit is ${Math.round(ahead / MICROS_PER_SECOND)} seconds ahead of the clock`;
+  complain(exam, "clock", message, "Set the clock of this host: until then known times only count up.");
+}

@@ -1,0 +1,40 @@
+import { constants, Database } from "bun:sqlite";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { databasePath } from "./database.ts";
+
+/**
+ * A handle that changes neither `log.db` nor its write-ahead log: not even where a crash left one that the next writer will
+ * bring in. (SQLite may make the shared-memory file beside them, which is worth nothing.)
+ */
+export function openUnchanged(directory: string): Database {
+  const path = databasePath(directory);
+  const { SQLITE_OPEN_READONLY, SQLITE_OPEN_URI } = constants;
+  const plain = existsSync(`${path}-wal`);
+  const database = plain
+    ? new Database(path, { readonly: true })
+    : new Database(`${pathToFileURL(path)}?immutable=1`, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+  database.run("PRAGMA temp_store = memory");
+  database.run("PRAGMA busy_timeout = 5000");
+  return database;
+}
+
+/** The process that has the directory open for writing; undefined where none has. */
+export function writerOf(directory: string): { readonly process: string } | undefined {
+  const path = join(directory, "writer.lock");
+  if (!existsSync(path)) return undefined;
+  const lock = new Database(path, { readonly: true });
+  try {
+    lock.query("SELECT 1 FROM sqlite_master").all(); // takes a shared lock for a moment: refused where one writes
+    return undefined;
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
+    const holder = join(directory, "writer.pid");
+    return { process: existsSync(holder) ? readFileSync(holder, "utf8").trim() : "unknown" };
+  } finally {
+    lock.close();
+  }
+}
+
+export const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
