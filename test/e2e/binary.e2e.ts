@@ -5,7 +5,9 @@
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { canMountSmallDisk, onSmallDisk } from "../support/small_disk.ts";
 import { killTest } from "./crash.ts";
+import { DISK_MIB, type FullDiskReport } from "./full_disk.ts";
 import { killServing } from "./kills.ts";
 import { openHouse } from "./support/demo.ts";
 import { tableOf } from "./support/flights.ts";
@@ -206,6 +208,13 @@ test("a server that is killed again and again keeps every row and score it ackno
   const report = await killServing(program, house.room("serving"), 25, 20_131_002);
   expect(report.problems).toEqual([]);
   expect(report.acknowledged.rows).toBeGreaterThan(100);
+});
+
+test.skipIf(!canMountSmallDisk())("a server on a full disk says so, goes on by itself, and loses nothing", async () => {
+  const report = (await onSmallDisk("test/e2e/full_disk.ts", DISK_MIB, program.path)) as FullDiskReport;
+  expect(report.problems).toEqual([]);
+  expect(report).toMatchObject({ alertFired: true });
+  expect(Math.min(report.refused, report.notStored, report.acknowledged.scores)).toBeGreaterThan(0);
 });
 
 test("the help lists every command, and each has its own", async () => {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { EXAMPLE } from "./support/flights.ts";
 import { keyed, on, type Placed, type Program } from "./support/program.ts";
-import { exampleConfig, place } from "./support/project.ts";
+import { type ConfigText, exampleConfig, place } from "./support/project.ts";
 
 export interface ServingKills {
   /** One sentence each; none where everything held. */
@@ -44,7 +44,7 @@ const START = Date.UTC(2013, 0, 1);
 const CARRIERS = ["AA", "B6", "DL", "UA"];
 
 /** What was acknowledged, and what is to be sent again: all that outlives a kill. */
-interface Ledger {
+export interface Ledger {
   readonly rows: Set<number>;
   /** Request id -> score id. */
   readonly scores: Map<string, string>;
@@ -123,8 +123,8 @@ export async function killServing(
 }
 
 /** The example, with flights that are pushed and little of everything else, so that a start is quick. */
-async function pushProject(directory: string): Promise<Placed> {
-  const config = await exampleConfig();
+export async function pushProject(directory: string, changes: ConfigText = {}): Promise<Placed> {
+  const config: ConfigText = { ...(await exampleConfig()), ...changes };
   config.sources.flights = { connector: "http_push", routes: config.sources.flights.routes };
   for (const name of ["weather", "planes", "airports"]) {
     const packed = await Bun.file(`${EXAMPLE}/data/${name}.csv.zst`).bytes();
@@ -136,7 +136,7 @@ async function pushProject(directory: string): Promise<Placed> {
 }
 
 /** Ids are minutes and flight numbers: each makes a flight of its own. */
-function flightOf(id: number, template: Readonly<Record<string, string>>) {
+export function flightOf(id: number, template: Readonly<Record<string, string>>) {
   const time = START + Math.floor(id / 60) * 3_600_000;
   const { tailnum, origin, dest, distance } = template;
   return {
@@ -152,7 +152,7 @@ function flightOf(id: number, template: Readonly<Record<string, string>>) {
   };
 }
 
-const scheduledOf = (id: number) => new Date(START + id * 60_000).toISOString();
+export const scheduledOf = (id: number) => new Date(START + id * 60_000).toISOString();
 
 /** Some clients that push, each with new ids or a request without an answer, and one that scores what is there. */
 function clientsOf(url: string, ledger: Ledger, random: () => number): () => Promise<void> {
@@ -259,7 +259,7 @@ function orphans(data: string): number {
 }
 
 /** Every acknowledged row and score is stored, nothing twice, and ledger and audit verify. */
-async function check(program: Program, project: Placed, ledger: Ledger, when: string): Promise<void> {
+export async function check(program: Program, project: Placed, ledger: Ledger, when: string): Promise<void> {
   const ask = async <Shape>(...words: string[]): Promise<Shape> => {
     const ran = await program.run([...words, ...on(project)], keyed(project));
     if (ran.code !== 0) ledger.problems.push(`${when}: ${words[0]} ended with ${ran.code}: ${ran.errors.slice(-500)}`);

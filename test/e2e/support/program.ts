@@ -72,6 +72,11 @@ export function install(home: string): Program {
   if (readdirSync(home).length > 0) throw new Error(`${home} is not empty`);
   const path = join(home, "mlpe");
   copyFileSync(BUILT, path);
+  return programAt(path, home);
+}
+
+/** An executable that is there already. */
+export function programAt(path: string, home: string): Program {
   const running = new Set<{ kill(signal: "SIGKILL"): void }>();
   const start: Program["start"] = (words, { environment = {}, from = home, under = [] } = {}) => {
     const child = Bun.spawn([...under, path, ...words], {
