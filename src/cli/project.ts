@@ -1,3 +1,4 @@
+import type { MlpeError } from "../base/errors.ts";
 import { type Micros, parseInstant } from "../base/time.ts";
 import type { StopSignal, World } from "../base/world.ts";
 import type { ProjectLocation } from "../runtime/project.ts";
@@ -62,3 +63,14 @@ export function progressLine(world: World): (text: string) => void {
     world.progress(text);
   };
 }
+
+/** What `--skip-damaged` left out: a warning each, and the form for programs. */
+export function toldLeftOut(world: World, leftOut: readonly MlpeError[]): { left_out?: readonly object[] } {
+  for (const { message } of leftOut) world.warn(`left out: ${message}`);
+  return leftOut.length === 0 ? {} : { left_out: leftOut.map(({ place, message }) => ({ place, message })) };
+}
+
+export const SKIP_DAMAGED = {
+  kind: "switch",
+  describe: "leave out rows that are damaged, and list them; an older version may then pass for the latest",
+} as const;

@@ -9,7 +9,7 @@ import { readState, type Sealer, writeState } from "./catalogue.ts";
 import { segmentsPath } from "./database.ts";
 import { nextSegmentId, replaceSegments } from "./replace.ts";
 import { bySequence } from "./segment_files.ts";
-import { insertSegmentInfo, readSegmentInfos, readStatedInfos, type SegmentInfo } from "./segment_info.ts";
+import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
 import { compactedOf, foldRow, type LogWriter, stateOf } from "./sqlite_log.ts";
@@ -121,9 +121,7 @@ export function compactor(
 
 /** Removes files that no catalogue row names: what a crash between writing and recording left. */
 export function sweepOrphans(log: LogWriter, directory: string): void {
-  // A row that is gone must not take its file with it.
-  const state = readState(log.database, log.sealer);
-  const named = new Set(readStatedInfos(log.database, log.sealer, state).map((info) => info.file));
+  const named = new Set(readSegmentInfos(log.database, log.sealer).map((info) => info.file));
   for (const file of readdirSync(segmentsPath(directory))) {
     if (!named.has(file)) unlinkSync(join(segmentsPath(directory), file));
   }

@@ -1,5 +1,6 @@
 import { MlpeError } from "../base/errors.ts";
 import { storeErrors } from "./errors.ts";
+import type { Store } from "./port.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 
 /** Which rows damaged bytes were of: what a `store.damaged` says in its place. */
@@ -43,4 +44,16 @@ export function passing<T>(leftOut: ((damage: MlpeError) => void) | undefined, r
     leftOut(error);
     return undefined;
   }
+}
+
+/**
+ * The store, whose scans leave out what is damaged and note it: an older version may then pass for the latest, so whoever
+ * reads from it must show the list. Streams of the store's own are never read in part.
+ */
+export function passingOver<S extends Pick<Store, "scan">>(store: S): { readonly store: S; leftOut(): MlpeError[] } {
+  const noted = new Map<string, MlpeError>();
+  const leftOut = (damage: MlpeError) => void noted.set(damage.message, damage);
+  const scan: Store["scan"] = (stream, options) =>
+    store.scan(stream, stream.startsWith(".") ? options : { ...options, leftOut });
+  return { store: { ...store, scan }, leftOut: () => [...noted.values()] };
 }

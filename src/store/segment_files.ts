@@ -176,7 +176,9 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
       if (options.from !== undefined && footer.maxTimes[block]! < options.from) continue;
     }
     if (key !== undefined && (footer.firstEntities[block]! > key || footer.lastEntities[block]! < key)) continue;
-    const rows = passing(options.leftOut, () => file.rows(block, columns));
+    // Whichever columns are asked for, the same blocks are left out: readers look twice.
+    const needed = options.leftOut ? undefined : columns;
+    const rows = passing(options.leftOut, () => file.rows(block, needed));
     const selected = rows && selectRows(rows, options);
     if (selected) yield selected;
   }

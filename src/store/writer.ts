@@ -28,6 +28,7 @@ import type { EncodedCommit } from "./record.ts";
 import { mergedSpan, type RetentionOutcome, type RetentionPolicy, retainRows } from "./retain.ts";
 import { scrub } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
+import { readStatedInfos } from "./segment_info.ts";
 import { syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
@@ -81,6 +82,7 @@ export async function openWriter(
     await prepare?.(database);
     const sealer = (await openSealer(database, keys, directory, random))!;
     const log = logWriter(database, sealer, clock);
+    readStatedInfos(database, sealer, readState(database, sealer)); // a row that is gone must not take its file with it
     sweepOrphans(log, directory);
     const folds = foldKeeper(directory, database, log.sealer);
     if (readState(database, sealer).scrub) scrub(database, sealer, directory); // an erasure that was cut off

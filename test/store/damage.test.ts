@@ -5,8 +5,9 @@ import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSyn
 import { join } from "node:path";
 import { MlpeError } from "../../src/base/errors.ts";
 import { batchOf } from "../../src/contract/batch.ts";
-import { damagedRows } from "../../src/store/damage.ts";
+import { damagedRows, passingOver } from "../../src/store/damage.ts";
 import type { ScanOptions } from "../../src/store/port.ts";
+import { query } from "../../src/store/query.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { timedContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
@@ -86,6 +87,11 @@ test.each(DAMAGES)(
       const left: MlpeError[] = [];
       expect((await scanned(again, "curated/hurt", { leftOut: (one) => left.push(one) })).length).toBe(11);
       expect(left.map(damagedRows)).toEqual([named]);
+      const passing = passingOver(again);
+      const counted = 'select count(*) as n from "curated/hurt"';
+      expect((await caught(query(again, counted))).code).toBe("store.damaged");
+      expect((await query(passing.store, counted)).rows).toEqual([[11]]);
+      expect(passing.leftOut().map(damagedRows)).toContainEqual(named);
       // Commits and compaction go on.
       await again.commit({ appends: [append("curated/hurt", ["later"], 300)] });
       await again.compact();

@@ -1,9 +1,10 @@
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute } from "../../runtime/project.ts";
+import { passingOver } from "../../store/damage.ts";
 import { exportStream } from "../../store/export.ts";
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, instantFlag, locationOf } from "../project.ts";
+import { grouped, instantFlag, locationOf, SKIP_DAMAGED, toldLeftOut } from "../project.ts";
 
 export const exportCommand: Command = {
   name: "export",
@@ -15,6 +16,7 @@ export const exportCommand: Command = {
     from: { kind: "text", describe: "first event time, inclusive" },
     to: { kind: "text", describe: "last event time, inclusive" },
     columns: { kind: "text", describe: "only these, in this order: a,b,c" },
+    "skip-damaged": SKIP_DAMAGED,
     versions: {
       kind: "switch",
       describe: "every stored version, with _sequence, _commit_no, _known_time and _tombstone",
@@ -27,7 +29,8 @@ export const exportCommand: Command = {
     const columns = input.text("columns")?.split(",");
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
     return withEngine(world, locationOf(input), "read", async ({ store }) => {
-      const exported = await exportStream(store, name, {
+      const passing = input.on("skip-damaged") ? passingOver(store) : undefined;
+      const exported = await exportStream(passing?.store ?? store, name, {
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
         ...(columns === undefined ? {} : { columns: columns.map((column) => column.trim()) }),
@@ -41,7 +44,8 @@ export const exportCommand: Command = {
       await world.files.writeParts(out, counted(), 0o600);
       const { stream, cutoff } = exported;
       const text = `${grouped(rows)} rows of ${stream} as known by commit ${cutoff.commitNo}\n${out}`;
-      return { json: { file: out, stream, rows, columns: exported.columns, cutoff: cutoff.commitNo }, text };
+      const told = toldLeftOut(world, passing?.leftOut() ?? []);
+      return { json: { file: out, stream, rows, columns: exported.columns, cutoff: cutoff.commitNo, ...told }, text };
     });
   },
 };

@@ -8,10 +8,11 @@ import { exactJsonText } from "../../contract/json.ts";
 import { csvField } from "../../contract/row_text.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute } from "../../runtime/project.ts";
+import { passingOver } from "../../store/damage.ts";
 import { type QueryResult, query } from "../../store/query.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, locationOf, table } from "../project.ts";
+import { grouped, locationOf, SKIP_DAMAGED, table, toldLeftOut } from "../project.ts";
 
 /** Characters of one cell that a person is shown. */
 const CELL_MAX = 60;
@@ -40,6 +41,7 @@ export const queryCommand: Command = {
     output: { kind: "text", describe: "a file for the answer, which is not overwritten; default standard output" },
     rows: { kind: "number", describe: "most rows of the answer", default: 10_000 },
     read: { kind: "number", describe: "most stored rows that are read", default: 20_000_000 },
+    "skip-damaged": SKIP_DAMAGED,
     memory: { kind: "number", describe: "most memory for them, in MiB", default: 512 },
   },
   async run(world, input) {
@@ -64,9 +66,13 @@ export const queryCommand: Command = {
       read: input.number("read")!,
       memory: input.number("memory")! * (1 << 20),
     };
-    const result = await withEngine(world, locationOf(input), "read", ({ store }) => query(store, sql, limits));
+    const { result, leftOut } = await withEngine(world, locationOf(input), "read", async ({ store }) => {
+      if (!input.on("skip-damaged")) return { result: await query(store, sql, limits), leftOut: [] };
+      const passing = passingOver(store);
+      return { result: await query(passing.store, sql, limits), leftOut: passing.leftOut() };
+    });
     const { columns, rows, read } = result;
-    const json = { columns, rows: rows.map((row) => row.map(jsonValue)), read };
+    const json = { columns, rows: rows.map((row) => row.map(jsonValue)), read, ...toldLeftOut(world, leftOut) };
     const skipped = read.filter((table) => table.read < table.stored);
     for (const { table: name, read: some, stored } of skipped) {
       world.progress("");
