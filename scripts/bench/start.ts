@@ -2,6 +2,7 @@ import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "../build.ts";
 import { type Bench, less, median, ROOT, smallProject } from "./bench.ts";
+import { indexFigures } from "./start_index.ts";
 
 const RUNS = 7;
 /** Enough for the trees to have every feature; the index that a start folds is of these and a year of weather. */
@@ -9,7 +10,7 @@ const FLIGHTS = 5_000;
 const GIVE_UP_MS = 60_000;
 const FLOOR = "bare bun + onnxruntime-node";
 
-/** Start to ready with the trees model live, resident memory then, and the size of the file. */
+/** Start to ready with the trees model live, resident memory then, and the size of the file; then with a large index. */
 export const start: Bench = async (tell) => {
   const program = join(ROOT, "dist/mlpe");
   if (!existsSync(program)) {
@@ -43,6 +44,11 @@ export const start: Bench = async (tell) => {
       less("resident when ready", "MiB", resident(ours), resident(theirs), FLOOR),
       less("executable", "MiB", bytes.ours, bytes.rival, FLOOR),
       ...(await packed(program, bytes.rivalFiles, tell)),
+      ...(await indexFigures(
+        (config, folder) =>
+          startOnce([program, "run", "--config", config, "--data", folder, "--port", "0"], {}, urlInLog, "/readyz"),
+        tell,
+      )),
     ];
   } finally {
     rmSync(project.directory, { recursive: true, force: true });
