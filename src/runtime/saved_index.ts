@@ -30,6 +30,8 @@ interface Engine {
 /** An index, and how many of its places are in its saved form. */
 export interface OpenedIndex {
   readonly index: LiveIndex;
+  /** Of the store: rows that are removed from the log from then on may be in the index. */
+  readonly begun: number;
   readonly saved: number;
 }
 
@@ -39,6 +41,7 @@ const foldOf = (engine: Engine) => ({ name: "online index", tag: savedTag(plansO
 /** The online index of everything up to a commit: from where it was saved, if it was and what was saved is whole. */
 export async function openIndex(engine: Engine, upTo: number, log: Log): Promise<OpenedIndex> {
   const { store } = engine;
+  const begun = await store.beginFold();
   const passedOver = (why: string) => log("saved index passed over", { why });
   const saved = await store.loadFold(foldOf(engine), passedOver);
   if (saved && saved.upTo <= upTo) {
@@ -48,12 +51,12 @@ export async function openIndex(engine: Engine, upTo: number, log: Log): Promise
       const places = placesIn(index);
       log("index restored", { commit: saved.upTo, rows: places });
       await foldRange(store, index, saved.upTo, upTo);
-      return { index, saved: places };
+      return { index, begun, saved: places };
     } catch (error) {
       passedOver((error as Error).message);
     }
   }
-  return { index: await buildIndex(store, plansOf(engine), upTo), saved: 0 };
+  return { index: await buildIndex(store, plansOf(engine), upTo), begun, saved: 0 };
 }
 
 const placesIn = (index: LiveIndex): number => [...index.tables.values()].reduce((sum, { length }) => sum + length, 0);
@@ -67,7 +70,7 @@ export interface IndexSaver {
 }
 
 export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerMetrics, log: Log): IndexSaver {
-  const { index } = opened;
+  const { index, begun } = opened;
   const { clock } = engine.world;
   let { saved } = opened;
   let notBefore: Micros = Number.NEGATIVE_INFINITY;
@@ -83,10 +86,10 @@ export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerM
     const places = placesIn(index);
     const from = clock.now();
     try {
-      const kept = await engine.store.saveFold({ ...foldOf(engine), upTo: position }, inTime(saveIndex(index)));
-      if (!kept) throw new Error("saved folds were forgotten meanwhile");
-      saved = places;
-      log("index saved", { commit: position, rows: places, seconds: (clock.now() - from) / MICROS_PER_SECOND });
+      const kept = await engine.store.saveFold({ ...foldOf(engine), upTo: position }, begun, inTime(saveIndex(index)));
+      saved = kept ? places : Number.POSITIVE_INFINITY; // what the log no longer has must not come back with a start
+      if (!kept) log("index not saved", { why: "rows were removed from the log since it was folded" });
+      else log("index saved", { commit: position, rows: places, seconds: (clock.now() - from) / MICROS_PER_SECOND });
     } catch (error) {
       notBefore = clock.now() + RETRY_AFTER;
       metrics.add("mlpe_index_save_failures_total");

@@ -64,11 +64,14 @@ export interface LogStore extends Store {
   onSpace(listener: (report: SpaceReport) => void): void;
   /** Called once the log thread is gone though nobody closed the store: nothing can be committed any more. */
   onEnded(listener: (cause: Error) => void): void;
+  /** To be asked before the first row is folded, for `saveFold`. */
+  beginFold(): Promise<number>;
   /**
    * Saves what was folded up to the commit `upTo`, instead of the fold of that name before it. Parts are a few megabytes
-   * at most. False where saved folds were forgotten meanwhile. Throws store.failed_fold: then nothing changed.
+   * at most. False where rows were removed from the log (erasure, retention) since `begun`: the fold may hold them. Throws
+   * store.failed_fold: then nothing changed.
    */
-  saveFold(fold: FoldName & { readonly upTo: number }, parts: FoldParts): Promise<boolean>;
+  saveFold(fold: FoldName & { readonly upTo: number }, begun: number, parts: FoldParts): Promise<boolean>;
   /** The saved fold, undefined where there is none of use: fold from the log then. `passedOver` hears why. */
   loadFold(fold: FoldName, passedOver: (why: string) => void): Promise<SavedFold | undefined>;
   readonly directory: string;
@@ -227,11 +230,11 @@ function foldsOf(
   { sealer, random }: Encoder,
   open: () => LogReader,
   writable: () => WriteChannel,
-): Pick<LogStore, "saveFold" | "loadFold"> {
+): Pick<LogStore, "beginFold" | "saveFold" | "loadFold"> {
   return {
-    async saveFold(fold, parts) {
+    beginFold: async () => writable().beginFold(),
+    async saveFold(fold, begun, parts) {
       const writer = writable();
-      const begun = await writer.beginFold();
       return writer.keepFold(await writeFold(directory, sealer, random, fold, parts), begun);
     },
     loadFold: async (fold, passedOver) => {

@@ -120,3 +120,22 @@ test("while it serves, the index is saved once enough rows were folded, one at a
   expect(told.map((line) => line.split(" {")[0]!)).toEqual(["index restored", "index saved"]);
   await store.close();
 });
+
+test("an index that may hold rows which were removed from the log is never saved again", async () => {
+  const { options } = await made();
+  const store = await openStore(options);
+  const told: string[] = [];
+  let asked = 0;
+  const saveFold = async () => asked++ < 0;
+  const engine = {
+    store: { ...store, saveFold },
+    project: { views: new Map([[plan.name, plan]]) },
+    world: { clock: options.clock },
+  };
+  const { index, begun } = await openIndex(engine, 1, () => {});
+  const saver = indexSaver(engine, { index, begun, saved: 0 }, serverMetrics(), (message) => told.push(message));
+  await saver.stop(1);
+  await saver.stop(1);
+  expect([asked, told]).toEqual([1, ["index not saved"]]);
+  await store.close();
+});

@@ -47,12 +47,12 @@ test("parts come back in their order, of any size and number, also after the sto
   let open = store;
   await fc.assert(
     fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 5_000 }), { maxLength: 12 }), async (parts) => {
-      expect(await open.saveFold({ ...NAME, upTo: 1 }, parts)).toBe(true);
+      expect(await open.saveFold({ ...NAME, upTo: 1 }, 0, parts)).toBe(true);
       expect(await loaded(open)).toBe(`1: ${Buffer.concat(parts)}`);
     }),
     { numRuns: 20 },
   );
-  await open.saveFold({ ...NAME, upTo: 1 }, [bytes("kept")]);
+  await open.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("kept")]);
   await open.close();
   open = await openStore(options);
   expect(await loaded(open)).toBe("1: kept");
@@ -61,13 +61,13 @@ test("parts come back in their order, of any size and number, also after the sto
 
 test("a newer fold takes the place of the older, one name leaves another alone, and names are bounded", async () => {
   const { store, folder } = await made();
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("old")]);
-  await store.saveFold({ name: "other", tag: "1", upTo: 1 }, [bytes("beside")]);
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("new")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("old")]);
+  await store.saveFold({ name: "other", tag: "1", upTo: 1 }, 0, [bytes("beside")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("new")]);
   expect(await loaded(store)).toBe("1: new");
   expect(await loaded(store, { name: "other", tag: "1" })).toBe("1: beside");
   expect(readdirSync(folder)).toHaveLength(2);
-  for (let i = 0; i < 20; i++) await store.saveFold({ name: `n${i}`, tag: "1", upTo: 1 }, [bytes("x")]);
+  for (let i = 0; i < 20; i++) await store.saveFold({ name: `n${i}`, tag: "1", upTo: 1 }, 0, [bytes("x")]);
   expect(readdirSync(folder)).toHaveLength(8);
   await store.close();
 });
@@ -75,9 +75,9 @@ test("a newer fold takes the place of the older, one name leaves another alone, 
 test("a reader that has begun goes on though the fold is replaced", async () => {
   const { store } = await made();
   const parts = Array.from({ length: 20 }, (_, i) => bytes(`part ${i},`));
-  await store.saveFold({ ...NAME, upTo: 1 }, parts);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, parts);
   const fold = (await store.loadFold(NAME, () => {}))!;
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("new")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("new")]);
   const read: Uint8Array[] = [];
   for await (const part of fold.parts) read.push(part);
   expect(`${Buffer.concat(read)}`).toBe(`${Buffer.concat(parts)}`);
@@ -87,7 +87,7 @@ test("a reader that has begun goes on though the fold is replaced", async () => 
 test("what is no fold of this log as it is now is passed over, and says why", async () => {
   const { store, options, folder } = await made();
   expect(await loaded(store)).toBe("none");
-  await store.saveFold({ ...NAME, upTo: 2 }, [bytes("x")]);
+  await store.saveFold({ ...NAME, upTo: 2 }, 0, [bytes("x")]);
   expect(await loaded(store)).toBe("it goes up to commit 2, and the log ends with 1");
   expect(await loaded(store, { name: "index", tag: "2" })).toBe("it is of other views or another version");
   await commit(store);
@@ -102,7 +102,7 @@ test("what is no fold of this log as it is now is passed over, and says why", as
 
 test("every flipped byte of a fold's file is noticed by the reader and named by the audit, and so is its row", async () => {
   const { store, options, folder } = await made();
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("a".repeat(40)), bytes("b".repeat(40))]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("a".repeat(40)), bytes("b".repeat(40))]);
   expect(verifyAudit(store).problems).toEqual([]);
   const [file] = readdirSync(folder);
   const path = join(folder, file!);
@@ -129,12 +129,12 @@ test("every flipped byte of a fold's file is noticed by the reader and named by 
 
 test("what fails while a fold is made changes nothing, and leaves no file", async () => {
   const { store, folder } = await made();
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("old")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("old")]);
   const failing = (async function* () {
     yield bytes("begun");
     throw new Error("no space");
   })();
-  await expect(store.saveFold({ ...NAME, upTo: 1 }, failing)).rejects.toThrow("could not be saved: no space");
+  await expect(store.saveFold({ ...NAME, upTo: 1 }, 0, failing)).rejects.toThrow("could not be saved: no space");
   expect(readdirSync(folder)).toHaveLength(1);
   expect(await loaded(store)).toBe("1: old");
   await store.close();
@@ -142,7 +142,7 @@ test("what fails while a fold is made changes nothing, and leaves no file", asyn
 
 test("files that no row names are swept at the next start, and a backup leaves folds out", async () => {
   const { store, options, folder, home } = await made();
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("kept")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("kept")]);
   const manifest = writeBackup(store, join(home, "backup"));
   expect(manifest.files.map(({ name }) => name)).toEqual(["log.db"]);
   await store.close();
@@ -155,7 +155,7 @@ test("files that no row names are swept at the next start, and a backup leaves f
 
 test("forgetting removes every fold, and one that was being made is not kept", async () => {
   const { store, options, folder } = await made();
-  await store.saveFold({ ...NAME, upTo: 1 }, [bytes("secret")]);
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("secret")]);
   await store.close();
   const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
   const begun = writer.folds.begin();
