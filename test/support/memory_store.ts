@@ -72,10 +72,11 @@ export class MemoryStore implements Store {
     return { commitNo, knownTime, firstSequence };
   }
 
-  /** Erases rows: their places stay empty. */
-  forget(isGone: (row: Row) => boolean): void {
+  /** Erases or drops rows: their places stay empty. */
+  forget(isGone: (stream: string, row: Row, sequence: number) => boolean): void {
     this.#rows = this.#rows.flatMap((stored) => {
-      const kept = rowsOf(stored.batch).flatMap((row, i) => (isGone(row) ? [] : [i]));
+      const gone = (row: Row, i: number) => isGone(stored.stream, row, stored.sequences[i]!);
+      const kept = rowsOf(stored.batch).flatMap((row, i) => (gone(row, i) ? [] : [i]));
       return kept.length === 0 ? [] : [pick(stored, kept)];
     });
   }

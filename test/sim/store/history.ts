@@ -26,6 +26,8 @@ export interface Made {
   readonly receipt: Receipt;
   /** Fields and the texts of their values: the rows with them are gone from here on. */
   readonly erased?: Readonly<Record<string, string>>;
+  /** Stream -> the first sequence that retention left: the rows before it are gone from here on. */
+  readonly dropped?: Readonly<Record<string, number>>;
 }
 
 export const isErased = (row: Row, entity: NonNullable<Made["erased"]>): boolean =>
@@ -36,7 +38,7 @@ export function after(before: Folded, made: readonly Made[], one: Made): Folded 
   const { commitNo, knownTime } = one.receipt;
   if (commitNo !== before.commitNo + 1) throw new Error(`commit ${before.commitNo} was followed by ${commitNo}`);
   if (knownTime <= before.knownTime) throw new Error(`commit ${commitNo} is known before the one before it`);
-  const streams = one.erased ? streamsOf([...made, one]) : { ...before.streams };
+  const streams = one.erased || one.dropped ? streamsOf([...made, one]) : { ...before.streams };
   for (const [stream, lines] of linesOf(one)) {
     const [first, begun] = streams[stream] ?? [0, ""];
     streams[stream] = [first + lines.length, chainOn(begun, lines.length, (i) => lines[i]!.line(first + i))];
@@ -63,7 +65,7 @@ function* linesOf({ request, receipt }: Made): Generator<readonly [string, reado
   }
 }
 
-/** From the beginning: the last of them erases. */
+/** From the beginning: the last of them takes rows away. */
 function streamsOf(made: readonly Made[]): Record<string, readonly [number, string]> {
   const all = new Map<string, { readonly row: Row; text: string }[]>();
   for (const one of made) {
@@ -73,8 +75,10 @@ function streamsOf(made: readonly Made[]): Record<string, readonly [number, stri
       for (const { row, line } of lines) rows.push({ row, text: line(rows.length) });
     }
     const { erased } = one;
-    if (!erased) continue;
-    for (const row of [...all.values()].flat()) if (isErased(row.row, erased)) row.text = GONE;
+    if (erased) for (const row of [...all.values()].flat()) if (isErased(row.row, erased)) row.text = GONE;
+    for (const [stream, first] of Object.entries(one.dropped ?? {})) {
+      for (const row of all.get(stream)!.slice(0, first)) row.text = GONE;
+    }
   }
   return Object.fromEntries(
     [...all].map(([stream, rows]) => [stream, [rows.length, chainOn("", rows.length, (i) => rows[i]!.text)] as const]),

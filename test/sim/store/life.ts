@@ -122,10 +122,11 @@ export async function note(life: Life, one: Made): Promise<void> {
   await tellModel(life, one);
 }
 
-async function tellModel({ model, told }: Life, { request, receipt, erased }: Made): Promise<void> {
+async function tellModel({ model, told }: Life, { request, receipt, erased, dropped }: Made): Promise<void> {
   told.at = receipt.knownTime;
   await model.commit(request);
-  if (erased) model.forget((row) => isErased(row, erased));
+  if (erased) model.forget((_, row) => isErased(row, erased));
+  if (dropped) model.forget((stream, _, sequence) => sequence < (dropped[stream] ?? 0));
 }
 
 /** The model as it was after that commit: what a kill or an older backup leaves. */

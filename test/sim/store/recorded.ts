@@ -10,7 +10,7 @@ import { seededRandom } from "../../../src/base/random.ts";
 import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { drawFrom } from "../draw.ts";
 import { after, type Folded, type Made, NOTHING } from "./history.ts";
-import { entityFrom, requestsFrom } from "./requests.ts";
+import { droppedBy, entityFrom, policyFrom, requestsFrom } from "./requests.ts";
 
 const ACTS = 45;
 const [seedText, home] = process.argv.slice(2) as [string, string];
@@ -54,6 +54,14 @@ async function erase(store: LogStore): Promise<void> {
   note({ request: { appends: [] }, receipt: { commitNo, knownTime, firstSequence: {} }, erased: entity });
 }
 
+async function retain(store: LogStore): Promise<void> {
+  const outcome = await store.retain(policyFrom(draw));
+  const one = droppedBy(outcome, (await store.head()).knownTime);
+  if (!one) return;
+  writeSync(acknowledged, `${one.receipt.commitNo}\n`);
+  note(one);
+}
+
 /** What the log thread does when it is idle, or SQLite when the log is long. */
 function checkpoint(): void {
   const database = new Database(join(directory, "log.db"));
@@ -68,7 +76,8 @@ for (let i = 0; i < ACTS; i++) {
   if (act < 65) await commitSome(store);
   else if (act < 85) await Promise.all([store.compact(), commitSome(store)]);
   else if (act < 92) checkpoint();
-  else if (act < 95) await erase(store);
+  else if (act < 94) await erase(store);
+  else if (act < 96) await retain(store);
   else {
     await store.close();
     store = await openStore(options);

@@ -3,8 +3,10 @@ import type { Row } from "../../../src/base/row.ts";
 import { batchOf } from "../../../src/contract/batch.ts";
 import { streamContract } from "../../../src/contract/contract.ts";
 import type { Append, CommitRequest } from "../../../src/store/port.ts";
+import type { RetentionOutcome, RetentionPolicy } from "../../../src/store/retain.ts";
 import { streams } from "../../support/rows.ts";
 import type { Draw } from "../draw.ts";
+import type { Made } from "./history.ts";
 
 export const CURSORS = ["s", "t"] as const;
 export const READERS = ["r", "q"] as const;
@@ -62,3 +64,18 @@ export const entityFrom = (draw: Draw): Readonly<Record<string, string>> =>
   draw.chance(0.5)
     ? { code: draw.pick(["A", "B", "C"]) }
     : { place: draw.pick(["JFK", "LGA"]), gate: draw.pick(["1", "2"]) };
+
+/** What is to be kept of some streams: so little that something goes, where there is anything in segments. */
+export function policyFrom(draw: Draw): RetentionPolicy {
+  const streams = draw.pick(["curated/*", "landing/plain", "*", "curated/fixed"]);
+  return {
+    rules: [draw.chance(0.5) ? { streams, bytes: draw.integer(0, 8_000) } : { streams, age: draw.integer(0, 60_000) }],
+  };
+}
+
+/** The commit that records what was dropped, for the model. */
+export function droppedBy({ commitNo, dropped }: RetentionOutcome, knownTime: number): Made | undefined {
+  if (commitNo === undefined) return undefined;
+  const first = Object.fromEntries(dropped.map(({ stream, firstSequence }) => [stream, firstSequence]));
+  return { request: { appends: [] }, receipt: { commitNo, knownTime, firstSequence: {} }, dropped: first };
+}

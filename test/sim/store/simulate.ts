@@ -10,7 +10,7 @@ import { differences, folded } from "./history.ts";
 import * as disk from "./life.ts";
 import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
 import { questionsFrom, unlike, wrongWith } from "./reads.ts";
-import { entityFrom } from "./requests.ts";
+import { droppedBy, entityFrom, policyFrom } from "./requests.ts";
 
 export interface StoreReport {
   readonly seed: number;
@@ -49,6 +49,7 @@ const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Lif
   ["rewrap", 2, rewrap],
   ["flip", 4, flip],
   ["erase", 3, erase],
+  ["retain", 3, retain],
 ];
 
 const OFTEN = WEIGHTS.flatMap(([name, weight, run]) => Array.from({ length: weight }, () => [name, run] as const));
@@ -204,6 +205,21 @@ async function erase(life: Life): Promise<void> {
     receipt: { commitNo, knownTime, firstSequence: {} },
     erased: entity,
   });
+}
+
+/** What is too old or too much goes, but nothing that a reader has not folded. */
+async function retain(life: Life): Promise<void> {
+  const outcome = await life.store.retain(policyFrom(life.draw));
+  const one = droppedBy(outcome, (await life.store.head()).knownTime);
+  if (!one) return;
+  const slowest = Math.min(...Object.values(life.history.at(-1)!.readers));
+  for (const { stream, lastCommit } of outcome.dropped) {
+    if (lastCommit > slowest)
+      life.findings.push(`${stream} was dropped up to ${lastCommit}, and a reader stands at ${slowest}`);
+  }
+  life.acknowledged = one.receipt.commitNo;
+  count(life, "segments dropped");
+  await disk.note(life, one);
 }
 
 /** One bit of a copy is flipped: it is found, or does no harm; no read answers wrongly. */
