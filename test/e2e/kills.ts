@@ -11,7 +11,7 @@ import { keyed, on, type Placed, type Program } from "./support/program.ts";
 import { type ConfigText, exampleConfig, place } from "./support/project.ts";
 
 export interface ServingKills {
-  /** One sentence each; none where everything held. */
+  /** One sentence each; none where everything held. Fewer runs than asked for where the time was up. */
   readonly problems: readonly string[];
   /** Kills of a program that was starting, serving or closing; and among all, those that left a compaction half done. */
   readonly kills: {
@@ -61,6 +61,7 @@ export async function killServing(
   directory: string,
   runs: number,
   seed: number,
+  until = Number.POSITIVE_INFINITY,
 ): Promise<ServingKills> {
   const began = performance.now();
   const { next } = seededRandom(seed);
@@ -76,9 +77,9 @@ export async function killServing(
   };
   const kills = { starting: 0, serving: 0, closing: 0, compacting: 0 };
   let startMs = 1_000;
-  for (let run = 0; run < runs; run++) {
+  for (let run = 0; run < runs && performance.now() < until; run++) {
     const draw = next();
-    const kind = run > 0 && draw < 0.12 ? "starting" : draw < 0.24 ? "closing" : "serving";
+    const kind = run > 0 && draw < 0.25 ? "starting" : draw < 0.4 ? "closing" : "serving";
     const child = program.start(["run", ...on(project).slice(0, 4), "--port", "0"], keyed(project));
     const log: string[] = [];
     void linesOf(child.stderr, log);
@@ -94,7 +95,7 @@ export async function killServing(
         break;
       }
       const stop = clientsOf(url, ledger, next);
-      const compacting = next() < 0.7 ? firstSegment(project.data, next() * COMPACTING_MS_MAX) : undefined;
+      const compacting = next() < 0.4 ? firstSegment(project.data, next() * COMPACTING_MS_MAX) : undefined;
       await Promise.race([Bun.sleep(next() * SERVING_MS_MAX), child.exited, ...(compacting ? [compacting.seen] : [])]);
       compacting?.end();
       if (kind === "closing") {
