@@ -18,7 +18,7 @@ const clock = goldenClock();
 const directory = join(values.out, "data");
 const keys = { provider: "file", path: join(values.out, "test-only.key") } as const;
 const store = await openStore({ directory, keys, clock, random: seededRandom(Number(values.seed)) });
-await writeContent(store, clock);
+await writeContent(store, clock, true);
 const fold = await foldOf(store, questions);
 const { size, root, verified } = await verifyAudit(store);
 await store.close();

@@ -170,12 +170,21 @@ const COMMITS = 120;
 const COMPACTED = 100;
 const COMPACT_EVERY = 10;
 
-/** Commits the content to an empty store. */
-export async function writeContent(store: LogStore, clock: ReturnType<typeof goldenClock>): Promise<void> {
+/** Commits the content; with `upkeep` some of it is erased and dropped before the tail is written. */
+export async function writeContent(
+  store: LogStore,
+  clock: ReturnType<typeof goldenClock>,
+  upkeep: boolean,
+): Promise<void> {
   const { next } = seededRandom(20_131_001);
   const draw: Draw = (count) => Math.floor(next() * count);
   for (let i = 0; i < COMMITS; i++) {
     clock.tick(i);
+    if (upkeep && i === COMPACTED) {
+      await store.erase({ entity: { place: "Zürich", gate: "2" } });
+      await store.erase({ entity: { code: "c3" } });
+      await store.retain({ rules: [{ streams: "lineage", bytes: 1 }] });
+    }
     await store.commit(requestOf(i, draw));
     if (i < COMPACTED && i % COMPACT_EVERY === COMPACT_EVERY - 1) await store.compact();
   }

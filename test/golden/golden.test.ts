@@ -10,11 +10,13 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
-import { CONTROL, controlContract } from "../../src/contract/streams.ts";
+import { CONTROL, controlContract, ERASURES, RETENTION } from "../../src/contract/streams.ts";
 import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { goldenClock, questions, writeContent } from "./content.ts";
 import { type Fold, foldOf } from "./digests.ts";
 
+/** What is written by the log itself, when something is taken out of it. */
+const UPKEEP: ReadonlySet<string> = new Set([ERASURES, RETENTION]);
 const kept = readdirSync(import.meta.dir).filter((name) => /^\d+$/.test(name));
 type Expected = Fold & { readonly audit: { readonly size: number; readonly root: string } };
 
@@ -77,7 +79,7 @@ test.each(kept)("%p is migrated, folds to the same, goes on, and verifies again"
       appends: [{ stream: CONTROL, batch: batchOf(controlContract, [row]) }],
     });
     expect([commitNo, firstSequence[CONTROL]]).toEqual([expected.head.commitNo + 1, expected.streams[CONTROL]!.rows]);
-    await writeContent(store, goldenClock());
+    await writeContent(store, goldenClock(), false);
     await store.close();
     store = await openStore(options);
     const { size, problems } = await verifyAudit(store);
@@ -85,7 +87,9 @@ test.each(kept)("%p is migrated, folds to the same, goes on, and verifies again"
     const { streams } = await foldOf(store, questions);
     expect(Object.keys(streams)).toEqual(Object.keys(expected.streams));
     for (const [stream, { rows }] of Object.entries(streams)) {
-      expect(rows).toBe(2 * expected.streams[stream]!.rows + (stream === CONTROL ? 1 : 0));
+      const before = expected.streams[stream]!.rows;
+      const wanted = stream === CONTROL ? 2 * before + 1 : UPKEEP.has(stream) ? before : 2 * before;
+      expect([stream, rows]).toEqual([stream, wanted]);
     }
     await store.close();
   });
