@@ -36,6 +36,8 @@ const POLL_MS = 5;
 /** The longest that a server is let work before its kill. */
 const SERVING_MS_MAX = 700;
 const CLOSING_MS_MAX = 120;
+/** A run that is let compact. */
+const CALM_MS_MAX = 4_000;
 /** A kill that is meant for a compaction comes so long, at most, after its first file. */
 const COMPACTING_MS_MAX = 30;
 /** How often the program is stopped in between and asked for everything. */
@@ -95,8 +97,14 @@ export async function killServing(
         break;
       }
       const stop = clientsOf(url, ledger, next);
-      const compacting = next() < 0.4 ? firstSegment(project.data, next() * COMPACTING_MS_MAX) : undefined;
-      await Promise.race([Bun.sleep(next() * SERVING_MS_MAX), child.exited, ...(compacting ? [compacting.seen] : [])]);
+      // Now and then a compaction is let end, so that there are segments; else it is killed, or whatever goes on by then.
+      const calm = next() < 0.15;
+      const compacting =
+        calm || next() < 0.4
+          ? firstSegment(project.data, calm ? SERVING_MS_MAX : next() * COMPACTING_MS_MAX)
+          : undefined;
+      const serving = Bun.sleep(calm ? CALM_MS_MAX : next() * SERVING_MS_MAX);
+      await Promise.race([serving, child.exited, ...(compacting ? [compacting.seen] : [])]);
       compacting?.end();
       if (kind === "closing") {
         child.kill("SIGTERM");
