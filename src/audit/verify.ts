@@ -6,7 +6,7 @@ import { ERASURES, RETENTION } from "../contract/streams.ts";
 import { canvasFor } from "../store/canonical_rows.ts";
 import { readSecret, type Sealer } from "../store/catalogue.ts";
 import { checkCatalogue, type Finding } from "../store/check.ts";
-import { statedCommit } from "../store/compact.ts";
+import { statedCommit } from "../store/compact_work.ts";
 import { segmentsPath } from "../store/database.ts";
 import { type KeptRow, keptRows } from "../store/erased.ts";
 import { contentHasher } from "../store/leaves.ts";

@@ -16,6 +16,7 @@ import type { LogReader } from "./log_reader.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { readSegmentInfos } from "./segment_info.ts";
 import { readStreamKeys } from "./stream_keys.ts";
+import { readUpkeep } from "./upkeep.ts";
 
 /** One thing that a check found wrong. */
 export interface Finding {
@@ -64,6 +65,7 @@ export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
       ? undefined
       : `there should be ${stated.length} rows, and there are ${rows.length}`;
   });
+  check("table upkeep", () => void readUpkeep(database, sealer));
   checkFolds(reader.directory, database, sealer, (place, message) => found.push({ place, message }));
   return found;
 }

@@ -1,36 +1,25 @@
-import { readdirSync, unlinkSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Random } from "../base/random.ts";
-import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
-import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
-import type { CommitRow } from "./catalogue.ts";
-import { readState, type Sealer, writeState } from "./catalogue.ts";
+import { readState, writeState } from "./catalogue.ts";
+import type { Hands, MergedRun, PackedTail } from "./compact_work.ts";
 import { segmentsPath } from "./database.ts";
-import { nextSegmentId, replaceSegments } from "./replace.ts";
-import { bySequence } from "./segment_files.ts";
-import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
-import { openSegment } from "./segment_read.ts";
-import { type CommitSpan, type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
-import { compactedOf, foldRow, type LogWriter, stateOf } from "./sqlite_log.ts";
-import { STATEMENTS, type StatedCommit, statementContract, statementRows } from "./statements.ts";
-import { bodyOf, rowsOfAppend, type TailCommit, tailCommit } from "./tail_index.ts";
+import { storeErrors } from "./errors.ts";
+import { replaceSegments } from "./replace.ts";
+import type { RetentionPolicy } from "./retain.ts";
+import { readSegmentInfos } from "./segment_info.ts";
+import type { LogWriter } from "./sqlite_log.ts";
+import { statementContract } from "./statements.ts";
+import { noteUpkeep } from "./upkeep.ts";
 
 /** The tail is compacted at this many records or bytes. */
 const COMPACT_RECORDS = 256;
 const COMPACT_BYTES = 4 << 20;
-/** So much of the tail is compacted at once, about: a tail that grew while compaction failed takes several turns. */
-const COMPACT_AT_ONCE_BYTES = 64 << 20;
-const COMPACT_AT_ONCE_RECORDS = 4_096;
+/** Records of compacted commits that are deleted in one transaction. */
+const RECORDS_A_DELETION = 64;
 /** A compaction that failed is tried again after this long, then twice as long, up to the second. */
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
-/** Packed bytes of rows in one segment, about: far below the 64 MB that a file may have. */
-const SEGMENT_BYTES = 24 << 20;
-/** This many neighbouring segments of a level become one of the next. */
-const MERGE_COUNT = 8;
-const MERGE_ROWS = 1 << 19;
-const MERGE_BYTES = 48 << 20;
 
 export interface Compactor {
   /** Compacts the tail as it stands, then merges; one at a time. Commits go on meanwhile. */
@@ -49,29 +38,35 @@ export interface CompactionFailure {
   readonly retryInMs: number;
 }
 
+/** What the compactor of an open log works with. */
+export interface CompactorParts {
+  readonly log: LogWriter;
+  readonly directory: string;
+  /** Who opens, sorts, seals and writes; the catalogue is changed here alone. */
+  readonly hands: Hands;
+  /** What is kept how long: a merged segment is to be dropped in time. */
+  readonly policy: () => RetentionPolicy | undefined;
+  readonly failed: (failure: CompactionFailure) => void;
+}
+
 /** The compactor of an open log, in the thread that writes. */
-export function compactor(
-  log: LogWriter,
-  directory: string,
-  random: Random,
-  failed: (failure: CompactionFailure) => void,
-  spanOf: (stream: string) => Micros,
-): Compactor {
-  const target: SegmentTarget = { directory, sealer: log.sealer, random, pause: othersTurn };
+export function compactor(parts: CompactorParts): Compactor {
+  const { log, hands, failed } = parts;
   let running: Promise<void> | undefined;
   let failures = 0; // one after another
   let retry: ReturnType<typeof setTimeout> | undefined;
   let closed = false;
-  const run = async () => {
-    for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
-    await compactTail(log, target);
-    await mergeSegments(log, target, spanOf);
-  };
-  const start = (): Promise<void> => {
-    running ??= run().finally(() => {
-      running = undefined;
-    });
+  const start = (act: () => Promise<void> = async () => {}): Promise<void> => {
+    running = compactAll(parts, () => closed)
+      .then(act)
+      .finally(() => {
+        running = undefined;
+      });
     return running;
+  };
+  const startAlone = async (act?: () => Promise<void>) => {
+    while (running) await running.catch(() => {});
+    return start(act);
   };
   const maybe = () => {
     const { tail } = log.state();
@@ -79,6 +74,7 @@ export function compactor(
     start().then(
       () => {
         failures = 0;
+        maybe(); // commits that came meanwhile
       },
       (cause) => {
         // A full disk, say: the tail stays as it was and commits go on.
@@ -93,21 +89,12 @@ export function compactor(
     );
   };
   return {
-    async compact() {
-      await running?.catch(() => {});
-      await start();
-    },
-    async alone(act) {
-      while (running) await running.catch(() => {});
-      let result: { value: Awaited<ReturnType<typeof act>> } | undefined;
-      running = run()
-        .then(async () => {
-          result = { value: await act() };
-        })
-        .finally(() => {
-          running = undefined;
-        });
-      await running;
+    compact: () => startAlone(),
+    async alone<T>(act: () => Promise<T>) {
+      let result: { value: T } | undefined;
+      await startAlone(async () => {
+        result = { value: await act() };
+      });
       return result!.value;
     },
     maybe,
@@ -115,264 +102,93 @@ export function compactor(
       closed = true;
       clearTimeout(retry);
       await running?.catch(() => {});
+      await hands.close();
     },
   };
 }
 
-/** Removes files that no catalogue row names: what a crash between writing and recording left. */
-export function sweepOrphans(log: LogWriter, directory: string): void {
-  const named = new Set(readSegmentInfos(log.database, log.sealer).map((info) => info.file));
-  for (const file of readdirSync(segmentsPath(directory))) {
-    if (!named.has(file)) unlinkSync(join(segmentsPath(directory), file));
-  }
-}
-
-/** Moves the commits up to the head as it is now into segments, some at a time. */
-async function compactTail(log: LogWriter, target: SegmentTarget): Promise<void> {
-  const head = log.state().head.commitNo;
-  for (let rows = oldestOfTail(log, head); rows.length > 0; rows = oldestOfTail(log, head)) {
-    await compactCommits(log, target, rows);
-  }
-}
-
-function oldestOfTail(log: LogWriter, upTo: number): CommitRow[] {
-  const rows: CommitRow[] = [];
-  let bytes = 0;
-  const oldest = log.database.query<CommitRow, [number]>(
-    "SELECT * FROM commits WHERE commit_no <= ? ORDER BY commit_no",
-  );
-  for (const row of oldest.iterate(upTo)) {
-    rows.push(row);
-    bytes += row.record.length;
-    if (bytes >= COMPACT_AT_ONCE_BYTES || rows.length >= COMPACT_AT_ONCE_RECORDS) break;
-  }
-  return rows;
-}
-
-async function compactCommits(log: LogWriter, target: SegmentTarget, rows: readonly CommitRow[]): Promise<void> {
-  const commits = rows.map(tailCommit);
-  const groups = new Grouping();
-  for (const commit of commits) {
-    for (let index = 0; index < commit.ranges.length; index++) {
-      if (commit.ranges[index]!.rows > 0) groups.add(commit, index, log);
+/** Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. */
+async function compactAll({ log, directory, hands, policy }: CompactorParts, closing: () => boolean): Promise<void> {
+  for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+  try {
+    await deleteCompacted(log);
+    const contractId = statementContractId(log);
+    const head = log.state().head.commitNo;
+    for (;;) {
+      const packed = await hands.packTail(head, contractId);
+      if (!packed) break;
+      recordPacked(log, packed);
+      await deleteCompacted(log);
     }
-    commit.body = undefined;
-    await target.pause();
-  }
-  const written: Omit<SegmentInfo, "segmentId">[] = [];
-  for (const group of groups.finish()) written.push(await writeSegment(joinGroup(group), 0, target));
-  written.push(await writeSegment(statementSegment(commits, log), 0, target));
-  syncDirectory(segmentsPath(target.directory));
-  recordCompaction(log, rows, written);
-}
-
-interface Group {
-  readonly stream: string;
-  readonly contractId: number;
-  readonly batches: Batch[];
-  readonly sequences: Float64Array[];
-  readonly tombstones: Uint8Array[];
-  readonly commits: CommitSpan[];
-  bytes: number;
-}
-
-/** Rows by stream and contract, cut before they grow beyond one segment. */
-class Grouping {
-  readonly #open = new Map<number, Group>();
-  readonly #done: Group[] = [];
-
-  add(commit: TailCommit, index: number, log: LogWriter): void {
-    const range = commit.ranges[index]!;
-    const stored = rowsOfAppend(commit, index, log.sealer, log.names);
-    const bytes = bodyOf(commit, log.sealer).appends[index]!.batch.length;
-    let group = this.#open.get(range.streamId);
-    if (group && (group.contractId !== range.contractId || group.bytes + bytes > SEGMENT_BYTES)) {
-      this.#done.push(group);
-      group = undefined;
+    while (!closing()) {
+      const merged = await hands.mergeNext(policy());
+      if (!merged) break;
+      recordMerged(log, merged);
     }
-    if (!group) {
-      const { stream } = stored;
-      group = {
-        stream,
-        contractId: range.contractId,
-        batches: [],
-        sequences: [],
-        tombstones: [],
-        commits: [],
-        bytes: 0,
-      };
-      this.#open.set(range.streamId, group);
-    }
-    group.batches.push(stored.batch);
-    group.sequences.push(stored.sequences);
-    group.tombstones.push(stored.tombstones);
-    const { commitNo, knownTime } = commit;
-    if (group.commits.at(-1)?.commitNo !== commitNo) {
-      group.commits.push({ commitNo, knownTime, firstSequence: range.firstSequence });
-    }
-    group.bytes += bytes;
-  }
-
-  finish(): Group[] {
-    return [...this.#done, ...this.#open.values()];
+  } catch (cause) {
+    sweepOrphans(log, directory, log.keptReplaced()); // what was written for nothing takes no place
+    throw cause;
   }
 }
 
-function joinGroup(group: Group): SegmentRows {
-  const { stream, contractId, commits } = group;
-  return {
-    stream,
-    contractId,
-    commits,
-    batch: concatBatches(group.batches),
-    sequences: joinNumbers(group.sequences),
-    tombstones: Uint8Array.from(Buffer.concat(group.tombstones)),
-  };
+/** Removes files that no catalogue row names, but for `kept`: what a crash between writing and recording left. */
+export function sweepOrphans(log: LogWriter, directory: string, kept: readonly string[] = []): void {
+  const folder = segmentsPath(directory);
+  if (!existsSync(folder)) return;
+  const named = new Set([...readSegmentInfos(log.database, log.sealer).map((info) => info.file), ...kept]);
+  for (const file of readdirSync(folder)) if (!named.has(file)) rmSync(join(folder, file), { force: true });
 }
 
-/** What the commits stated, as rows of the statements stream. */
-function statementSegment(commits: readonly TailCommit[], log: LogWriter): SegmentRows {
-  const infos = readSegmentInfos(log.database, log.sealer).filter((info) => info.stream === STATEMENTS);
-  let next = infos.reduce((end, info) => Math.max(end, info.firstSequence + info.rows), 0);
-  const spans: CommitSpan[] = [];
-  const stated = commits.map((commit) => {
-    const { commitNo, knownTime } = commit;
-    spans.push({ commitNo, knownTime, firstSequence: next });
-    next += Math.max(1, commit.ranges.length);
-    return statedCommit(commit, log.sealer, log.names);
-  });
-  const batch = batchOf(statementContract, statementRows(stated));
+function statementContractId(log: LogWriter): number {
   const { fingerprint, schema } = statementContract;
-  const contractId = log.names.contractIdOf(fingerprint) ?? log.names.addContract(fingerprint, JSON.stringify(schema));
-  const first = spans[0]!.firstSequence;
-  return {
-    stream: STATEMENTS,
-    contractId,
-    commits: spans,
-    batch,
-    sequences: Float64Array.from({ length: batch.length }, (_, i) => first + i),
-    tombstones: new Uint8Array(batch.length),
-  };
+  return log.names.contractIdOf(fingerprint) ?? log.names.addContract(fingerprint, JSON.stringify(schema));
 }
 
-/** What a commit of the tail stated in the audit tree. */
-export function statedCommit(commit: TailCommit, sealer: Sealer, names: LogWriter["names"]): StatedCommit {
-  const { appends } = bodyOf(commit, sealer);
-  return {
-    commitNo: commit.commitNo,
-    knownTime: commit.knownTime,
-    appends: commit.ranges.map((range, index) => ({
-      stream: names.streamOf(range.streamId),
-      fingerprint: names.contractOf(range.contractId).fingerprint,
-      firstSequence: range.firstSequence,
-      rows: range.rows,
-      root: appends[index]!.root,
-      salt: appends[index]!.salt,
-    })),
-  };
-}
-
-/** One transaction: the segments are there, their records are gone, the state is what both add up to. */
-function recordCompaction(
-  log: LogWriter,
-  rows: readonly CommitRow[],
-  written: readonly Omit<SegmentInfo, "segmentId">[],
-): void {
-  const { database, sealer, names } = log;
+/** One transaction: the segments are there, and the state is what both add up to; the records count no longer. */
+function recordPacked(log: LogWriter, packed: PackedTail): void {
+  const { database, sealer } = log;
   database.transaction(() => {
     const base = readState(database, sealer);
-    const state = stateOf(base);
-    for (const row of rows) foldRow(state, row, sealer, names);
-    const added = written.map((info, i) => ({ ...info, segmentId: nextSegmentId(base) + i }));
-    for (const info of added) insertSegmentInfo(database, sealer, info);
-    const segments = [...base.segments, ...added.map((info) => info.segmentId)];
-    writeState(database, sealer, { ...base, ...compactedOf(state), segments, generation: base.generation + 1 });
-    database.run("DELETE FROM commits WHERE commit_no <= ?", [rows.at(-1)!.commit_no]);
+    if (base.generation !== packed.generation) throw changedMeanwhile();
+    const { lastCommit } = packed.state;
+    const next = replaceSegments(database, sealer, { ...base, ...packed.state }, [], packed.written);
+    writeState(database, sealer, next);
+    noteUpkeep(log, { what: "compact", commits: [packed.firstCommit, lastCommit], gone: [], written: packed.written });
   })();
-  log.compacted(
-    rows.length,
-    rows.reduce((sum, row) => sum + row.record.length, 0),
+  log.compacted(packed.records, packed.bytes);
+}
+
+const changedMeanwhile = () => storeErrors.error("stale_writer", "the catalogue changed while the log was compacted");
+
+/**
+ * The records of compacted commits, some at a time: nobody reads them any more. Their places are not overwritten, which
+ * would write each record once more: the next tail does it, and an erasure does it at once.
+ */
+async function deleteCompacted({ database, sealer }: LogWriter): Promise<void> {
+  const { lastCommit } = readState(database, sealer);
+  const some = database.query(
+    "DELETE FROM commits WHERE commit_no IN (SELECT commit_no FROM commits WHERE commit_no <= ? ORDER BY commit_no LIMIT ?)",
   );
-}
-
-/** How much known time a merged segment of a stream may cover, so that retention can drop it in time. */
-type SpanOf = (stream: string) => Micros;
-
-/** Merges runs of small neighbours, so that an as-of read opens few segments. */
-async function mergeSegments(log: LogWriter, target: SegmentTarget, spanOf: SpanOf): Promise<void> {
   for (;;) {
-    const run = mergeable(readSegmentInfos(log.database, log.sealer), spanOf);
-    if (!run) return;
-    const rows: SegmentRows[] = [];
-    for (const info of run) {
-      rows.push(rowsOfSegment(info, log, target.directory));
-      await target.pause();
+    database.run("PRAGMA secure_delete = OFF");
+    try {
+      if (some.run(lastCommit, RECORDS_A_DELETION).changes === 0) return;
+    } finally {
+      database.run("PRAGMA secure_delete = ON");
     }
-    const merged = await writeSegment(joinSegments(rows), run[0]!.level + 1, target);
-    syncDirectory(segmentsPath(target.directory));
-    const { database, sealer } = log;
-    database.transaction(() => {
-      const state = readState(database, sealer);
-      writeState(database, sealer, replaceSegments(database, sealer, state, run, [merged]));
-    })();
-    log.replaced(run.map((info) => info.file));
+    await othersTurn();
   }
 }
 
-/** The first MERGE_COUNT neighbours of one stream, contract and level that fit in one segment. */
-function mergeable(infos: readonly SegmentInfo[], spanOf: SpanOf): SegmentInfo[] | undefined {
-  const streams = Map.groupBy(infos, (info) => info.stream);
-  for (const [stream, list] of streams) {
-    const span = spanOf(stream);
-    const inOrder = [...list].sort((a, b) => a.firstSequence - b.firstSequence);
-    let run: SegmentInfo[] = [];
-    let rows = 0;
-    let bytes = 0;
-    for (const info of inOrder) {
-      const fits =
-        run.length > 0 &&
-        run[0]!.level === info.level &&
-        run[0]!.contractId === info.contractId &&
-        info.lastKnownTime - run[0]!.firstKnownTime <= span &&
-        rows + info.rows <= MERGE_ROWS &&
-        bytes + info.bytes <= MERGE_BYTES;
-      if (!fits) {
-        run = [];
-        rows = 0;
-        bytes = 0;
-      }
-      run.push(info);
-      rows += info.rows;
-      bytes += info.bytes;
-      if (run.length === MERGE_COUNT) return run;
-    }
-  }
-  return undefined;
-}
-
-export function rowsOfSegment(info: SegmentInfo, log: LogWriter, directory: string): SegmentRows {
-  const file = openSegment(directory, info, log.sealer, log.names);
-  try {
-    const { batch, sequences, tombstones } = bySequence(file);
-    const { footer } = file;
-    const commits = Array.from(footer.commitNos, (commitNo, i) => ({
-      commitNo,
-      knownTime: footer.knownTimes[i]!,
-      firstSequence: footer.firstSequences[i]!,
-    }));
-    return { stream: info.stream, contractId: info.contractId, batch, sequences, tombstones, commits };
-  } finally {
-    file.close();
-  }
-}
-
-function joinSegments(parts: readonly SegmentRows[]): SegmentRows {
-  return {
-    stream: parts[0]!.stream,
-    contractId: parts[0]!.contractId,
-    batch: concatBatches(parts.map((part) => part.batch)),
-    sequences: joinNumbers(parts.map((part) => part.sequences)),
-    tombstones: Uint8Array.from(Buffer.concat(parts.map((part) => part.tombstones))),
-    commits: parts.flatMap((part) => part.commits),
-  };
+function recordMerged(log: LogWriter, { gone, written }: MergedRun): void {
+  const { database, sealer } = log;
+  database.transaction(() => {
+    const state = readState(database, sealer);
+    const there = new Set(state.segments);
+    if (gone.some(({ segmentId }) => !there.has(segmentId))) throw changedMeanwhile();
+    writeState(database, sealer, replaceSegments(database, sealer, state, gone, written));
+    const commits = [gone[0]!.firstCommit, gone.at(-1)!.lastCommit] as const;
+    noteUpkeep(log, { what: "merge", commits, gone, written });
+  })();
+  log.replaced(gone.map((info) => info.file));
 }

@@ -7,7 +7,7 @@ import { othersTurn } from "../base/turn.ts";
 import { type Batch, batchOf, rowsOf, takeRows } from "../contract/batch.ts";
 import { ERASURES, erasureContract } from "../contract/streams.ts";
 import { readSecret, readState, writeState } from "./catalogue.ts";
-import { rowsOfSegment } from "./compact.ts";
+import { rowsOfSegment } from "./compact_work.ts";
 import { segmentsPath } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
 import { emptyRows } from "./erase_rows.ts";

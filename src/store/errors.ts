@@ -50,6 +50,12 @@ export const storeErrors = errorTable("store", {
     meaning: "The thread that writes the log is gone: nothing can be committed any more.",
     fix: "Start MLPE again: what was acknowledged is in the log. The log lines before say why the thread ended.",
   },
+  compaction_ended: {
+    kind: "unavailable",
+    meaning: "The thread that compacts the log ended while it was at work: nothing is lost, and the tail is as it was.",
+    fix: "It is started again by itself; the log lines before say why it ended.",
+    retryable: true,
+  },
   failed_write: {
     kind: "unavailable",
     meaning: "The operating system refused a write to the data directory.",

@@ -2,6 +2,7 @@ import { systemClock } from "../base/clock.ts";
 import { systemRandom } from "../base/random.ts";
 import type { KeySettings } from "../keys/registry.ts";
 import { failureOf, localChannel, serve } from "./channel.ts";
+import { handsInThread } from "./compact_thread.ts";
 import type { SpaceSettings } from "./space.ts";
 import { openWriter } from "./writer.ts";
 
@@ -15,6 +16,8 @@ export interface OpenMessage {
   readonly directory: string;
   readonly keys: KeySettings;
   readonly space?: SpaceSettings | undefined;
+  /** The entry file of the compaction thread; by default the one beside this file. */
+  readonly compactorUrl?: string | URL | undefined;
 }
 
 let answer: ReturnType<typeof serve> | undefined;
@@ -24,9 +27,11 @@ self.onmessage = (event: MessageEvent) => {
   else open(event.data as OpenMessage);
 };
 
-async function open({ directory, keys, space }: OpenMessage): Promise<void> {
+async function open({ directory, keys, space, compactorUrl }: OpenMessage): Promise<void> {
   try {
-    const writer = await openWriter(directory, keys, systemClock, systemRandom, { space });
+    const url = compactorUrl ?? new URL("./compact_worker.ts", import.meta.url);
+    const makeHands = () => handsInThread(directory, keys, url);
+    const writer = await openWriter(directory, keys, systemClock, systemRandom, { space, makeHands });
     const channel = localChannel(writer);
     self.postMessage({ opened: true }); // before anything that serving tells at once
     answer = serve(

@@ -225,22 +225,34 @@ function pageEnd(files: readonly SegmentFile[], bound: number, after: number, ma
 /** The whole segment in order of sequence, erased rows too. Every chunk of the file is opened. */
 export function bySequence(file: SegmentFile): StoredRows {
   file.filter();
-  const parts = Array.from(file.footer.blockRows, (_, block) => file.rows(block));
-  const join = (pick: (part: StoredRows) => Float64Array) => joinNumbers(parts.map(pick));
-  const sequences = join((part) => part.sequences);
+  const whole = joinStored(Array.from(file.footer.blockRows, (_, block) => file.rows(block)));
+  const { sequences } = whole;
   const order = new Int32Array(sequences.length);
   for (let i = 0; i < order.length; i++) order[i] = i;
   const gapless = placeBySequence(sequences, file.info.firstSequence, order);
   if (!gapless) order.sort((a, b) => sequences[a]! - sequences[b]!);
-  const whole: StoredRows = {
-    stream: file.info.stream,
+  return pickRows(whole, order);
+}
+
+/** The whole segment in its own order: entity key, event time, sequence. */
+export async function inSegmentOrder(file: SegmentFile, pause: () => Promise<void>): Promise<StoredRows> {
+  const parts: StoredRows[] = [];
+  for (let block = 0; block < file.footer.blockRows.length; block++) {
+    parts.push(file.rows(block));
+    await pause();
+  }
+  return joinStored(parts);
+}
+
+function joinStored(parts: readonly StoredRows[]): StoredRows {
+  return {
+    stream: parts[0]!.stream,
     batch: concatBatches(parts.map((part) => part.batch)),
-    sequences,
-    commitNos: join((part) => part.commitNos),
-    knownTimes: join((part) => part.knownTimes),
+    sequences: joinNumbers(parts.map((part) => part.sequences)),
+    commitNos: joinNumbers(parts.map((part) => part.commitNos)),
+    knownTimes: joinNumbers(parts.map((part) => part.knownTimes)),
     tombstones: concatBytes(parts.map((part) => part.tombstones)),
   };
-  return pickRows(whole, order);
 }
 
 /** Fills `order` by counting where the sequences are gapless; false where they are not. */

@@ -17,7 +17,9 @@ import { ERASED } from "./select.ts";
 import { NO_TIME, type SortedRows, sortRows, timesOf } from "./sort.ts";
 import { keyForSegment } from "./stream_keys.ts";
 
-/** Rows of one stream and contract, in order of sequence, with the commits they came in. */
+/**
+ * Rows of one stream and contract with the commits they came in, those of one entity and event time in order of sequence.
+ */
 export interface SegmentRows {
   readonly stream: string;
   readonly contractId: number;
@@ -130,7 +132,7 @@ function factsOf({ stream, contractId, commits, sequences, batch, tombstones }: 
 }
 
 /** What the columns of these rows take in memory, about, with the store's own. */
-function decodedBytesOf(batch: Batch): number {
+export function decodedBytesOf(batch: Batch): number {
   let bytes = batch.length * (batch.columns.length + SYSTEM_COLUMNS) * 8;
   for (const column of batch.columns) {
     if (column.kind === "text") for (const text of column.dictionary) bytes += text.length + 24;

@@ -11,8 +11,8 @@ export interface SortedRows {
 }
 
 /**
- * The order of rows in a segment: entity key, event time, sequence (known time follows from it). The rows come in
- * order of sequence. Counts on entity ranks, then sorts inside an entity only where its times are not in order.
+ * The order of rows in a segment: entity key, event time, sequence (known time follows from it). Rows of
+ * one entity and event time come in order of sequence. Counts on entity ranks, then sorts inside an entity only where its times are not in order.
  */
 export function sortRows(batch: Batch): SortedRows {
   const { length } = batch;

@@ -3,7 +3,6 @@ import { fromHex, toHex } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
 import {
-  boundTo,
   type CommitRow,
   type CompactedState,
   damaged,
@@ -16,8 +15,9 @@ import {
 import { commitQueue, type Queued } from "./commit_queue.ts";
 import { storeErrors } from "./errors.ts";
 import type { Head, Receipt } from "./port.ts";
-import { decodeBody, decodeRanges, type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
+import { type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
 import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
+import { bodyOf, type TailCommit, tailCommit } from "./tail_index.ts";
 import { addLeaf, type Frontier } from "./tree.ts";
 
 /** What a transaction writes beside its records, about. */
@@ -48,12 +48,15 @@ export interface LogWriter {
   readonly names: Names;
   readonly database: Database;
   readonly sealer: Sealer;
+  readonly now: () => Micros;
   /** The oldest `records` of the tail were moved into segments. */
   compacted(records: number, bytes: number): void;
   /** Segment files that no row names any more: removed when no reader can still be about to open them. */
   replaced(files: readonly string[]): void;
   /** Files that may be removed now. */
   takeReplaced(): string[];
+  /** Files that no row names any more and that stay for now. */
+  keptReplaced(): string[];
   /** Called after each transaction. */
   onCommitted(listener: () => void): void;
   /** Refuses new commits and waits for those queued. */
@@ -106,6 +109,7 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
     names,
     database,
     sealer,
+    now: () => Math.round(clock.now()),
     compacted(records, bytes) {
       const { tail } = writing.state;
       const firstCommit = tail.firstCommit + records;
@@ -117,6 +121,7 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
       gone.splice(0, due.length);
       return due.flatMap(({ files }) => files);
     },
+    keptReplaced: () => gone.flatMap(({ files }) => files),
     onCommitted: (listener) => listeners.push(listener),
     async drain() {
       await queue.drain();
@@ -269,8 +274,8 @@ function writeFailure(cause: unknown): unknown {
 function foldLog(database: Database, sealer: Sealer, names: Names): LogState {
   const base = readState(database, sealer);
   const state = stateOf(base);
-  const rows = database.query<CommitRow, []>("SELECT * FROM commits ORDER BY commit_no");
-  for (const row of rows.iterate()) foldRow(state, row, sealer, names);
+  const rows = database.query<CommitRow, [number]>("SELECT * FROM commits WHERE commit_no > ? ORDER BY commit_no");
+  for (const row of rows.iterate(base.lastCommit)) foldRow(state, tailCommit(row), sealer, names);
   return state;
 }
 
@@ -298,31 +303,28 @@ export function compactedOf(state: LogState): Omit<CompactedState, "generation" 
 }
 
 /** Adds the next commit of the tail to the state. Throws store.damaged where it is not the next or does not open. */
-export function foldRow(state: LogState, row: CommitRow, sealer: Sealer, names: Names): void {
-  const what = `commit ${row.commit_no}`;
-  if (row.commit_no !== state.head.commitNo + 1) throw damaged(`commit ${state.head.commitNo + 1}`);
-  const opened = sealer.keyring.open(row.record, boundTo(sealer.storeId, "record"));
-  if (!opened) throw damaged(what);
-  const body = decodeBody(opened);
-  const ranges = decodeRanges(row.ranges);
+export function foldRow(state: LogState, commit: TailCommit, sealer: Sealer, names: Names): void {
+  const { commitNo, knownTime, leaf, ranges, sealed } = commit;
+  if (commitNo !== state.head.commitNo + 1) throw damaged(`commit ${state.head.commitNo + 1}`);
+  const body = bodyOf(commit, sealer);
   for (const range of ranges) {
     const stream = names.streamOf(range.streamId);
     const known = state.streams.get(stream);
-    if ((known?.rows ?? 0) !== range.firstSequence) throw damaged(what);
+    if ((known?.rows ?? 0) !== range.firstSequence) throw damaged(`commit ${commitNo}`);
     state.streams.set(stream, {
       ...known,
       rows: range.firstSequence + range.rows,
-      firstCommit: known?.firstCommit ?? row.commit_no,
-      lastCommit: row.commit_no,
+      firstCommit: known?.firstCommit ?? commitNo,
+      lastCommit: commitNo,
     });
   }
   for (const [name, cursor] of Object.entries(body.cursors)) state.cursors.set(name, cursor);
   for (const [name, position] of Object.entries(body.readers)) state.readers.set(name, position);
-  state.frontier = addLeaf(state.frontier, row.commit_no - 1, row.leaf);
-  state.head = { commitNo: row.commit_no, knownTime: row.known_time };
+  state.frontier = addLeaf(state.frontier, commitNo - 1, leaf);
+  state.head = { commitNo, knownTime };
   state.tail = {
     firstCommit: state.tail.firstCommit,
     records: state.tail.records + 1,
-    bytes: state.tail.bytes + row.record.length,
+    bytes: state.tail.bytes + sealed.length,
   };
 }

@@ -40,6 +40,8 @@ export interface OpenOptions {
    * binary this file's own place is lost. Default the file beside this one.
    */
   readonly workerUrl?: string | URL;
+  /** The same of the log thread's own thread, which compacts. Default the file beside the log thread's. */
+  readonly compactorUrl?: string | URL;
 }
 
 /** The port, and what only the sealed log has. */
@@ -95,8 +97,8 @@ export async function openStore(options: OpenOptions): Promise<LogStore> {
   if (options.mode === "read") return readerStore(options, undefined);
   if (options.thread) {
     const keys = options.keys as KeySettings;
-    const { directory, space, workerUrl } = options;
-    return readerStore(options, await startLogThread({ directory, keys, space }, workerUrl));
+    const { directory, space, workerUrl, compactorUrl } = options;
+    return readerStore(options, await startLogThread({ directory, keys, space, compactorUrl }, workerUrl));
   }
   const { directory, keys, clock, random, space } = options;
   const writer = await openWriter(directory, keys, clock, random, { space });

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
+import { othersTurn } from "../base/turn.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import {
@@ -17,6 +18,7 @@ import {
   writeState,
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
+import { type Hands, handsOf } from "./compact_work.ts";
 import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
@@ -25,7 +27,7 @@ import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
-import { mergedSpan, type RetentionOutcome, type RetentionPolicy, retainRows } from "./retain.ts";
+import { type RetentionOutcome, type RetentionPolicy, retainRows } from "./retain.ts";
 import { scrub } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
@@ -37,7 +39,10 @@ import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
 interface WriterOptions {
   /** Watch the free space. */
   readonly space?: SpaceSettings | undefined;
+  /** Works on the locked and migrated store before its keys are opened. */
   readonly prepare?: (database: Database) => Promise<void>;
+  /** Who does the long part of compaction; by default this thread. */
+  readonly makeHands?: () => Hands;
 }
 
 export interface OpenWriter {
@@ -59,15 +64,14 @@ export interface OpenWriter {
 
 /**
  * Opens the directory for writing, making the store where there is none. Throws store.locked, store.newer_format,
- * keys.missing_key or keys.wrong_key, each before anything is changed. `prepare` works on the locked and migrated store
- * before its keys are opened.
+ * keys.missing_key or keys.wrong_key, each before anything is changed.
  */
 export async function openWriter(
   directory: string,
   keys: Keys,
   clock: Clock,
   random: Random,
-  { space, prepare }: WriterOptions = {},
+  { space, prepare, makeHands }: WriterOptions = {},
 ): Promise<OpenWriter> {
   await checkKeys(directory, keys, random);
   const database = openWriterDatabase(directory);
@@ -94,7 +98,8 @@ export async function openWriter(
       watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
     };
-    const compacts = compactor(log, directory, random, failed, (stream) => mergedSpan(policy, stream));
+    const shop = { database, sealer, names: log.names, directory, random, pause: othersTurn };
+    const compacts = compactor({ log, directory, hands: makeHands?.() ?? handsOf(shop), policy: () => policy, failed });
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const checkpoints = idleCheckpoints(database, log.writtenBytes);

@@ -93,7 +93,7 @@ test.each(kept)("%p is migrated, folds to the same, goes on, and verifies again"
     }
     await store.close();
   });
-});
+}, 30_000);
 
 test.each(kept)("an older program leaves a newer %p as it is, and says so", async (name) => {
   await withCopy(name, async ({ options, files }) => {
