@@ -43,9 +43,10 @@ function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros): SegmentInf
   for (const info of inOrder) {
     const run = runs.at(-1);
     const grown = { rows: sum.rows + info.rows, memory: sum.memory + memoryOf(info), bytes: sum.bytes + info.bytes };
+    const first = run?.[0];
     const fits =
-      run?.[0]!.contractId === info.contractId &&
-      info.lastKnownTime - run[0]!.firstKnownTime <= span &&
+      first?.contractId === info.contractId &&
+      info.lastKnownTime - first.firstKnownTime <= span &&
       grown.rows <= PARTITION.rows &&
       grown.memory <= PARTITION.memory &&
       grown.bytes <= PARTITION.bytes;
