@@ -16,17 +16,17 @@ const MAX_BATCH_ROWS = 1 << 22;
 
 const RAW = 0; // IEEE doubles
 const SINGLE = 1; // IEEE singles, where nothing is lost
-const WHOLE = 2; // whole numbers: see codec_whole.ts
+export const WHOLE = 2; // whole numbers: see codec_whole.ts
 const LONG = 3; // 64-bit integers beyond +-2^53
 const TEXT = 4; // a dictionary of its own, then codes
-const CODES = 5; // codes into a dictionary that stands elsewhere
+export const CODES = 5; // codes into a dictionary that stands elsewhere
 const BYTES = 6;
 const NULLS = 7; // every value is null
-const DECIMAL = 8; // doubles that are whole numbers divided by a power of ten
-const NULLABLE = 0x80;
+export const DECIMAL = 8; // doubles that are whole numbers divided by a power of ten
+export const NULLABLE = 0x80;
 
 const INT32_TYPES: ReadonlySet<FieldType> = new Set(["boolean", "int", "date"]);
-const TEXT_TYPES: ReadonlySet<FieldType> = new Set(["string", "enum"]);
+export const TEXT_TYPES: ReadonlySet<FieldType> = new Set(["string", "enum"]);
 
 /** All rows and columns of the batch, without its contract. */
 export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {

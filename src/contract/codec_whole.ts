@@ -65,11 +65,9 @@ export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undef
 }
 
 export function unpackWhole(reader: ByteReader, length: number): Float64Array {
-  const mode = reader.u8();
-  const width = mode & 0x0f;
-  if (!(WIDTHS as readonly number[]).includes(width) || mode & ~(STEPS | 0x0f)) throw new RangeError("no such packing");
+  const { width, steps: stepped } = modeOf(reader.u8());
   const least = unzigzag(reader);
-  if (!(mode & STEPS)) return readOffsets(reader, length, width, least);
+  if (!stepped) return readOffsets(reader, length, width, least);
   if (length === 0) throw new RangeError("steps without a first value");
   let value = unzigzag(reader);
   const steps = readOffsets(reader, length - 1, width, least);
@@ -80,6 +78,28 @@ export function unpackWhole(reader: ByteReader, length: number): Float64Array {
     values[i] = value;
   }
   return values;
+}
+
+/**
+ * Single values of what `writePacked` wrote, without unpacking the others; undefined where steps are packed, of which a
+ * value needs all before it.
+ */
+export function wholePoints(reader: ByteReader, length: number): ((index: number) => number) | undefined {
+  const { width, steps } = modeOf(reader.u8());
+  if (steps) return undefined;
+  const least = unzigzag(reader);
+  const bytes = reader.raw(length * width);
+  return (index) => {
+    let offset = 0;
+    for (let at = (index + 1) * width - 1; at >= index * width; at--) offset = offset * 0x100 + bytes[at]!;
+    return least + offset;
+  };
+}
+
+function modeOf(mode: number): { width: number; steps: boolean } {
+  const width = mode & 0x0f;
+  if (!(WIDTHS as readonly number[]).includes(width) || mode & ~(STEPS | 0x0f)) throw new RangeError("no such packing");
+  return { width, steps: (mode & STEPS) !== 0 };
 }
 
 function widthOf(span: number): number | undefined {

@@ -1,6 +1,5 @@
 import { compareValues, type Row, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { valueAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { AsOfOptions, Probe } from "./port.ts";
 import { entityKey } from "./select.ts";
@@ -122,13 +121,12 @@ function compareVersions(a: Version, b: Version): number {
 export function rowWith(
   contract: Contract,
   columns: readonly string[] | undefined,
-  columnAt: (index: number) => Parameters<typeof valueAt>[0],
-  index: number,
+  valueIn: (field: number) => Value,
 ): Row {
   const row: Record<string, Value> = {};
   contract.fields.forEach((field, c) => {
     const wanted = columns === undefined || columns.includes(field.name);
-    row[field.name] = wanted ? valueAt(columnAt(c), field.type, index) : null;
+    row[field.name] = wanted ? valueIn(c) : null;
   });
   return row;
 }

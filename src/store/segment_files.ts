@@ -1,7 +1,8 @@
 import { concatBytes } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { type Column, concatBatches, joinNumbers } from "../contract/batch.ts";
+import { concatBatches, joinNumbers } from "../contract/batch.ts";
+import type { PointColumn } from "../contract/codec_point.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { passing } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
@@ -20,7 +21,7 @@ export interface SegmentFiles {
   /** The segment's file, from a bounded cache of open files. */
   open(info: SegmentInfo): SegmentFile;
   /** Column `index` of a block (beyond the fields: sequences, tombstones), from the bounded cache. */
-  cached(file: SegmentFile, block: number, index: number): Column;
+  cached(file: SegmentFile, block: number, index: number): PointColumn;
   /** The compacted commits after `after`, as a page of the tail. */
   commitsAfter(
     segments: readonly SegmentInfo[],
@@ -58,15 +59,15 @@ export function segmentFiles(
 ): SegmentFiles {
   const hashOf = keyHasher(sealer.storeId);
   const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
-  const blocks = boundedCache<number, Column>(bounds.blockBytes);
+  const blocks = boundedCache<number, PointColumn>(bounds.blockBytes);
   const filters = boundedCache<number, Uint8Array | null>(bounds.filterBytes);
   const ordered = boundedCache<number, Promise<readonly StoredRows[]>>(bounds.orderedRows);
   const open = (info: SegmentInfo) =>
     files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
   const cached = (file: SegmentFile, block: number, index: number) =>
     blocks.get(columnKey(file, block, index), () => {
-      const value = readColumn(file, block, index);
-      return { value, cost: costOf(value, file.footer.blockRows[block]!) };
+      const value = readPoints(file, block, index);
+      return { value, cost: value.bytes };
     });
   const filterOf = (info: SegmentInfo) =>
     filters.get(info.segmentId, () => {
@@ -153,17 +154,14 @@ function columnKey(file: SegmentFile, block: number, index: number): number {
   return (file.info.segmentId * 2 ** 20 + block) * 2 ** 10 + index;
 }
 
-function readColumn(file: SegmentFile, block: number, index: number): Column {
-  const fields = file.contract.fields.length;
-  if (index < fields) return file.column(block, index);
-  if (index === fields) return { kind: "number", values: file.sequences(block) };
-  return { kind: "number", values: new Int32Array(file.tombstones(block)) };
+function readPoints(file: SegmentFile, block: number, index: number): PointColumn {
+  if (index <= file.contract.fields.length) return file.point(block, index);
+  const flags = file.tombstones(block);
+  if (!flags.some((flag) => flag !== 0)) return NO_FLAGS;
+  return { at: (row) => flags[row]!, bytes: flags.length };
 }
 
-function costOf(column: Column, rows: number): number {
-  if (column.kind === "bytes") return column.values.reduce((sum, value) => sum + (value?.length ?? 0) + 16, 64);
-  return rows * 8 + 128;
-}
+const NO_FLAGS: PointColumn = { at: () => 0, bytes: 64 };
 
 function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows> {
   const { footer, contract } = file;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ByteReader, fromBase64, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
 import { decodeColumn, decodeDictionary, nullColumns } from "../contract/codec.ts";
+import { type PointColumn, pointColumn } from "../contract/codec_point.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { damagedSegment } from "./damage.ts";
@@ -18,9 +19,9 @@ export interface SegmentFile {
   readonly info: SegmentInfo;
   readonly contract: Contract;
   readonly footer: SegmentFooter;
-  /** Field `index` of a block. */
-  column(block: number, index: number): Column;
   sequences(block: number): Float64Array;
+  /** Single values of field `index`, or, one beyond the fields, the sequences. */
+  point(block: number, index: number): PointColumn;
   tombstones(block: number): Uint8Array;
   /** The block with these columns (all by default), and what the store knows of its rows. */
   rows(block: number, columns?: readonly string[]): StoredRows;
@@ -127,13 +128,20 @@ function segmentFile(
     guarded(`block ${block}, tombstones`, () =>
       unpackFlags(chunk(block * width + width - 1), footer.blockRows[block]!),
     );
+  const point = (block: number, index: number) => {
+    const field = contract.fields[index];
+    return guarded(`block ${block}, ${field?.name ?? "sequences"}`, () => {
+      const dictionary = field && dictionaryOf(index);
+      return pointColumn(chunk(block * width + index), field?.type ?? "long", footer.blockRows[block]!, dictionary);
+    });
+  };
   const spanOf = spanFinder(footer.firstSequences);
   return {
     info,
     contract,
     footer,
-    column,
     sequences,
+    point,
     tombstones,
     filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
@@ -141,15 +149,12 @@ function segmentFile(
     rows(block, columns) {
       const length = footer.blockRows[block]!;
       const nulls = nullColumns(length);
-      const batch: Batch = {
-        contract,
-        length,
-        columns: contract.fields.map((field, index) =>
-          columns === undefined || columns.includes(field.name) ? column(block, index) : nulls(field.type),
-        ),
-      };
-      const numbers = sequences(block);
-      return { stream: info.stream, batch, ...knownOf(footer, spanOf, numbers), tombstones: tombstones(block) };
+      const decoded = contract.fields.map(({ name, type }, index) =>
+        columns === undefined || columns.includes(name) ? column(block, index) : nulls(type),
+      );
+      const known = knownOf(footer, spanOf, sequences(block));
+      const batch: Batch = { contract, length, columns: decoded };
+      return { stream: info.stream, batch, ...known, tombstones: tombstones(block) };
     },
   };
 }

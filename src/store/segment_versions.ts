@@ -1,10 +1,9 @@
 import type { Micros } from "../base/time.ts";
-import type { Column } from "../contract/batch.ts";
-import { valueAt } from "../contract/batch.ts";
+import type { PointColumn } from "../contract/codec_point.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
 import type { SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
-import { ERASED, entityKeys, TOMBSTONE } from "./select.ts";
+import { ERASED, entityKey, TOMBSTONE } from "./select.ts";
 import { NO_TIME } from "./sort.ts";
 
 /** The versions of one entity in a segment with event time at most `at` and commit at most `upTo`, latest first. */
@@ -58,19 +57,17 @@ function commitOf(files: SegmentFiles, file: SegmentFile, block: number, row: nu
 }
 
 function sequenceAt(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
-  return numberAt(files.cached(file, block, file.contract.fields.length), row);
+  return Number(files.cached(file, block, file.contract.fields.length).at(row));
 }
 
 /** The bits of select.ts. */
 function flagsAt(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
-  return numberAt(files.cached(file, block, file.contract.fields.length + 1), row);
+  return Number(files.cached(file, block, file.contract.fields.length + 1).at(row));
 }
 
-const numberAt = (column: Column, row: number) => Number((column as Column & { kind: "number" }).values[row]!);
-
-function timeAt(column: Column, row: number): Micros {
-  const times = column as Column & { kind: "number" | "bigint" };
-  return times.valid && times.valid[row] === 0 ? NO_TIME : Number(times.values[row]!);
+function timeAt(column: PointColumn, row: number): Micros {
+  const time = column.at(row);
+  return time === null ? NO_TIME : Number(time);
 }
 
 function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: number): Version {
@@ -81,30 +78,27 @@ function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: n
     tombstone: (flagsAt(files, file, block, row) & TOMBSTONE) !== 0,
     value(field) {
       const index = contract.fields.findIndex(({ name }) => name === field);
-      return valueAt(files.cached(file, block, index), contract.fields[index]!.type, row);
+      return files.cached(file, block, index).at(row);
     },
-    row: (columns) => rowWith(contract, columns, (index) => files.cached(file, block, index), row),
+    row: (columns) => rowWith(contract, columns, (index) => files.cached(file, block, index).at(row)),
   };
 }
 
 /** The entity key of each row of a block; a null entity is the empty text, as in the fences. Keeps the last block. */
 function keyReader(files: SegmentFiles, file: SegmentFile): (block: number) => (row: number) => string {
-  const { contract, footer } = file;
+  const { contract } = file;
   if (contract.entity.length === 0) return () => () => "";
-  const fields = contract.fields.map(({ name }) => contract.entity.includes(name));
+  const fields = contract.entity.map((key) => contract.fields.findIndex(({ name }) => name === key));
   let last = -1;
   let keyAt: (row: number) => string = () => "";
   return (block) => {
     if (block === last) return keyAt;
-    const columns = fields.map((isKey, index) => (isKey ? files.cached(file, block, index) : EMPTY));
-    const read = entityKeys({ contract, length: footer.blockRows[block]!, columns });
-    keyAt = (row) => read(row) ?? "";
+    const columns = fields.map((index) => files.cached(file, block, index));
+    keyAt = (row) => entityKey(columns.map((column) => column.at(row))) ?? "";
     last = block;
     return keyAt;
   };
 }
-
-const EMPTY: Column = { kind: "bytes", values: [] };
 
 /** The first row that stands after every row of the entity with event time at most `at`. */
 function firstBeyond(
@@ -121,14 +115,19 @@ function firstBeyond(
     if (own !== key) return own > key;
     return timeField >= 0 && timeAt(files.cached(file, block, timeField), row) > at;
   };
-  // The last block whose first row is not beyond; fences decide without reading where the entity differs.
+  const beginsBeyond = (block: number): boolean => {
+    const first = footer.firstEntities[block]!;
+    if (first !== key) return first > key;
+    // A block of one entity begins with its least time, which the footer has.
+    const alone = footer.lastEntities[block] === key && footer.minTimes.length > 0;
+    return alone ? footer.minTimes[block]! > at : isBeyond(block, 0);
+  };
+  // The last block whose first row is not beyond.
   let low = 0;
   let high = footer.blockRows.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    const first = footer.firstEntities[middle]!;
-    const beyond = first === key ? isBeyond(middle, 0) : first > key;
-    if (beyond) high = middle;
+    if (beginsBeyond(middle)) high = middle;
     else low = middle + 1;
   }
   const block = low - 1;

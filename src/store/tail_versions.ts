@@ -110,6 +110,6 @@ function versionOf({ stored, index }: Entry): Version {
       const at = fields.findIndex(({ name }) => name === field);
       return valueAt(batch.columns[at]!, fields[at]!.type, index);
     },
-    row: (columns) => rowWith(batch.contract, columns, (at) => batch.columns[at]!, index),
+    row: (columns) => rowWith(batch.contract, columns, (at) => valueAt(batch.columns[at]!, fields[at]!.type, index)),
   };
 }
