@@ -21,6 +21,7 @@ import duckdb
 rows, path = sys.argv[1], sys.argv[2]
 def connect():
     con = duckdb.connect()
+    con.execute("SET enable_progress_bar = false")
     con.execute("SET force_mbedtls_unsafe = 'true'")  # writing encrypted files without the httpfs extension
     con.execute(f"ATTACH '{path}' AS e (ENCRYPTION_KEY 'a key of the bench')")
     return con
@@ -59,7 +60,7 @@ export async function duckDb(
     });
     const [out, err] = await Promise.all([new Response(run.stdout).text(), new Response(run.stderr).text()]);
     if ((await run.exited) !== 0) throw new Error(err.trim().split("\n").at(-1));
-    return JSON.parse(out) as DuckDb;
+    return JSON.parse(out.trim().split("\n").at(-1)!) as DuckDb;
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     tell(`DuckDB was not measured (MLPE_BENCH_PYTHON names a Python that has it): ${why}`);
