@@ -4,7 +4,7 @@ import { insertSegmentInfo, readSegmentInfos, type SegmentInfo } from "./segment
 import { dropUnusedKeys } from "./stream_keys.ts";
 
 /** The number of the next segment. None is used twice: readers keep what they decoded by it. */
-export const nextSegmentId = ({ segments, nextSegment = 1 }: CompactedState): number =>
+const nextSegmentId = ({ segments, nextSegment = 1 }: CompactedState): number =>
   segments.reduce((next, id) => Math.max(next, id + 1), nextSegment);
 
 /**

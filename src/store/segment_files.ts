@@ -40,15 +40,15 @@ export interface CacheBounds {
   readonly openFiles: number;
   /** Entity filters kept. */
   readonly filterBytes: number;
-  /** Rows of whole segments kept decoded while a reader of the tail pages through them. */
-  readonly orderedRows: number;
+  /** Whole segments kept decoded while readers of the tail page through them. */
+  readonly pagedBytes: number;
 }
 
 const DEFAULT_CACHES: CacheBounds = {
   blockBytes: 64 << 20,
   openFiles: 128,
   filterBytes: 32 << 20,
-  orderedRows: 1 << 20,
+  pagedBytes: 192 << 20, // two partitions at least: streams are read side by side
 };
 
 export function segmentFiles(
@@ -61,7 +61,7 @@ export function segmentFiles(
   const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
   const blocks = boundedCache<number, PointColumn>(bounds.blockBytes);
   const filters = boundedCache<number, Uint8Array | null>(bounds.filterBytes);
-  const ordered = boundedCache<number, Promise<readonly StoredRows[]>>(bounds.orderedRows);
+  const ordered = boundedCache<number, Promise<readonly StoredRows[]>>(bounds.pagedBytes);
   const open = (info: SegmentInfo) =>
     files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
   const cached = (file: SegmentFile, block: number, index: number) =>
@@ -83,7 +83,7 @@ export function segmentFiles(
     ordered.get(info.segmentId, () => {
       const value = decodedBlocks(openSegment(directory, info, sealer, names));
       value.catch(() => ordered.forget(info.segmentId));
-      return { value, cost: info.rows };
+      return { value, cost: pagedCost(info) };
     });
   return {
     open,
@@ -121,6 +121,9 @@ export function segmentFiles(
     close: () => files.clear(),
   };
 }
+
+/** Columns, and for each row its commit and known time. Segments of older versions don't say what they take. */
+const pagedCost = ({ rows, bytes, decodedBytes }: SegmentInfo): number => (decodedBytes ?? bytes * 10) + rows * 16;
 
 /** One after another, so that each turn that others have is between two short pieces of work. */
 async function inTurn<Item, Found>(items: readonly Item[], find: (item: Item) => Promise<Found>): Promise<Found[]> {
