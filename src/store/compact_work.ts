@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import { concatBytes } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { CommitRow, CompactedState, Names, Sealer } from "./catalogue.ts";
@@ -209,7 +210,7 @@ function joinGroup({ stream, contractId, commits, ...group }: Group): SegmentRow
     commits,
     batch: concatBatches(group.batches),
     sequences: joinNumbers(group.sequences),
-    tombstones: Uint8Array.from(Buffer.concat(group.tombstones)),
+    tombstones: concatBytes(group.tombstones),
   };
 }
 
@@ -307,7 +308,7 @@ function joinSegments(parts: readonly SegmentRows[]): SegmentRows {
     contractId,
     batch: concatBatches(parts.map((part) => part.batch)),
     sequences: joinNumbers(parts.map((part) => part.sequences)),
-    tombstones: Uint8Array.from(Buffer.concat(parts.map((part) => part.tombstones))),
+    tombstones: concatBytes(parts.map((part) => part.tombstones)),
     commits: parts.flatMap((part) => part.commits),
   };
 }
