@@ -36,6 +36,11 @@ export function checkpoint(store: LogStore): string {
   return `${body}\n\u2014 ${head.origin} ${toBase64(blob)}\n`;
 }
 
+/** Ed25519 by the key that signs checkpoints, in base64. */
+export function signText(store: LogStore, text: string): string {
+  return toBase64(new Uint8Array(sign(null, Buffer.from(text), signingKey(store))));
+}
+
 /** The verifier key in C2SP's form, `name+id+key`: what third parties check checkpoints with. */
 export function verifierKey(store: LogStore): string {
   const origin = originOf(store);

@@ -6,6 +6,7 @@ import { contractInfer } from "./commands/contract.ts";
 import { demo } from "./commands/demo.ts";
 import { promoteCommand, rollback, rollforward } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
+import { erase } from "./commands/erase.ts";
 import { errors } from "./commands/errors.ts";
 import { exportCommand } from "./commands/export.ts";
 import { functions } from "./commands/functions.ts";
@@ -60,6 +61,7 @@ export const COMMANDS: readonly Command[] = [
   auditProve,
   backup,
   restore,
+  erase,
   keysList,
   keysRotate,
   keysRewrap,

@@ -13,11 +13,14 @@ import {
 } from "../contract/streams.ts";
 import type { Append } from "../store/port.ts";
 import { type DecodedPage, decodePage, type RawRecord } from "./decode.ts";
+import { type EntityTest, ERASED_REASON, recordsNaming, withoutRecords } from "./erased.ts";
 import { FingerprintTable, fingerprinter } from "./fingerprints.ts";
 import { lookupOf, normalise } from "./normalise.ts";
 import type { DatasetPlan, RoutePlan, SourcePlan } from "./plan.ts";
 import { type Rejection, valueDigest } from "./rejects.ts";
 import { createDatasetState, type DatasetState, entityKey, type IngestState, timeOf } from "./state.ts";
+
+const NONE: ReadonlySet<number> = new Set();
 
 /** One quarantined record of a page. */
 export interface Rejected extends Rejection {
@@ -52,7 +55,7 @@ export interface IngestResult {
 /**
  * Judges one page: every record is offered to every route and is, per route, exactly one of curated, corrected,
  * duplicate, quarantined or dropped. Pure: the state is only read. Rows of a `blocked` dataset go to
- * quarantine with its message. Throws where the page as a whole can't be read (a missing column).
+ * quarantine with its message; records of `erased` entities are dropped, and go from the page too. Throws where the page as a whole can't be read (a missing column).
  */
 export function ingestPage(
   plan: SourcePlan,
@@ -60,16 +63,19 @@ export function ingestPage(
   page: Page,
   now: Micros,
   blocked: ReadonlyMap<string, string> = new Map(),
+  erased?: EntityTest,
 ): IngestResult {
   const decoded = decodePage(page.payload, page.format);
+  const gone = erased ? recordsNaming(plan, decoded, erased) : NONE;
   const landingSequence = state.sources.get(plan.name)?.nextLanding ?? 0;
-  const appends: Append[] = [landingAppend(plan, page)];
+  const payload = withoutRecords(page.payload, page.format, gone);
+  const appends: Append[] = [landingAppend(plan, { ...page, payload })];
   const changes = new Map<string, DatasetState>();
   const routes = plan.routes.map((route) => {
     const name = route.dataset.name;
     const known = state.datasets.get(name) ?? createDatasetState();
     const pass = createPass(route, known, blocked.get(name), decoded.records.length);
-    runRoute(pass, decoded);
+    runRoute(pass, decoded, gone);
     appends.push(...routeAppends(plan.name, pass, decoded, landingSequence, page.receivedAt));
     changes.set(name, pass.changes);
     return resultOf(pass);
@@ -137,26 +143,33 @@ function resultOf(pass: Pass): RouteResult {
   };
 }
 
-function runRoute(pass: Pass, decoded: DecodedPage): void {
+function runRoute(pass: Pass, decoded: DecodedPage, gone: ReadonlySet<number>): void {
   const { dataset } = pass.route;
   const lookup = lookupOf(dataset, decoded);
   const digests = fingerprinter(dataset.identity ?? null);
   const { records } = decoded;
   for (let index = 0; index < records.length; index++) {
     pass.counts.received++;
+    if (gone.has(index)) {
+      drop(pass, ERASED_REASON);
+      continue;
+    }
     const record: RawRecord | null = records[index]!;
     if (record === null) {
       reject(pass, index, decoded.broken.get(index)!.rejection);
       continue;
     }
     const normalised = normalise(pass.route, decoded, lookup, record);
-    if (normalised === null) {
-      pass.counts.dropped++;
-      pass.reasons[pass.route.reason] = (pass.reasons[pass.route.reason] ?? 0) + 1;
-    } else if ("rejection" in normalised) reject(pass, index, normalised.rejection);
+    if (normalised === null) drop(pass, pass.route.reason);
+    else if ("rejection" in normalised) reject(pass, index, normalised.rejection);
     else if (dataset.identity === undefined) accept(pass, index, normalised.values, null, "curated");
     else judge(pass, index, normalised.values, digests.digest(normalised.values));
   }
+}
+
+function drop(pass: Pass, reason: string): void {
+  pass.counts.dropped++;
+  pass.reasons[reason] = (pass.reasons[reason] ?? 0) + 1;
 }
 
 function reject(pass: Pass, index: number, rejection: Rejection): void {

@@ -4,6 +4,7 @@ import { batchOf, rowsOf } from "../contract/batch.ts";
 import type { Committed, Connector, Next, Page, RouteCounts } from "../contract/page.ts";
 import { CONTROL, controlContract, LEDGER, landingStream } from "../contract/streams.ts";
 import type { Append, Receipt, Store } from "../store/port.ts";
+import type { EntityTest } from "./erased.ts";
 import { ingestionErrors } from "./errors.ts";
 import { advanceState, type IngestResult, ingestPage } from "./ingest.ts";
 import type { SourcePlan } from "./plan.ts";
@@ -30,6 +31,8 @@ export interface StepInput {
   readonly state: IngestState;
   readonly clock: Clock;
   readonly extra?: ExtraHook;
+  /** Which entities were erased: their records are dropped. Asked before each page. */
+  readonly erased?: () => Promise<EntityTest | undefined>;
   /** About how many bytes a page may have. */
   readonly maxBytes?: number;
 }
@@ -143,9 +146,10 @@ async function commitPage(input: StepInput, source: SourceState, page: Page): Pr
   const { store, plan, connector, state, clock, extra = NOTHING } = input;
   await foldIngestState(store, plan, state);
   const now = clock.now();
-  let result = ingestPage(plan, state, page, now);
+  const erased = await input.erased?.();
+  let result = ingestPage(plan, state, page, now, undefined, erased);
   const judged = extra(result, "judge");
-  if (judged.blocked && judged.blocked.size > 0) result = ingestPage(plan, state, page, now, judged.blocked);
+  if (judged.blocked && judged.blocked.size > 0) result = ingestPage(plan, state, page, now, judged.blocked, erased);
   const final = extra(result, "commit");
   const receipt = await store.commit({
     appends: [...result.appends, ...judged.appends, ...final.appends],

@@ -87,6 +87,11 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "The data directory can't be opened or made as a store.",
     fix: "Name another directory as `data`, or mend what the message says.",
   },
+  not_an_entity: {
+    kind: "invalid",
+    meaning: "No dataset has all the fields that are to name the entity.",
+    fix: "Name fields of one dataset's contract, as `--entity tailnum=N14228`.",
+  },
   not_text: { kind: "invalid", meaning: "A file of the project is not UTF-8 text.", fix: "Save the file as UTF-8." },
   bad_training_set: {
     kind: "invalid",

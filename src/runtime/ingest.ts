@@ -1,12 +1,13 @@
 import { isFiniteSource } from "../connectors/registry.ts";
 import { batchOf } from "../contract/batch.ts";
 import type { Connector } from "../contract/page.ts";
-import { curatedStream, VERDICTS, verdictContract } from "../contract/streams.ts";
+import { curatedStream, ERASURES, VERDICTS, verdictContract } from "../contract/streams.ts";
 import type { IngestResult } from "../ingestion/ingest.ts";
 import type { SourcePlan } from "../ingestion/plan.ts";
 import { type Extra, stepSource } from "../ingestion/step.ts";
 import type { Assertion } from "../lineage/facets.ts";
 import { runChecks } from "../quality/checks.ts";
+import type { ErasedEntities } from "../store/erased.ts";
 import type { Engine } from "./engine.ts";
 import { curatedLineage, lineageOf, sourceDataset } from "./lineage.ts";
 import type { Step } from "./loop.ts";
@@ -19,6 +20,7 @@ export function ingestStep(
   { pageBytes: maxBytes }: { readonly pageBytes?: number } = {},
 ): Step {
   const { world, store, ingestState } = engine;
+  const erased = erasedEntitiesOf(engine);
   return {
     name: `ingest.${plan.name}`,
     reads: [sourceDataset(plan.name)],
@@ -39,9 +41,20 @@ export function ingestStep(
         state: ingestState,
         clock: world.clock,
         extra,
+        erased,
         ...(maxBytes === undefined ? {} : { maxBytes }),
       });
     },
+  };
+}
+
+/** What was erased, read again once more was. */
+function erasedEntitiesOf({ store }: Engine): () => Promise<ErasedEntities | undefined> {
+  let known: { readonly rows: number; readonly erased: ErasedEntities | undefined } | undefined;
+  return async () => {
+    const rows = (await store.streams()).find(({ stream }) => stream === ERASURES)?.rows ?? 0;
+    if (known?.rows !== rows) known = { rows, erased: rows === 0 ? undefined : await store.erased() };
+    return known.erased;
   };
 }
 

@@ -1,0 +1,62 @@
+import { withEngine } from "../../runtime/engine.ts";
+import { eraseFrom, planErasureOf, type SignedReceipt } from "../../runtime/erase.ts";
+import { type Command, type Input, PROJECT_FLAGS } from "../command.ts";
+import { cliErrors } from "../errors.ts";
+import { grouped, locationOf, table } from "../project.ts";
+
+export const erase: Command = {
+  name: "erase",
+  summary: "erase an entity from every stream, for good, with a signed receipt; redelivery does not bring it back",
+  flags: {
+    ...PROJECT_FLAGS,
+    entity: { kind: "list", describe: "what names it: field=value (repeatable; all must hold)" },
+    "dry-run": { kind: "switch", describe: "say what would be erased, and change nothing" },
+  },
+  async run(world, input) {
+    const entity = entityOf(input);
+    if (input.on("dry-run")) {
+      return withEngine(world, locationOf(input), "read", async (engine) => {
+        const streams = await planErasureOf(engine, entity);
+        const total = Object.values(streams).reduce((sum, { emptied, replaced }) => sum + emptied + replaced, 0);
+        const lines = [`${grouped(total)} rows would be erased; nothing was changed`, ...rowsOf(streams)];
+        return { json: { dry_run: true, streams }, text: lines.join("\n") };
+      });
+    }
+    return withEngine(world, locationOf(input), "write", async (engine) => {
+      const receipt = await eraseFrom(engine, entity);
+      return { json: receipt, text: said(receipt).join("\n") };
+    });
+  },
+};
+
+function entityOf(input: Input): Readonly<Record<string, string>> {
+  const given = input.list("entity").map((text) => {
+    const at = text.indexOf("=");
+    if (at > 0) return [text.slice(0, at), text.slice(at + 1)] as const;
+    throw cliErrors.error("bad_usage", `--entity is "${text}", which is not field=value`, { place: "mlpe erase" });
+  });
+  if (given.length === 0) throw cliErrors.error("bad_usage", "--entity is missing", { place: "mlpe erase" });
+  return Object.fromEntries(given);
+}
+
+function rowsOf(streams: SignedReceipt["streams"]): string[] {
+  const rows = Object.entries(streams).map(([stream, { emptied, replaced }]) => [
+    stream,
+    grouped(emptied),
+    grouped(replaced),
+  ]);
+  return rows.length === 0 ? [] : ["", table(["stream", "emptied", "in part"], rows)];
+}
+
+function said({ commit_no, emptied, replaced, guessable, scrubbed, streams, tree, beyond, signature }: SignedReceipt) {
+  return [
+    `commit ${commit_no}: ${grouped(emptied)} rows erased, ${grouped(replaced)} more in part`,
+    ...rowsOf(streams),
+    "",
+    ...(guessable === 0 ? [] : [`${grouped(guessable)} of them are of an earlier version: see guessable in --json`]),
+    ...(scrubbed ? [] : ["a reader held the database: the next start overwrites its unused places"]),
+    ...beyond,
+    `audit tree: ${tree.size} commits, root ${tree.root}`,
+    `signature ${signature}`,
+  ];
+}

@@ -1,0 +1,253 @@
+import { signText, treeHead } from "../audit/checkpoint.ts";
+import { toBase64, toHex } from "../base/bytes.ts";
+import { keyText, type Row, type Value } from "../base/row.ts";
+import { rowAt } from "../contract/batch.ts";
+import type { PageFormat } from "../contract/page.ts";
+import {
+  CONTROL,
+  curatedStream,
+  featuresStream,
+  LINEAGE,
+  labelsStream,
+  quarantineStream,
+  scoresStream,
+  VERDICTS,
+} from "../contract/streams.ts";
+import { decodePage } from "../ingestion/decode.ts";
+import { type EntityTest, recordsNaming, withoutRecords, wordsName } from "../ingestion/erased.ts";
+import type { ErasedRows } from "../store/erase.ts";
+import type { EntityName, Erased, EraseRequest } from "../store/erase_select.ts";
+import type { Store, StoredRows } from "../store/port.ts";
+import type { Engine } from "./engine.ts";
+import { runtimeErrors } from "./errors.ts";
+import { type Project, viewOfModel } from "./project.ts";
+
+/** What is handed to whoever asked: every word of it can be checked against the log, and the signature against its key. */
+export interface ErasureReceipt {
+  readonly erasure: string;
+  readonly origin: string;
+  readonly fields: readonly string[];
+  /** The keyed digest that the entity is known by from now on, in hex. */
+  readonly digest: string;
+  readonly at: number;
+  readonly commit_no: number;
+  readonly known_time: number;
+  /** Rows by stream: made empty places, or left with what is not of the entity (pages of raw bytes). */
+  readonly streams: Readonly<Record<string, { readonly emptied: number; readonly replaced: number }>>;
+  readonly emptied: number;
+  readonly replaced: number;
+  /** Rows of earlier versions of MLPE: a holder of the store's salt key can test guesses against their kept leaves. */
+  readonly guessable: number;
+  /** Whether unused places of the database were overwritten; if not, the next start does it. */
+  readonly scrubbed: boolean;
+  /** The audit tree after the erasure. */
+  readonly tree: { readonly size: number; readonly root: string };
+  /** What is beyond the log's reach. */
+  readonly beyond: readonly string[];
+}
+
+export interface SignedReceipt extends ErasureReceipt {
+  /** Ed25519 by the store's signing key over the JSON of all other fields, in their order, in base64. */
+  readonly signature: string;
+}
+
+/**
+ * Erases an entity from every stream: rows with its fields; feature, score and label rows by these or by the record ids of
+ * its rows; quarantine; its records in raw pages; its name in verdicts and events. Throws runtime.not_an_entity.
+ */
+export async function eraseFrom(engine: Engine, entity: EntityName): Promise<SignedReceipt> {
+  const { store } = engine;
+  const done = await store.erase(requestFor(engine, entity));
+  const receipt = receiptOf(engine, done);
+  return { ...receipt, signature: signText(store, JSON.stringify(receipt)) };
+}
+
+/** What `eraseFrom` would erase: rows by stream. */
+export async function planErasureOf(engine: Engine, entity: EntityName): Promise<ErasureReceipt["streams"]> {
+  return countsOf((await engine.store.planErase(requestFor(engine, entity))).streams);
+}
+
+const countsOf = (streams: readonly ErasedRows[]): ErasureReceipt["streams"] =>
+  Object.fromEntries(
+    streams
+      .filter(({ emptied, replaced }) => emptied.length + replaced.length > 0)
+      .map(({ stream, emptied, replaced }) => [stream, { emptied: emptied.length, replaced: replaced.length }]),
+  );
+
+function receiptOf({ store }: Engine, { erasure, outcome }: Erased): ErasureReceipt {
+  const { origin, size, root } = treeHead(store);
+  const { commitNo, knownTime, emptied, replaced, guessable, scrubbed } = outcome;
+  return {
+    erasure: erasure.erasure,
+    origin,
+    fields: erasure.fields,
+    digest: toHex(erasure.digest),
+    at: erasure.at,
+    commit_no: commitNo,
+    known_time: knownTime,
+    streams: countsOf(erasure.streams),
+    emptied,
+    replaced,
+    guessable,
+    scrubbed,
+    tree: { size, root: toBase64(root) },
+    beyond: [
+      `every backup made before commit ${commitNo} still holds it`,
+      "exported files, training sets and models made from the data are not reached",
+      "devices may keep copies of overwritten blocks; segments among them can't be opened, as their nonces are gone",
+    ],
+  };
+}
+
+function requestFor(engine: Engine, entity: EntityName): EraseRequest {
+  const { project, store } = engine;
+  const fields = Object.keys(entity).sort();
+  const isKnown = [...project.contracts.values()].some((contract) =>
+    fields.every((name) => contract.fields.some((field) => field.name === name)),
+  );
+  if (!isKnown || fields.length === 0) {
+    const message = `no dataset has the fields ${fields.join(", ") || "of an empty entity"}`;
+    throw runtimeErrors.error("not_an_entity", message, { place: "entity" });
+  }
+  const test: EntityTest = {
+    fieldSets: [fields],
+    has: (names, values) => names.every((name, i) => values[i] !== null && String(values[i]) === entity[name]),
+  };
+  return {
+    entity,
+    prefixes: ["", "key_"],
+    also: async (found, upTo) => [
+      ...(await pagesOf(store, project, test, upTo)),
+      ...(await quarantineOf(store, project, test, upTo)),
+      ...(await derivedRows(store, project, found, upTo)),
+      ...(await mentions(store, Object.values(entity), upTo)),
+    ],
+  };
+}
+
+async function pagesOf(store: Store, { sources }: Project, test: EntityTest, upTo: number): Promise<ErasedRows[]> {
+  const found: ErasedRows[] = [];
+  for (const { stream } of await store.streams()) {
+    if (!stream.startsWith("landing/")) continue;
+    const plan = sources.get(stream.slice("landing/".length));
+    const replaced: { sequence: number; row: Row }[] = [];
+    await eachRow(store, stream, upTo, (row, sequence) => {
+      const format = JSON.parse(row.format as string) as PageFormat;
+      const payload = row.payload as Uint8Array;
+      const gone = recordsNaming(plan, decodePage(payload, format), test);
+      if (gone.size > 0) replaced.push({ sequence, row: { ...row, payload: withoutRecords(payload, format, gone) } });
+    });
+    if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
+  }
+  return found;
+}
+
+/** Quarantined records of the entity, told by the names that the sources use, or by any word of a line that is no record. */
+async function quarantineOf(store: Store, project: Project, test: EntityTest, upTo: number): Promise<ErasedRows[]> {
+  const found: ErasedRows[] = [];
+  for (const [name, dataset] of project.datasets) {
+    const emptied: number[] = [];
+    const [fields] = test.fieldSets;
+    const nameOf = (field: string) =>
+      dataset.sourceNames[dataset.contract.fields.findIndex((own) => own.name === field)] ?? field;
+    const ways = [fields!.map(nameOf), fields!];
+    await eachRow(store, quarantineStream(name), upTo, (row, sequence) => {
+      const text = row.record as string;
+      const record = objectIn(text);
+      const isNamed = record
+        ? ways.some((names) =>
+            test.has(
+              fields!,
+              names.map((one) => plain(record[one])),
+            ),
+          )
+        : wordsName(text, test);
+      if (isNamed) emptied.push(sequence);
+    });
+    if (emptied.length > 0) found.push({ stream: quarantineStream(name), emptied, replaced: [] });
+  }
+  return found;
+}
+
+const plain = (value: unknown): Value =>
+  typeof value === "string" || typeof value === "number" || typeof value === "bigint" || typeof value === "boolean"
+    ? value
+    : null;
+
+function objectIn(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Feature, score and label rows that were made from the entity's spine rows: those with their record ids. */
+async function derivedRows(
+  store: Store,
+  project: Project,
+  found: ReadonlyMap<string, readonly number[]>,
+  upTo: number,
+): Promise<ErasedRows[]> {
+  const rows: ErasedRows[] = [];
+  for (const [view, plan] of project.views) {
+    const keys = plan.shape.keys.map(({ name }) => name);
+    const spine = curatedStream(plan.spine);
+    const sequences = new Set(found.get(spine));
+    if (sequences.size === 0 || keys.length === 0) continue;
+    const ids = new Set<string>();
+    await eachRow(store, spine, upTo, (row, sequence) => {
+      if (sequences.has(sequence)) ids.add(keyText(keys.map((key) => row[key] ?? null)));
+    });
+    const models = Object.keys(project.config.models).filter((model) => viewOfModel(project, model).name === view);
+    const streams = [featuresStream(view), ...models.flatMap((model) => [scoresStream(model), labelsStream(model)])];
+    const scores = new Set<string>();
+    for (const stream of streams) {
+      const emptied: number[] = [];
+      await eachRow(store, stream, upTo, (row, sequence) => {
+        const isOwn = ids.has(keyText(keys.map((key) => row[`key_${key}`] ?? null)));
+        const scoreId = typeof row.score_id === "string" ? row.score_id : undefined;
+        if (isOwn && scoreId !== undefined) scores.add(scoreId);
+        if (isOwn || (scoreId !== undefined && scores.has(scoreId))) emptied.push(sequence);
+      });
+      if (emptied.length > 0) rows.push({ stream, emptied, replaced: [] });
+    }
+  }
+  return rows;
+}
+
+/** Shorter values, and those without a letter, are words that mean anything. */
+const NAME_LENGTH_LEAST = 3;
+
+/** Verdicts and events that name the entity lose the name. */
+async function mentions(store: Store, values: readonly string[], upTo: number): Promise<ErasedRows[]> {
+  const names = values.filter((value) => value.length >= NAME_LENGTH_LEAST && /[A-Za-z]/.test(value));
+  if (names.length === 0) return [];
+  const escaped = names.map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const pattern = new RegExp(`(?<![\\w-])(?:${escaped.join("|")})(?![\\w-])`, "g");
+  const found: ErasedRows[] = [];
+  for (const stream of [VERDICTS, LINEAGE, CONTROL]) {
+    const replaced: { sequence: number; row: Row }[] = [];
+    await eachRow(store, stream, upTo, (row, sequence) => {
+      const changed = Object.entries(row).map(([name, value]) => {
+        return [name, typeof value === "string" ? value.replace(pattern, "[erased]") : value] as const;
+      });
+      if (changed.some(([name, value]) => value !== row[name]))
+        replaced.push({ sequence, row: Object.fromEntries(changed) });
+    });
+    if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
+  }
+  return found;
+}
+
+async function eachRow(
+  store: Store,
+  stream: string,
+  upTo: number,
+  look: (row: Row, sequence: number, stored: StoredRows) => void,
+): Promise<void> {
+  for await (const stored of store.scan(stream, { upTo })) {
+    for (let i = 0; i < stored.batch.length; i++) look(rowAt(stored.batch, i), stored.sequences[i]!, stored);
+  }
+}

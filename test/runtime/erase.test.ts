@@ -1,0 +1,123 @@
+import { afterEach, expect, test } from "bun:test";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { commandsIn } from "../cli/support.ts";
+
+/*
+ * A project of two sources is ingested, an entity erased by the command, and everything is sent again: what is read
+ * back, the ledger and the audit are compared with what should be left.
+ */
+const GONE = "N14228";
+const homes: string[] = [];
+afterEach(() => {
+  for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true });
+});
+
+const CONTRACT = {
+  type: "record",
+  name: "flights",
+  fields: [
+    { name: "id", type: "string" },
+    { name: "tailnum", type: ["null", "string"], default: null },
+    { name: "at", type: { type: "long", logicalType: "timestamp-micros" } },
+    { name: "delay", type: ["null", "double"], default: null },
+  ],
+  entity: ["tailnum"],
+  eventTime: "at",
+  recordId: ["id"],
+};
+
+const MLPE = `
+site: here
+keys: { provider: file, path: key }
+data: data
+sources:
+  flights: { connector: file, path: flights.csv, dataset: flights }
+  more: { connector: file, path: more.jsonl, dataset: flights }
+datasets:
+  flights: { contract: flights.avsc, rename: { tailnum: Tail } }
+views:
+  delays:
+    spine: flights
+    features: { delay: delay, tail: tailnum }
+checks:
+  flights:
+    - { expect_column_values_to_not_be_null: { column: tailnum } }
+`;
+
+const csvRow = (i: number) => `f${i},${i % 4 === 0 ? GONE : `N${i}`},2024-01-01T00:00:${String(i % 60).padStart(2, "0")}Z,${i % 9 === 0 ? "late" : i}`;
+const CSV = `id,Tail,at,delay\n${Array.from({ length: 60 }, (_, i) => csvRow(i)).join("\n")}\n`;
+const JSONL = Array.from({ length: 20 }, (_, i) =>
+  JSON.stringify({ id: `m${i}`, Tail: i % 5 === 0 ? GONE : `N${i}`, at: "2024-01-02T00:00:00Z", delay: i }),
+);
+
+function project() {
+  const home = mkdtempSync(join(tmpdir(), "mlpe-erase-"));
+  homes.push(home);
+  writeFileSync(join(home, "mlpe.yaml"), MLPE);
+  writeFileSync(join(home, "flights.avsc"), JSON.stringify(CONTRACT));
+  writeFileSync(join(home, "flights.csv"), `${CSV}broken,${GONE}\nbroken,N1\n`);
+  writeFileSync(join(home, "more.jsonl"), `${JSONL.join("\n")}\n`);
+  return { home, ...commandsIn(home) };
+}
+
+const holdsGone = (directory: string): string[] =>
+  readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => readFileSync(path).includes(GONE));
+
+test("an erased entity is in no stream, the ledger and the audit hold, and it does not come back", async () => {
+  const { home, json, run, failure } = project();
+  await json(["ingest"]);
+  const everything = async () => {
+    const found: Record<string, string> = {};
+    for (const stream of ["curated/flights", "landing/flights", "landing/more", "quarantine/flights", "verdicts", "lineage"]) {
+      const ran = await run(["tap", stream, "--json"]);
+      found[stream] = `${ran.output}${Buffer.from(ran.output.match(/"payload":"([^"]*)"/)?.[1] ?? "", "base64")}`;
+    }
+    return found;
+  };
+  const before = await everything();
+  expect(before["curated/flights"]).toContain(GONE);
+  expect(before["landing/flights"]).toContain(GONE);
+  expect(before["quarantine/flights"]).toContain(GONE);
+
+  expect((await failure(["erase", "--entity", "nothing=1"])).code).toBe("runtime.not_an_entity");
+  const planned = await json<{ streams: Record<string, unknown> }>(["erase", "--entity", `tailnum=${GONE}`, "--dry-run"]);
+  expect(await everything()).toEqual(before);
+  type Receipt = { streams: object; emptied: number; replaced: number; guessable: number; scrubbed: boolean; signature: string };
+  const receipt = await json<Receipt>(["erase", "--entity", `tailnum=${GONE}`]);
+  expect(receipt.streams).toEqual(planned.streams);
+  // 15 of the CSV (of which 2 in quarantine), 4 of the JSON lines, and one line that is no record.
+  expect(receipt.streams).toMatchObject({
+    "curated/flights": { emptied: 17, replaced: 0 },
+    "quarantine/flights": { emptied: 3, replaced: 0 },
+    "landing/flights": { emptied: 0, replaced: 1 },
+    "landing/more": { emptied: 0, replaced: 1 },
+  });
+  expect(receipt).toMatchObject({ guessable: 0, scrubbed: true });
+  expect(receipt.signature.length).toBeGreaterThan(80);
+  const left = await everything();
+  for (const [stream, text] of Object.entries(left)) expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
+  expect(left["curated/flights"]).toContain("N17");
+  expect(left["landing/flights"]).toContain("f17,N17");
+  expect(holdsGone(join(home, "data"))).toEqual([]);
+  expect(await json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
+  expect(await json(["ledger", "verify"])).toMatchObject({ ok: true, problems: [] });
+
+  // Sent again, under another cursor: dropped, and counted.
+  appendFileSync(join(home, "mlpe.yaml"), "");
+  writeFileSync(join(home, "again.csv"), CSV);
+  writeFileSync(join(home, "mlpe.yaml"), MLPE.replace("  more:", "  again: { connector: file, path: again.csv, dataset: flights }\n  more:"));
+  await json(["ingest"]);
+  const after = await everything();
+  for (const [stream, text] of Object.entries(after)) expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
+  const page = await run(["tap", "landing/again", "--json"]);
+  expect(Buffer.from(page.output.match(/"payload":"([^"]*)"/)![1]!, "base64").toString()).not.toContain(GONE);
+  const ledger = await json<{ lines: { source: string; reasons: object; dropped: number }[] }>(["ledger", "verify"]);
+  expect(ledger).toMatchObject({ ok: true });
+  expect(ledger.lines.find(({ source }) => source === "again")).toMatchObject({ dropped: 15, reasons: { erased: 15 } });
+  expect(await json(["audit", "verify"])).toMatchObject({ verified: true });
+}, 30_000);
