@@ -46,7 +46,8 @@ checks:
     - { expect_column_values_to_not_be_null: { column: tailnum } }
 `;
 
-const csvRow = (i: number) => `f${i},${i % 4 === 0 ? GONE : `N${i}`},2024-01-01T00:00:${String(i % 60).padStart(2, "0")}Z,${i % 9 === 0 ? "late" : i}`;
+const csvRow = (i: number) =>
+  `f${i},${i % 4 === 0 ? GONE : `N${i}`},2024-01-01T00:00:${String(i % 60).padStart(2, "0")}Z,${i % 9 === 0 ? "late" : i}`;
 const CSV = `id,Tail,at,delay\n${Array.from({ length: 60 }, (_, i) => csvRow(i)).join("\n")}\n`;
 const JSONL = Array.from({ length: 20 }, (_, i) =>
   JSON.stringify({ id: `m${i}`, Tail: i % 5 === 0 ? GONE : `N${i}`, at: "2024-01-02T00:00:00Z", delay: i }),
@@ -73,7 +74,14 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   await json(["ingest"]);
   const everything = async () => {
     const found: Record<string, string> = {};
-    for (const stream of ["curated/flights", "landing/flights", "landing/more", "quarantine/flights", "verdicts", "lineage"]) {
+    for (const stream of [
+      "curated/flights",
+      "landing/flights",
+      "landing/more",
+      "quarantine/flights",
+      "verdicts",
+      "lineage",
+    ]) {
       const ran = await run(["tap", stream, "--json"]);
       found[stream] = `${ran.output}${Buffer.from(ran.output.match(/"payload":"([^"]*)"/)?.[1] ?? "", "base64")}`;
     }
@@ -85,9 +93,21 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(before["quarantine/flights"]).toContain(GONE);
 
   expect((await failure(["erase", "--entity", "nothing=1"])).code).toBe("runtime.not_an_entity");
-  const planned = await json<{ streams: Record<string, unknown> }>(["erase", "--entity", `tailnum=${GONE}`, "--dry-run"]);
+  const planned = await json<{ streams: Record<string, unknown> }>([
+    "erase",
+    "--entity",
+    `tailnum=${GONE}`,
+    "--dry-run",
+  ]);
   expect(await everything()).toEqual(before);
-  type Receipt = { streams: object; emptied: number; replaced: number; guessable: number; scrubbed: boolean; signature: string };
+  type Receipt = {
+    streams: object;
+    emptied: number;
+    replaced: number;
+    guessable: number;
+    scrubbed: boolean;
+    signature: string;
+  };
   const receipt = await json<Receipt>(["erase", "--entity", `tailnum=${GONE}`]);
   expect(receipt.streams).toEqual(planned.streams);
   // 15 of the CSV (of which 2 in quarantine), 4 of the JSON lines, and one line that is no record.
@@ -100,7 +120,8 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(receipt).toMatchObject({ guessable: 0, scrubbed: true });
   expect(receipt.signature.length).toBeGreaterThan(80);
   const left = await everything();
-  for (const [stream, text] of Object.entries(left)) expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
+  for (const [stream, text] of Object.entries(left))
+    expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
   expect(left["curated/flights"]).toContain("N17");
   expect(left["landing/flights"]).toContain("f17,N17");
   expect(holdsGone(join(home, "data"))).toEqual([]);
@@ -110,10 +131,14 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   // Sent again, under another cursor: dropped, and counted.
   appendFileSync(join(home, "mlpe.yaml"), "");
   writeFileSync(join(home, "again.csv"), CSV);
-  writeFileSync(join(home, "mlpe.yaml"), MLPE.replace("  more:", "  again: { connector: file, path: again.csv, dataset: flights }\n  more:"));
+  writeFileSync(
+    join(home, "mlpe.yaml"),
+    MLPE.replace("  more:", "  again: { connector: file, path: again.csv, dataset: flights }\n  more:"),
+  );
   await json(["ingest"]);
   const after = await everything();
-  for (const [stream, text] of Object.entries(after)) expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
+  for (const [stream, text] of Object.entries(after))
+    expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });
   const page = await run(["tap", "landing/again", "--json"]);
   expect(Buffer.from(page.output.match(/"payload":"([^"]*)"/)![1]!, "base64").toString()).not.toContain(GONE);
   const ledger = await json<{ lines: { source: string; reasons: object; dropped: number }[] }>(["ledger", "verify"]);
