@@ -19,6 +19,7 @@ import { modelKeygen, modelList, modelSign, modelVerify } from "./commands/model
 import { modelInit } from "./commands/model_init.ts";
 import { quarantineList } from "./commands/quarantine.ts";
 import { queryCommand } from "./commands/query.ts";
+import { retain } from "./commands/retain.ts";
 import { run } from "./commands/run.ts";
 import { driftCommand, performanceCommand, replay, score } from "./commands/score.ts";
 import { streams } from "./commands/streams.ts";
@@ -62,6 +63,7 @@ export const COMMANDS: readonly Command[] = [
   backup,
   restore,
   erase,
+  retain,
   keysList,
   keysRotate,
   keysRewrap,

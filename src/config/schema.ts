@@ -35,6 +35,40 @@ const amount = z
   })
   .meta({ amount: true, description: "an amount of disk: 512MiB, 2GB, or a percentage of the disk: 5%" });
 
+const size = z
+  .union([z.string(), z.number().int().min(1)])
+  .transform((given, context): number => {
+    const bytes = parseBytes(String(given));
+    if (bytes === undefined) context.addIssue({ code: "custom", message: "is no size like 512MiB or 2GB" });
+    return bytes ?? 0;
+  })
+  .meta({ amount: true, description: "a size: 512MiB, 2GB" });
+
+const retention = z
+  .strictObject({
+    every: duration.prefault("1h").describe("how often it is looked at"),
+    streams: z
+      .record(
+        z.string().min(1),
+        z.strictObject({
+          age: duration.optional().describe("rows known longer ago than this go"),
+          bytes: size.optional().describe("beyond this size of the stream at rest its oldest rows go"),
+        }),
+      )
+      .default({})
+      .describe("pattern of streams (`landing/*`) -> how long, and how much, is kept"),
+    host: z
+      .strictObject({
+        bytes: size.optional().describe("beyond this size of the data directory the oldest rows of `streams` go"),
+      })
+      .prefault({})
+      .describe("the bound of the whole data directory"),
+  })
+  .refine(({ streams, host }) => host.bytes === undefined || Object.keys(streams).length > 0, {
+    message: "host.bytes needs streams: which of them may lose rows",
+  })
+  .describe("what is dropped, oldest first; nothing unless it is asked for");
+
 const keys = z
   .strictObject({
     provider: z
@@ -263,6 +297,7 @@ export const configSchema = z
       })
       .prefault({})
       .describe("what to do as the disk of the data directory fills up"),
+    retention: retention.prefault({}),
     sources: z.record(name, source).default({}).describe("the configured inputs"),
     datasets: z.record(name, dataset).default({}).describe("the curated datasets"),
     views: z.record(name, view).default({}).describe("the feature views"),

@@ -115,8 +115,9 @@ async function open(
 }
 
 async function work(engine: Engine, state: State, { steps }: Pipeline, post: Send): Promise<void> {
-  const jobs = scheduledJobs(engine);
-  const lineage = postStep(engine, (message, facts) => post({ kind: "log", message, facts }));
+  const log = (message: string, facts: object) => post({ kind: "log", message, facts });
+  const jobs = scheduledJobs(engine, log);
+  const lineage = postStep(engine, log);
   await supervise({
     steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],
     clock: engine.world.clock,

@@ -145,4 +145,20 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(ledger).toMatchObject({ ok: true });
   expect(ledger.lines.find(({ source }) => source === "again")).toMatchObject({ dropped: 15, reasons: { erased: 15 } });
   expect(await json(["audit", "verify"])).toMatchObject({ verified: true });
+
+  // The raw pages go by retention; what was made of them stays, and everything still adds up.
+  const config = `${MLPE}retention: { streams: { "landing/*": { bytes: 1 }, "quarantine/*": { bytes: 1 } } }\n`;
+  writeFileSync(join(home, "mlpe.yaml"), config);
+  const retained = await json<{ dropped: { stream: string; reason: string }[] }>(["retain"]);
+  const streams = retained.dropped.map(({ stream }) => stream).sort();
+  expect(streams).toEqual(["landing/again", "landing/flights", "landing/more", "quarantine/flights"]);
+  expect((await json<{ dropped: object[] }>(["retain"])).dropped).toEqual([]);
+  expect(await json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
+  expect(await json(["ledger", "verify"])).toMatchObject({ ok: true, problems: [] });
+  const bad = config.replace(
+    'streams: { "landing/*": { bytes: 1 }, "quarantine/*": { bytes: 1 } }',
+    "host: { bytes: 1GB }",
+  );
+  writeFileSync(join(home, "mlpe.yaml"), bad);
+  expect((await failure(["retain"])).message).toContain("host.bytes needs streams");
 }, 30_000);
