@@ -5,7 +5,7 @@ import { rowsOf } from "../contract/batch.ts";
 import { ERASURES, RETENTION } from "../contract/streams.ts";
 import { canvasFor } from "../store/canonical_rows.ts";
 import { readSecret, type Sealer } from "../store/catalogue.ts";
-import { checkCatalogue, type Finding } from "../store/check.ts";
+import { checkCatalogue, checkPages, type Finding } from "../store/check.ts";
 import { statedCommit } from "../store/compact_work.ts";
 import { segmentsPath } from "../store/database.ts";
 import { type KeptRow, keptRows } from "../store/erased.ts";
@@ -57,7 +57,7 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
   let reader: LogReader | undefined;
   try {
     reader = logReader(store.directory, store.sealer);
-    findings.push(...checkCatalogue(reader, store.sealer));
+    findings.push(...checkPages(reader), ...checkCatalogue(reader, store.sealer));
     const audit = new Audit(reader, store.sealer, findings);
     audit.run(kept);
     return audit.report();

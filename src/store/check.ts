@@ -11,6 +11,7 @@ import {
   type Sealer,
   type SecretName,
 } from "./catalogue.ts";
+import { checkWal, databaseHeader } from "./check_wal.ts";
 import { checkFolds } from "./folds.ts";
 import type { LogReader } from "./log_reader.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
@@ -27,9 +28,30 @@ export interface Finding {
 type Catalogue = Pick<LogReader, "database" | "directory">;
 
 /**
- * Reads every row of the catalogue but the commits: each must open and say what the others say.
- * Bytes of the database file that belong to no row (free pages, unused parts of pages) are not looked at.
+ * The database's own structure: SQLite's look at every page and index, bytes of the header that have one value, and a
+ * write-ahead log that ends where it should. What no row can be read from (free pages, unused parts of pages, pages that
+ * the write-ahead log replaces) is not looked at.
  */
+export function checkPages({ database, directory }: Catalogue): Finding[] {
+  const found: Finding[] = [];
+  try {
+    const said = database.query<{ integrity_check: string }, []>(`PRAGMA integrity_check(${PAGES_SAID})`).all();
+    for (const { integrity_check: message } of said) if (message !== "ok") found.push({ place: "log.db", message });
+  } catch (cause) {
+    found.push({ place: "log.db", message: cause instanceof Error ? cause.message : String(cause) });
+  }
+  if (databaseHeader(directory).some((byte) => byte !== 0)) {
+    found.push({ place: "log.db", message: "fixed bytes of its header are others" });
+  }
+  const lost = checkWal(directory);
+  if (lost !== undefined) found.push({ place: "log.db-wal", message: lost });
+  return found;
+}
+
+/** Complaints of SQLite about pages, at most. */
+const PAGES_SAID = 3;
+
+/** Reads every row of the catalogue but the commits: each must open and say what the others say. */
 export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
   const { database } = reader;
   const found: Finding[] = [];
