@@ -21,6 +21,8 @@ export interface Degradation {
   refusal(view: string): Degraded | undefined;
   /** Does the work for every view whose datasets can be read. */
   views<T>(plans: readonly ViewPlan[], work: (plans: readonly ViewPlan[]) => Promise<T>): Promise<T>;
+  /** Notes damage that work met and went on without. */
+  met(error: MlpeError, without: string): void;
   /** Does the work; where it meets damage it goes on without, and the answer is undefined. */
   without<T>(what: string, work: () => Promise<T>, refuses?: boolean): Promise<T | undefined>;
 }
@@ -42,6 +44,7 @@ export function degradation(log: (message: string, facts: object) => void): Degr
   };
   return {
     list: () => found,
+    met: (error, without) => void note(error, without, false),
     refusal: (view) => views.get(view) ?? everything,
     async views(plans, work) {
       let left = plans;

@@ -1,6 +1,7 @@
 import type { Config } from "../config/schema.ts";
 import { RETENTION } from "../contract/streams.ts";
-import type { RetentionOutcome, RetentionPolicy } from "../store/retain.ts";
+import type { RetentionOutcome } from "../store/retain.ts";
+import type { RetentionPolicy } from "../store/retention_rules.ts";
 import type { Engine } from "./engine.ts";
 import type { Step } from "./loop.ts";
 

@@ -5,6 +5,7 @@ import { applyRows, type LiveIndex } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
+import { isDamage } from "../store/damage.ts";
 import type { SpaceReport } from "../store/space.ts";
 import { watchAlerts } from "./alerts.ts";
 import { type Degradation, degradation, LIVE_MODELS } from "./damage.ts";
@@ -82,6 +83,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     state.closed = true;
   });
   engine.store.onCompactionFailed(({ cause, retryInMs }) => {
+    if (retryInMs === undefined && isDamage(cause)) return held.degraded.met(cause, "merging of a segment");
     held.metrics.add("mlpe_log_compaction_failures_total");
     log("compaction failed", { error: errorText(cause), retry_in_ms: retryInMs });
   });

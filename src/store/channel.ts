@@ -5,7 +5,8 @@ import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
-import type { RetentionOutcome, RetentionPolicy } from "./retain.ts";
+import type { RetentionOutcome } from "./retain.ts";
+import type { RetentionPolicy } from "./retention_rules.ts";
 import type { SpaceReport } from "./space.ts";
 import type { OpenWriter } from "./writer.ts";
 
@@ -58,7 +59,7 @@ type Answer =
 /** What is told unasked. */
 type Announcement =
   | { readonly head: true }
-  | { readonly compactionFailed: Failure; readonly retryInMs: number }
+  | { readonly compactionFailed: Failure; readonly retryInMs?: number | undefined }
   | { readonly space: SpaceReport };
 
 interface Failure {

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { othersTurn } from "../base/turn.ts";
 import { readState, writeState } from "./catalogue.ts";
 import type { Hands, MergedRun, PackedTail } from "./compact_work.ts";
+import { damagedRows } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { replaceSegments } from "./replace.ts";
-import type { RetentionPolicy } from "./retain.ts";
+import type { RetentionPolicy } from "./retention_rules.ts";
 import { readSegmentInfos } from "./segment_info.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 import { statementContract } from "./statements.ts";
@@ -35,7 +36,8 @@ export interface Compactor {
 /** A compaction that failed by itself: commits go on, and it is tried again. */
 export interface CompactionFailure {
   readonly cause: unknown;
-  readonly retryInMs: number;
+  /** Undefined where the cause is a damaged segment: it stays as it is, and everything else is done. Told once of each. */
+  readonly retryInMs?: number | undefined;
 }
 
 /** What the compactor of an open log works with. */
@@ -49,6 +51,9 @@ export interface CompactorParts {
   readonly failed: (failure: CompactionFailure) => void;
 }
 
+/** Damaged segments that merging leaves out, by file: kept in memory, so that each start tries them once more. */
+type Damaged = Set<string>;
+
 /** The compactor of an open log, in the thread that writes. */
 export function compactor(parts: CompactorParts): Compactor {
   const { log, hands, failed } = parts;
@@ -56,8 +61,9 @@ export function compactor(parts: CompactorParts): Compactor {
   let failures = 0; // one after another
   let retry: ReturnType<typeof setTimeout> | undefined;
   let closed = false;
+  const damaged: Damaged = new Set();
   const start = (act: () => Promise<void> = async () => {}): Promise<void> => {
-    running = compactAll(parts, () => closed)
+    running = compactAll(parts, damaged, () => closed)
       .then(act)
       .finally(() => {
         running = undefined;
@@ -108,7 +114,8 @@ export function compactor(parts: CompactorParts): Compactor {
 }
 
 /** Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. */
-async function compactAll({ log, directory, hands, policy }: CompactorParts, closing: () => boolean): Promise<void> {
+async function compactAll(parts: CompactorParts, damaged: Damaged, closing: () => boolean): Promise<void> {
+  const { log, directory, hands } = parts;
   for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
   try {
     await deleteCompacted(log);
@@ -120,14 +127,25 @@ async function compactAll({ log, directory, hands, policy }: CompactorParts, clo
       recordPacked(log, packed);
       await deleteCompacted(log);
     }
-    while (!closing()) {
-      const merged = await hands.mergeNext(policy());
-      if (!merged) break;
-      recordMerged(log, merged);
-    }
+    while (!closing() && (await mergeOnce(parts, damaged)));
   } catch (cause) {
     sweepOrphans(log, directory, log.keptReplaced()); // what was written for nothing takes no place
     throw cause;
+  }
+}
+
+/** False where nothing is left to merge. A segment that turns out to be damaged is left out from then on. */
+async function mergeOnce({ log, hands, policy, failed }: CompactorParts, damaged: Damaged): Promise<boolean> {
+  try {
+    const merged = await hands.mergeNext(policy(), [...damaged]);
+    if (merged) recordMerged(log, merged);
+    return merged !== undefined;
+  } catch (cause) {
+    const rows = damagedRows(cause);
+    if (!rows || damaged.has(rows.file)) throw cause;
+    damaged.add(rows.file);
+    failed({ cause });
+    return true;
   }
 }
 

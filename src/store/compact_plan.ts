@@ -23,12 +23,18 @@ type SpanOf = (stream: string) => Micros;
  * The next run of neighbours (of one stream and contract, in order of sequence) to become one segment: one that fills a
  * partition, because what follows no longer fits in it; else MERGE_COUNT of one level. So each row is written again once
  * for each level that its partition grows through, and once when the partition is full; fewer than MERGE_COUNT small
- * segments are left of each level. The first rule never takes a full partition again: nothing fits beside it.
+ * segments are left of each level. The first rule never takes a full partition again: nothing fits beside it. Only
+ * neighbours are merged, since a segment is one range of sequences: where a stream's contract changes, and at each file of
+ * `without`, one segment is left.
  */
-export function mergeable(infos: readonly SegmentInfo[], spanOf: SpanOf): SegmentInfo[] | undefined {
+export function mergeable(
+  infos: readonly SegmentInfo[],
+  spanOf: SpanOf,
+  without: ReadonlySet<string> = new Set(),
+): SegmentInfo[] | undefined {
   for (const [stream, list] of Map.groupBy(infos, (info) => info.stream)) {
     const inOrder = [...list].sort((a, b) => a.firstSequence - b.firstSequence);
-    const runs = partitionsOf(inOrder, spanOf(stream));
+    const runs = partitionsOf(inOrder, spanOf(stream), without);
     for (const run of runs.slice(0, -1)) if (run.length > 1) return run;
     const level = levelRun(runs.at(-1)!);
     if (level) return level;
@@ -37,7 +43,7 @@ export function mergeable(infos: readonly SegmentInfo[], spanOf: SpanOf): Segmen
 }
 
 /** Cuts the list into runs that fit in a partition each, from the oldest on. */
-function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros): SegmentInfo[][] {
+function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros, without: ReadonlySet<string>): SegmentInfo[][] {
   const runs: SegmentInfo[][] = [];
   let sum = { rows: 0, memory: 0, bytes: 0 };
   for (const info of inOrder) {
@@ -46,6 +52,8 @@ function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros): SegmentInf
     const first = run?.[0];
     const fits =
       first?.contractId === info.contractId &&
+      !without.has(first.file) &&
+      !without.has(info.file) &&
       info.lastKnownTime - first.firstKnownTime <= span &&
       grown.rows <= PARTITION.rows &&
       grown.memory <= PARTITION.memory &&

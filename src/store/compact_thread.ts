@@ -45,7 +45,7 @@ export function handsInThread(directory: string, keys: KeySettings, workerUrl: s
     });
   return {
     packTail: (upTo, statementContractId) => call<PackedTail | undefined>({ kind: "pack", upTo, statementContractId }),
-    mergeNext: (policy) => call<MergedRun | undefined>({ kind: "merge", policy }),
+    mergeNext: (policy, without) => call<MergedRun | undefined>({ kind: "merge", policy, without }),
     async close() {
       if (!worker) return;
       await call({ kind: "close" }).catch(() => {}); // dead already

@@ -7,7 +7,7 @@ import { readState } from "./catalogue.ts";
 import { mergeable, PARTITION } from "./compact_plan.ts";
 import { segmentsPath } from "./database.ts";
 import type { StoredRows } from "./port.ts";
-import { mergedSpan, type RetentionPolicy } from "./retain.ts";
+import { mergedSpan, type RetentionPolicy } from "./retention_rules.ts";
 import { bySequence, inSegmentOrder } from "./segment_files.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment, type SegmentFile } from "./segment_read.ts";
@@ -64,8 +64,11 @@ export interface MergedRun {
 export interface Hands {
   /** The oldest commits of the tail, none beyond `upTo`, as segments; undefined where there is none. */
   packTail(upTo: number, statementContractId: number): Promise<PackedTail | undefined>;
-  /** The next run that is worth merging, as one segment; undefined where there is none. */
-  mergeNext(policy: RetentionPolicy | undefined): Promise<MergedRun | undefined>;
+  /**
+   * The next run that is worth merging, as one segment; undefined where there is none. The files of `without` are left
+   * as they are. Throws store.damaged where a segment of the run does not open: then nothing was written.
+   */
+  mergeNext(policy: RetentionPolicy | undefined, without: readonly string[]): Promise<MergedRun | undefined>;
   close(): Promise<void>;
 }
 
@@ -73,7 +76,7 @@ export interface Hands {
 export function handsOf(shop: Workshop): Hands {
   return {
     packTail: (upTo, contractId) => packTail(shop, upTo, contractId),
-    mergeNext: (policy) => mergeNext(shop, policy),
+    mergeNext: (policy, without) => mergeNext(shop, policy, without),
     close: async () => {},
   };
 }
@@ -256,9 +259,13 @@ export function statedCommit(commit: TailCommit, sealer: Sealer, names: Names): 
   };
 }
 
-async function mergeNext(shop: Workshop, policy: RetentionPolicy | undefined): Promise<MergedRun | undefined> {
+async function mergeNext(
+  shop: Workshop,
+  policy: RetentionPolicy | undefined,
+  without: readonly string[],
+): Promise<MergedRun | undefined> {
   const infos = readSegmentInfos(shop.database, shop.sealer);
-  const gone = mergeable(infos, (stream) => mergedSpan(policy, stream));
+  const gone = mergeable(infos, (stream) => mergedSpan(policy, stream), new Set(without));
   if (!gone) return undefined;
   const parts: SegmentRows[] = [];
   for (const info of gone) parts.push(await mergedRows(info, shop));

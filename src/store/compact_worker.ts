@@ -6,7 +6,7 @@ import { type Hands, handsOf } from "./compact_work.ts";
 import { openReaderDatabase } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { giveWay } from "./priority.ts";
-import type { RetentionPolicy } from "./retain.ts";
+import type { RetentionPolicy } from "./retention_rules.ts";
 import { openSealer } from "./sealer.ts";
 import { isFull } from "./sqlite_log.ts";
 
@@ -21,7 +21,7 @@ export interface CompactMessage {
   readonly keys: KeySettings;
   readonly work:
     | { readonly kind: "pack"; readonly upTo: number; readonly statementContractId: number }
-    | { readonly kind: "merge"; readonly policy: RetentionPolicy | undefined }
+    | { readonly kind: "merge"; readonly policy: RetentionPolicy | undefined; readonly without: readonly string[] }
     | { readonly kind: "close" };
 }
 
@@ -45,7 +45,7 @@ self.onmessage = async ({ data }: MessageEvent<CompactMessage>) => {
 
 async function perform(by: Hands, work: CompactMessage["work"]): Promise<unknown> {
   if (work.kind === "pack") return by.packTail(work.upTo, work.statementContractId);
-  return work.kind === "merge" ? by.mergeNext(work.policy) : by.close();
+  return work.kind === "merge" ? by.mergeNext(work.policy, work.without) : by.close();
 }
 
 async function openHands({ directory, keys }: CompactMessage): Promise<Hands> {

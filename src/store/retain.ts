@@ -2,30 +2,15 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Micros } from "../base/time.ts";
 import { batchOf } from "../contract/batch.ts";
-import { ARTIFACTS, CONTROL, ERASURES, RETENTION, retentionContract } from "../contract/streams.ts";
+import { RETENTION, retentionContract } from "../contract/streams.ts";
 import { readState, writeState } from "./catalogue.ts";
 import { encodeCommit } from "./encode.ts";
 import { type Erasing, removeFiles } from "./erase.ts";
 import { replaceSegments } from "./replace.ts";
+import { type RetentionPolicy, ruleMatches } from "./retention_rules.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { ERASED, TOMBSTONE } from "./select.ts";
-import { STATEMENTS } from "./statements.ts";
-
-/** How long, and how much, of the streams that a pattern names is kept. */
-export interface RetentionRule {
-  /** A stream's name, in which `*` stands for anything. */
-  readonly streams: string;
-  /** By known time. */
-  readonly age?: Micros | undefined;
-  readonly bytes?: number | undefined;
-}
-
-export interface RetentionPolicy {
-  readonly rules: readonly RetentionRule[];
-  /** For the whole directory: beyond it, the oldest segments of the streams that have a rule go. */
-  readonly hostBytes?: number | undefined;
-}
 
 export type DropReason = "age" | "bytes" | "host";
 
@@ -57,24 +42,6 @@ export interface RetentionOutcome {
   readonly commitNo: number | undefined;
   readonly dropped: readonly Dropped[];
   readonly held: readonly Held[];
-}
-
-/** Streams that no rule touches: what steers folds, what models are made of, and what the audit needs. */
-const KEPT: ReadonlySet<string> = new Set([CONTROL, ARTIFACTS, ERASURES, RETENTION, STATEMENTS]);
-
-/** Merged segments of a stream cover at most this part of its age bound, so that rows go in time. */
-const AGE_PARTS = 8;
-
-export function ruleMatches({ streams }: RetentionRule, stream: string): boolean {
-  if (KEPT.has(stream)) return false;
-  const parts = streams.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`, "s").test(stream);
-}
-
-/** How much known time a merged segment of the stream may cover. */
-export function mergedSpan(policy: RetentionPolicy | undefined, stream: string): Micros {
-  const ages = (policy?.rules ?? []).filter((rule) => ruleMatches(rule, stream)).map(({ age }) => age ?? Infinity);
-  return Math.min(Number.POSITIVE_INFINITY, ...ages) / AGE_PARTS;
 }
 
 /**

@@ -69,7 +69,7 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
   const read: ReadChunk = (chunk, at, length) => {
     const sealed = new Uint8Array(length);
     handle ??= openHandle(directory, info); // opened again where a cache closed it
-    const got = readSync(handle, sealed, 0, length, at);
+    const got = readAt(handle, sealed, at, info);
     const opened = got === length ? keys.open(chunk, sealed, bound(chunk)) : undefined;
     if (!opened) throw damagedSegment(info, `chunk ${chunk}`);
     return decompress(opened);
@@ -79,6 +79,14 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
     handle = undefined;
   };
   return { read, close };
+}
+
+function readAt(handle: number, into: Uint8Array, at: number, info: SegmentInfo): number {
+  try {
+    return readSync(handle, into, 0, into.length, at);
+  } catch (cause) {
+    throw damagedSegment(info, "the disk can't read the file", cause);
+  }
 }
 
 function openHandle(directory: string, info: SegmentInfo): number {

@@ -83,6 +83,19 @@ test("every merge fits in a partition; few small segments are left; a row is wri
   fc.assert(property, { numRuns: 60 });
 });
 
+test("segments that are left out divide their neighbours, and a stream that changes contracts keeps one for each change", () => {
+  const list = Array.from({ length: 40 }, (_none, n) => level0(n, 100, n * 100, 0));
+  const without = new Set(["f20"]);
+  const run = mergeable(list, forEver, without)!;
+  expect(run.map(({ file }) => file)).toEqual(list.slice(0, 20).map(({ file }) => file));
+  const rest = [{ ...list[0]!, rows: 2_000 }, ...list.slice(20)];
+  expect(mergeable(rest, forEver, without)!.map(({ segmentId }) => segmentId)).toEqual(
+    Array.from({ length: 16 }, (_none, n) => 21 + n),
+  );
+  const changing = Array.from({ length: 60 }, (_none, n) => level0(n, 100, n * 100, Math.floor(n / 2) % 2));
+  expect(settle(changing).list.length).toBe(31); // one for each change of the contract, two of the last
+});
+
 test("what an older version wrote is merged too", () => {
   const old = Array.from({ length: 16 }, (_none, n) => {
     const { decodedBytes: _said, ...info } = level0(n, 1_000, n * 1_000, 0);

@@ -5,9 +5,11 @@ import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSyn
 import { join } from "node:path";
 import { MlpeError } from "../../src/base/errors.ts";
 import { batchOf } from "../../src/contract/batch.ts";
+import type { CompactionFailure } from "../../src/store/compact.ts";
 import { damagedRows, passingOver } from "../../src/store/damage.ts";
 import type { ScanOptions } from "../../src/store/port.ts";
 import { query } from "../../src/store/query.ts";
+import { rotateKeys } from "../../src/store/rotate.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { timedContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
@@ -98,6 +100,58 @@ test.each(DAMAGES)(
       expect((await scanned(again, "curated/hurt", { after: 1 })).length).toBe(12);
     } finally {
       await again.close();
+      remove();
+    }
+  },
+);
+
+/** Each row a commit, each commit a segment of its own, before anything is merged. */
+async function oneByOne(count: number) {
+  const { options, remove } = storeHome();
+  const store = await openStore(options);
+  for (let i = 0; i < count; i++) {
+    await store.commit({ appends: [append("curated/hurt", [`r${i}`], i), append("curated/well", [`r${i}`], i)] });
+    await store.compact();
+  }
+  const infos = store.reader.snapshot().segments.filter(({ stream }) => stream === "curated/hurt");
+  await store.close();
+  return { options, remove, infos };
+}
+
+test.each(DAMAGES)(
+  "%s in the middle of a run: merging and key rotation leave out that segment alone",
+  async (_, damage) => {
+    const { options, remove, infos } = await oneByOne(12);
+    const { file } = infos[5]!;
+    damage(join(options.directory, "segments", file));
+    const store = await openStore(options);
+    const failures: CompactionFailure[] = [];
+    store.onCompactionFailed((failure) => failures.push(failure));
+    try {
+      for (let i = 12; i < 40; i++) {
+        await store.commit({ appends: [append("curated/hurt", [`r${i}`], i), append("curated/well", [`r${i}`], i)] });
+        await store.compact();
+      }
+      const { tail, segments } = store.reader.snapshot();
+      const levels = (stream: string) => segments.filter((info) => info.stream === stream).map(({ level }) => level);
+      expect(tail.length).toBe(0);
+      expect(levels("curated/well").length).toBe(2 + 8);
+      expect(levels("curated/hurt").length).toBe(1 + 1 + 2 + 2); // before it, itself, two merged, two not yet
+      expect(failures.map(({ cause, retryInMs }) => [damagedRows(cause)?.file, retryInMs])).toEqual([
+        [file, undefined],
+      ]);
+      const left: MlpeError[] = [];
+      expect((await scanned(store, "curated/hurt", { leftOut: (one) => left.push(one) })).length).toBe(39);
+      expect(left.map((error) => damagedRows(error)?.file)).toEqual([file]);
+      await store.close();
+      const rotated = await caught(rotateKeys(options));
+      expect({ code: rotated.code, file: damagedRows(rotated)?.file }).toEqual({ code: "store.damaged", file });
+      expect(rotated.message).toContain("1 of ");
+      const again = await openStore({ ...options, mode: "read" });
+      expect((await scanned(again, "curated/well")).length).toBe(40);
+      expect((await scanned(again, "curated/hurt", { leftOut: () => {} })).length).toBe(39);
+      await again.close();
+    } finally {
       remove();
     }
   },

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
-import { mergedSpan, ruleMatches } from "../../src/store/retain.ts";
+import { mergedSpan, ruleMatches } from "../../src/store/retention_rules.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
