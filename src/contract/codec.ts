@@ -43,17 +43,38 @@ export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
  * are all null. Throws RangeError on bytes that are no such batch.
  */
 export function decodeBatch(bytes: Uint8Array, contract: Contract, columns?: readonly string[]): Batch {
+  const { length, bodies } = splitBatch(bytes, contract);
+  const nulls = nullColumns(length);
+  const decoded = contract.fields.map(({ name, type }, i) => {
+    const wanted = columns === undefined || columns.includes(name);
+    return wanted ? decodeColumn(bodies[i]!, type, length) : nulls(type);
+  });
+  return { contract, length, columns: decoded };
+}
+
+/** The same, with a pause after each column. */
+export async function decodeBatchInTurns(
+  bytes: Uint8Array,
+  contract: Contract,
+  pause: () => Promise<void>,
+): Promise<Batch> {
+  const { length, bodies } = splitBatch(bytes, contract);
+  const columns: Column[] = [];
+  for (const [i, { type }] of contract.fields.entries()) {
+    columns.push(decodeColumn(bodies[i]!, type, length));
+    await pause();
+  }
+  return { contract, length, columns };
+}
+
+/** Rows, and the bytes of each column. */
+function splitBatch(bytes: Uint8Array, { fields }: Contract): { length: number; bodies: Uint8Array[] } {
   const reader = new ByteReader(bytes);
   const length = reader.varint();
   if (length > MAX_BATCH_ROWS) throw new RangeError("the batch claims too many rows");
-  const nulls = nullColumns(length);
-  const decoded = contract.fields.map((field) => {
-    const body = reader.bytes();
-    const wanted = columns === undefined || columns.includes(field.name);
-    return wanted ? decodeColumn(body, field.type, length) : nulls(field.type);
-  });
+  const bodies = fields.map(() => reader.bytes());
   if (reader.remaining > 0) throw new RangeError("bytes are left after the last column");
-  return { contract, length, columns: decoded };
+  return { length, bodies };
 }
 
 /** A column of `length` nulls. */

@@ -24,6 +24,8 @@ export interface TextColumn {
   readonly type: FieldType;
   codes: Int32Array;
   readonly dictionary: Dictionary;
+  /** By dictionary of a batch, whose slices share it: its codes here plus one, 0 for a text that was not met yet. */
+  readonly translations: WeakMap<readonly string[], Int32Array>;
 }
 
 export interface BytesColumn {
@@ -35,7 +37,14 @@ export interface BytesColumn {
 
 export function storeColumn(name: string, type: FieldType): StoreColumn {
   if (type === "string" || type === "enum") {
-    return { kind: "text", name, type, codes: new Int32Array(0), dictionary: dictionary() };
+    return {
+      kind: "text",
+      name,
+      type,
+      codes: new Int32Array(0),
+      dictionary: dictionary(),
+      translations: new WeakMap(),
+    };
   }
   if (type === "bytes") return { kind: "bytes", name, type, values: [] };
   return { kind: "number", name, type, values: new Float64Array(0), big: undefined };
@@ -92,13 +101,14 @@ export function copierOf(target: StoreColumn, source: Column | undefined, field:
     return (_, to) => writeValue(target, to, value);
   }
   if (source.kind === "text" && target.kind === "text") {
-    const translated = new Int32Array(source.dictionary.length).fill(-1);
+    const translated = target.translations.get(source.dictionary) ?? new Int32Array(source.dictionary.length);
+    target.translations.set(source.dictionary, translated);
     return (from, to) => {
       const code = source.codes[from]!;
       if (code < 0) target.codes[to] = -1;
       else {
-        if (translated[code]! < 0) translated[code] = internText(target.dictionary, source.dictionary[code]!);
-        target.codes[to] = translated[code]!;
+        if (translated[code] === 0) translated[code] = internText(target.dictionary, source.dictionary[code]!) + 1;
+        target.codes[to] = translated[code]! - 1;
       }
     };
   }

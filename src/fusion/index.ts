@@ -23,7 +23,7 @@ export interface IndexOptions {
 }
 
 /** Rows that are folded before others have a turn. */
-const SLICE_ROWS = 1_024;
+const SLICE_ROWS = 256;
 
 /** An empty index for those views; several views share the tables of the datasets they both read. */
 export function createIndex(plans: readonly ViewPlan[], options: IndexOptions = {}): LiveIndex {

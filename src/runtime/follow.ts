@@ -3,7 +3,7 @@ import { othersTurn } from "../base/turn.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 
 /** Rows applied to the index before requests have a turn. */
-const SLICE_ROWS = 512;
+const SLICE_ROWS = 256;
 const ROWS_A_PAGE = 4_096;
 
 /** What a follower of the log does with what it reads. */

@@ -13,7 +13,7 @@ import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
 import { columnsNeeded, entityKey, selectRows } from "./select.ts";
 import { type LogState, stateOf } from "./sqlite_log.ts";
-import { bodyOf, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
+import { bodyOf, openInTurns, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
 import { type TailVersions, tailVersions } from "./tail_versions.ts";
 
 /** Every read of the port, in the caller's thread, over its own handle: synchronous but for the port's sake and the tail's, which takes turns. */
@@ -117,6 +117,7 @@ async function tailPage(
   for (let i = start; i >= 0 && i < snapshot.tail.length && count < maxRows; i++) {
     const commit = snapshot.tail[i]!;
     for (const index of appendsOf(commit, view.names, wanted)) {
+      await openInTurns(commit, index, view.sealer, view.names);
       const stored = rowsOfAppend(commit, index, view.sealer, view.names);
       rows.push(stored);
       count += stored.batch.length;

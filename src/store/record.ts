@@ -89,8 +89,19 @@ export function encodeBody(body: RecordBody): Uint8Array {
 
 /** Throws RangeError (or zstd's error) on bytes that are no body. */
 export function decodeBody(bytes: Uint8Array): RecordBody {
-  const seeds = ((bytes[0] ?? 0) & SEEDS) !== 0;
-  const reader = new ByteReader(decompress(bytes, SEEDS));
+  return bodyIn(decompress(bytes, SEEDS), hasSeeds(bytes));
+}
+
+/** The same, unpacked beside this thread. */
+export async function decodeBodyBeside(bytes: Uint8Array): Promise<RecordBody> {
+  const packed = (bytes[0]! & ~SEEDS) === 1;
+  return bodyIn(packed ? await Bun.zstdDecompress(bytes.subarray(1)) : decompress(bytes, SEEDS), hasSeeds(bytes));
+}
+
+const hasSeeds = (bytes: Uint8Array): boolean => ((bytes[0] ?? 0) & SEEDS) !== 0;
+
+function bodyIn(bytes: Uint8Array, seeds: boolean): RecordBody {
+  const reader = new ByteReader(bytes);
   const appends: RecordAppend[] = [];
   for (let count = reader.varint(); count > 0; count--) {
     const salt = seeds ? seedOf(reader.raw(SALT_BYTES)) : reader.raw(SALT_BYTES);

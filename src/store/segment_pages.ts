@@ -1,5 +1,5 @@
 import { othersTurn } from "../base/turn.ts";
-import { type Batch, type Column, concatBatches, takeRows, usedTexts } from "../contract/batch.ts";
+import { type Batch, type Column, concatBatches, joinNumbers, takeRows, usedTexts } from "../contract/batch.ts";
 import type { StoredRows } from "./port.ts";
 import type { SegmentFile } from "./segment_read.ts";
 import { pickRows, sliceStored, withoutErased } from "./select.ts";
@@ -60,23 +60,29 @@ async function rowsBetween(blocks: readonly StoredRows[], from: number, to: numb
     rows = 0;
   }
   if (picked.length === 0) return undefined;
-  const sequences = joined(picked.map((part) => part.sequences));
-  const order = orderOf(sequences, from, to);
-  const take = (parts: readonly Float64Array[]): Float64Array => {
-    const values = joined(parts);
-    return Float64Array.from(order, (at) => values[at]!);
+  const pause = rows >= LARGE_PAGE || picked.length > 1 ? othersTurn : async () => {};
+  const order = orderOf(joinNumbers(picked.map((part) => part.sequences)), from, to);
+  await pause();
+  const taken = async (parts: readonly Float64Array[]) => {
+    const values = joinNumbers(parts);
+    const into = new Float64Array(order.length);
+    for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
+    await pause();
+    return into;
   };
   const flags = Buffer.concat(picked.map((part) => part.tombstones));
   return {
     stream: picked[0]!.stream,
+    sequences: await taken(picked.map((part) => part.sequences)),
+    commitNos: await taken(picked.map((part) => part.commitNos)),
+    knownTimes: await taken(picked.map((part) => part.knownTimes)),
+    tombstones: order.every((at) => flags[at] === 0)
+      ? new Uint8Array(order.length)
+      : Uint8Array.from(order, (at) => flags[at]!),
     batch: await joinedBatch(
       picked.map((part) => part.batch),
       order,
     ),
-    sequences: take(picked.map((part) => part.sequences)),
-    commitNos: take(picked.map((part) => part.commitNos)),
-    knownTimes: take(picked.map((part) => part.knownTimes)),
-    tombstones: Uint8Array.from(order, (at) => flags[at]!),
   };
 }
 
@@ -98,28 +104,52 @@ function rowsOfBlock(sequences: Float64Array, from: number, to: number): Int32Ar
   return kept.subarray(0, count);
 }
 
-function joined(parts: readonly Float64Array[]): Float64Array {
-  const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 /** The batches one after another, then in that order: a column at a time. */
 async function joinedBatch(batches: readonly Batch[], order: Int32Array): Promise<Batch> {
   const { contract } = batches[0]!;
   const columns: Column[] = [];
   for (const [c, field] of contract.fields.entries()) {
-    const alone = batches.map(({ length, columns: own }): Batch => {
-      const column = own[c]!;
-      const used = column.kind === "text" ? usedTexts(column, length) : column;
-      return { contract: { ...contract, fields: [field] }, length, columns: [used] };
-    });
-    columns.push(takeRows(concatBatches(alone), order).columns[0]!);
+    const alone = batches.map(
+      ({ length, columns: own }): Batch => ({
+        contract: { ...contract, fields: [field] },
+        length,
+        columns: [own[c]!],
+      }),
+    );
+    columns.push(await joinedColumn(alone, order));
     if (order.length >= LARGE_PAGE) await othersTurn();
   }
   return { contract, length: order.length, columns };
+}
+
+async function joinedColumn(parts: readonly Batch[], order: Int32Array): Promise<Column> {
+  if (parts.some(({ columns }) => columns[0]!.kind !== "text"))
+    return takeRows(concatBatches(parts), order).columns[0]!;
+  const { codes, dictionary } = await joinedTexts(parts);
+  const ordered = new Int32Array(order.length);
+  for (let i = 0; i < order.length; i++) ordered[i] = codes[order[i]!]!;
+  return { kind: "text", codes: ordered, dictionary };
+}
+
+/** The texts that the parts use, once each: a part at a time, since each may be thousands. */
+async function joinedTexts(parts: readonly Batch[]): Promise<{ codes: Int32Array; dictionary: string[] }> {
+  const codes = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  const dictionary: string[] = [];
+  const known = new Map<string, number>();
+  let at = 0;
+  let since = 0;
+  for (const { length, columns } of parts) {
+    const used = usedTexts(columns[0]! as Column & { kind: "text" }, length);
+    const renamed = used.dictionary.map((text) => {
+      const code = known.get(text) ?? dictionary.push(text) - 1;
+      if (code === dictionary.length - 1) known.set(text, code);
+      return code;
+    });
+    for (let i = 0; i < length; i++) codes[at++] = used.codes[i]! < 0 ? -1 : renamed[used.codes[i]!]!;
+    since += length;
+    if (since < LARGE_PAGE) continue;
+    await othersTurn();
+    since = 0;
+  }
+  return { codes, dictionary };
 }

@@ -1,6 +1,7 @@
 import type { Database } from "bun:sqlite";
+import { othersTurn } from "../base/turn.ts";
 import type { Batch } from "../contract/batch.ts";
-import { decodeBatch } from "../contract/codec.ts";
+import { decodeBatch, decodeBatchInTurns } from "../contract/codec.ts";
 import {
   boundTo,
   type CommitRow,
@@ -15,7 +16,7 @@ import {
 import { unpackFlags } from "./encode.ts";
 import { storeErrors } from "./errors.ts";
 import type { Head, StoredRows } from "./port.ts";
-import { decodeBody, decodeRanges, type Range, type RecordBody } from "./record.ts";
+import { decodeBody, decodeBodyBeside, decodeRanges, type Range, type RecordBody } from "./record.ts";
 import { readStatedInfos, type SegmentInfo } from "./segment_info.ts";
 
 /** A commit of the tail, opened when it is first needed. */
@@ -97,16 +98,56 @@ export function tailCommit(row: CommitRow): TailCommit {
 /** The opened record. Throws store.damaged naming the commit. */
 export function bodyOf(commit: TailCommit, sealer: Sealer): RecordBody {
   if (commit.body) return commit.body;
-  const what = `commit ${commit.commitNo}`;
-  const opened = sealer.keyring.open(commit.sealed, boundTo(sealer.storeId, "record"));
-  if (!opened) throw damaged(what);
+  const opened = openedRecord(commit, sealer);
   try {
-    commit.body = decodeBody(opened);
+    return keepBody(commit, decodeBody(opened));
   } catch (cause) {
-    throw damaged(what, cause);
+    throw damaged(`commit ${commit.commitNo}`, cause);
   }
-  if (commit.body.appends.length !== commit.ranges.length) throw damaged(what);
-  return commit.body;
+}
+
+function openedRecord({ commitNo, sealed }: TailCommit, sealer: Sealer): Uint8Array {
+  const opened = sealer.keyring.open(sealed, boundTo(sealer.storeId, "record"));
+  if (!opened) throw damaged(`commit ${commitNo}`);
+  return opened;
+}
+
+function keepBody(commit: TailCommit, body: RecordBody): RecordBody {
+  if (body.appends.length !== commit.ranges.length) throw new RangeError("it has another number of appends");
+  commit.body = body;
+  return body;
+}
+
+/** A record of so many bytes, and an append of so many rows, is opened in turns where `openInTurns` is asked. */
+const LARGE_RECORD = 1 << 16;
+const LARGE_APPEND = 4_096;
+
+/**
+ * Opens the record, and decodes append `index`, so that `rowsOfAppend` finds them done: others have turns, and what can
+ * be done beside this thread is. Does nothing where it is little, or done already.
+ */
+export async function openInTurns(commit: TailCommit, index: number, sealer: Sealer, names: Names): Promise<void> {
+  const range = commit.ranges[index]!;
+  if (!commit.body && commit.sealed.length >= LARGE_RECORD) {
+    const opened = openedRecord(commit, sealer);
+    await othersTurn();
+    await guarded(commit, async () => keepBody(commit, await decodeBodyBeside(opened)));
+    await othersTurn();
+  }
+  if (range.rows < LARGE_APPEND || commit.batches?.[index]) return;
+  const { batch } = bodyOf(commit, sealer).appends[index]!;
+  const contract = names.contractOf(range.contractId);
+  const decoded = await guarded(commit, () => decodeBatchInTurns(batch, contract, othersTurn));
+  commit.batches ??= [];
+  commit.batches[index] = decoded;
+}
+
+async function guarded<T>({ commitNo }: TailCommit, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw damaged(`commit ${commitNo}`, cause);
+  }
 }
 
 /** The rows of append `index` of the commit. With `columns` only those are decoded. */

@@ -1,9 +1,13 @@
 /** The store beside a thread that must go on answering: long reads, a thread that dies, compaction that fails. */
+
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { batchOf } from "../../src/contract/batch.ts";
+import { sha256 } from "../../src/base/digest.ts";
+import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import type { CompactionFailure } from "../../src/store/compact.ts";
+import { databasePath } from "../../src/store/database.ts";
 import { openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
@@ -12,6 +16,12 @@ const plain = (count: number) =>
   batchOf(
     plainContract,
     Array.from({ length: count }, (_, i) => ({ kind: "k", body: null, at: i })),
+  );
+/** Rows that no packing makes much smaller. */
+const noise = (count: number) =>
+  batchOf(
+    plainContract,
+    Array.from({ length: count }, (_, i) => ({ kind: "k", body: sha256(Uint8Array.of(i & 255, i >> 8)), at: i })),
   );
 const append = (rows: number) => ({ appends: [{ stream: "landing/plain", batch: plain(rows) }] });
 
@@ -43,6 +53,57 @@ test("others have a turn before each part of a scan, and a part is bounded", asy
     }
   } finally {
     await store.close();
+    remove();
+  }
+});
+
+test("a page of the tail holds what was written, and others have turns while it is read", async () => {
+  const { options, remove } = storeHome();
+  const store = await openStore(options);
+  try {
+    const wide = { kind: "k", body: null };
+    const rows = Array.from({ length: 9_000 }, (_, i) => ({ ...wide, kind: `k${(i * 7) % 4_001}`, at: i }));
+    for (const part of [rows, rows.slice(0, 3)]) {
+      await store.commit({ appends: [{ stream: "landing/plain", batch: batchOf(plainContract, part) }] });
+    }
+    for (const compacted of [false, true]) {
+      if (compacted) await store.compact();
+      let [turns, reading] = [0, true];
+      const others = () => {
+        turns++;
+        if (reading) setImmediate(others);
+      };
+      setImmediate(others);
+      const page = await store.tail(0, ["landing/plain"], 20_000);
+      reading = false;
+      expect(page.rows.map(({ batch }) => rowsOf(batch))).toEqual([rows, rows.slice(0, 3)]);
+      expect(page.rows.flatMap(({ sequences }) => [...sequences])).toEqual(Array.from({ length: 9_003 }, (_, i) => i));
+      expect(turns).toBeGreaterThanOrEqual(plainContract.fields.length);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  } finally {
+    await store.close();
+    remove();
+  }
+});
+
+test("a large record of the tail that was altered is named, and nothing of it is read", async () => {
+  const { options, remove } = storeHome();
+  const store = await openStore(options);
+  await store.commit({ appends: [{ stream: "landing/plain", batch: noise(9_000) }] });
+  await store.close();
+  const database = new Database(databasePath(options.directory));
+  const { record } = database.query<{ record: Uint8Array }, []>("SELECT record FROM commits").get()!;
+  expect(record.length).toBeGreaterThan(1 << 16); // such are opened in turns
+  record[record.length >> 1]! ^= 1;
+  database.run("UPDATE commits SET record = ?", [record]);
+  database.close();
+  const again = await openStore({ ...options, mode: "read" });
+  try {
+    const read = again.tail(0, ["landing/plain"]);
+    await expect(read).rejects.toMatchObject({ code: "store.damaged", place: expect.stringContaining("commit 1") });
+  } finally {
+    await again.close();
     remove();
   }
 });
