@@ -169,12 +169,15 @@ function moveTo(of: Dictionary, next: NonNullable<Dictionary["next"]>, end: numb
   for (; next.moved < to; next.moved++) place(next.slots, hashCode(of, next.moved), next.moved);
 }
 
-/** Makes an empty dictionary, whose `ends` are set, hold so many packed texts: found once `indexTexts` has taken them. */
-export function restoreTexts(of: Dictionary, units: Uint8Array, count: number): void {
+/**
+ * Makes an empty dictionary, whose `ends` are set, hold so many packed texts: found once `indexTexts` has taken them, or
+ * the caller has filled `slots` with as many as there were (0: they are not known).
+ */
+export function restoreTexts(of: Dictionary, units: Uint8Array, count: number, slots = 0): void {
   of.units = units;
   let length = 16;
   while (length < count * 3) length *= 2;
-  of.slots = new Int32Array(length);
+  of.slots = new Int32Array(slots || length);
 }
 
 /** Takes packed texts up to code `to` (exclusive) into the slots: some at a time, in order. */

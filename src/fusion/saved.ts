@@ -11,14 +11,17 @@ import type { ViewPlan } from "./types.ts";
 /**
  * The online index as bytes: for each table the columns of its live rows, in the order they came. Key tables, paths and
  * what is withdrawn are not in it: restoring puts the rows under their keys again, so that only what rows say is kept, and
- * places of corrected rows end there.
+ * places of corrected rows end there. The hash tables of texts are in it where every text is still used: filling them
+ * anew took half of a start, since each text is somewhere else in memory.
  */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** Rows that are handled before others have a turn. */
 const SLICE = 8_192;
-/** Keys that are hashed before others have a turn: each may be the first on its page of memory. */
+/** Texts that are hashed before others have a turn: each may be the first on its page of memory. */
 const HASHED_SLICE = 512;
+/** Rows that are put under their keys before others have a turn. */
+const PLACED_SLICE = 4_096;
 /** Room for rows to come, as a part of those that were restored. */
 const SPARE = 0.25;
 
@@ -156,15 +159,26 @@ async function* textPieces(
     newEnds[used] = end * 2 + (endOf(code) & 1);
     numbered[code] = ++used;
   }
-  yield new Uint8Array(Float64Array.of(used, end).buffer);
+  const slots = used === texts ? dictionary.slots : new Int32Array(0);
+  yield new Uint8Array(Float64Array.of(used, end, slots.length).buffer);
   yield* pieced(new Uint8Array(newEnds.buffer, 0, used * 4));
   yield* usedUnits(units, ends, numbered);
+  yield* slotPieces(slots, texts);
   for (let from = 0; from < places.length; from += SLICE) {
     const taken = new Int32Array(Math.min(SLICE, places.length - from));
     for (let i = 0; i < taken.length; i++) {
       const code = codes[places[from + i]!]!;
       taken[i] = code < 0 ? -1 : numbered[code]! - 1;
     }
+    yield new Uint8Array(taken.buffer);
+  }
+}
+
+/** The slots without texts that came since: those stand where the first ones left room, so nothing is looked for past them. */
+function* slotPieces(slots: Int32Array, texts: number): Generator<Uint8Array> {
+  for (let from = 0; from < slots.length; from += SLICE) {
+    const taken = slots.slice(from, from + SLICE);
+    for (let i = 0; i < taken.length; i++) if (taken[i]! > texts) taken[i] = 0;
     yield new Uint8Array(taken.buffer);
   }
 }
@@ -223,8 +237,8 @@ async function restoreTable(table: Table, from: PartReader): Promise<void> {
   for (const column of table.columns.values()) await restoreColumn(column, rows, from);
   table.alive.fill(1, 0, rows);
   table.length = rows;
-  for (let at = 0; at < rows; at += HASHED_SLICE) {
-    placeRestored(table, at, Math.min(at + HASHED_SLICE, rows));
+  for (let at = 0; at < rows; at += PLACED_SLICE) {
+    placeRestored(table, at, Math.min(at + PLACED_SLICE, rows));
     await othersTurn();
   }
   const [failures, maxEventTime, lastKnown] = header.scalars.map(Number);
@@ -240,12 +254,14 @@ async function restoreColumn(column: StoreColumn, rows: number, from: PartReader
     const big = JSON.parse(new TextDecoder().decode(await from.frame())) as [number, string][];
     if (big.length > 0) column.big = new Map(big.map(([row, value]) => [row, BigInt(value)]));
   } else if (column.kind === "text") {
-    const [count, length] = await from.numbers(2);
+    const [count, length, slots] = await from.numbers(3);
     for (const ends of chunksOf(column.dictionary.ends, count!)) await from.fill(bytesOf(ends, ends.length));
     const units = new Uint8Array(length!);
     await from.fill(units);
-    restoreTexts(column.dictionary, units, count!);
-    for (let at = 0; at < count!; at += HASHED_SLICE) {
+    restoreTexts(column.dictionary, units, count!, slots!);
+    await from.fill(bytesOf(column.dictionary.slots, slots!));
+    if (slots! > 0) column.dictionary.count = count!;
+    for (let at = column.dictionary.count; at < count!; at += HASHED_SLICE) {
       indexTexts(column.dictionary, Math.min(at + HASHED_SLICE, count!));
       await othersTurn();
     }
