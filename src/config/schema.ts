@@ -22,6 +22,8 @@ const duration = z
   })
   .meta({ duration: true, description: "a duration: 90s, 15m, 3h, 7d" });
 
+/** Less would decode a large segment many times over. */
+const STORE_CACHE_LEAST = 8 << 20;
 /** One hour: shorter periods would make more keys than data. */
 const KEY_PERIOD_LEAST = 3_600_000_000;
 const amount = z
@@ -297,6 +299,15 @@ export const configSchema = z
       })
       .prefault({})
       .describe("what to do as the disk of the data directory fills up"),
+    store: z
+      .strictObject({
+        cache: size
+          .refine((bytes) => bytes >= STORE_CACHE_LEAST, "must be 8MiB at least")
+          .prefault("128MiB")
+          .describe("what reads of the log keep decoded in memory, half for requests and half for the pipeline"),
+      })
+      .prefault({})
+      .describe("the sealed log"),
     retention: retention.prefault({}),
     sources: z.record(name, source).default({}).describe("the configured inputs"),
     datasets: z.record(name, dataset).default({}).describe("the curated datasets"),

@@ -25,12 +25,19 @@ export async function openEngine(world: World, location: ProjectLocation, mode: 
     clock: world.clock,
     random: world.random,
     mode,
+    cacheBytes: cacheOf(project),
     space: { ...project.config.space, ballast: { bytes: 0 } }, // only a server makes the ballast
     // Compaction and the waits for the disk happen beside the work, not in it.
     ...(mode === "write" ? { thread: true, workerUrl: world.workers.log } : {}),
   });
   return engineOver(world, project, store);
 }
+
+/** The threads that read: the one that serves, and the pipeline. */
+const READING_THREADS = 2;
+
+/** A thread's share of what reads of the log keep decoded. */
+export const cacheOf = ({ config }: Project): number => Math.floor(config.store.cache / READING_THREADS);
 
 /** Opens the store; what the operating system or SQLite refuses is said of the data directory, in words. */
 export async function openLog(options: OpenOptions): Promise<LogStore> {

@@ -3,7 +3,7 @@ import type { World } from "../base/world.ts";
 import { isPushConnector, type PushConnector } from "../connectors/http_push.ts";
 import { fullError, type SpaceReport } from "../store/space.ts";
 import { connectStore } from "../store/store.ts";
-import { type Engine, engineOver } from "./engine.ts";
+import { cacheOf, type Engine, engineOver } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { failureLineage } from "./lineage.ts";
@@ -102,7 +102,10 @@ async function open(
   const project = await openProject(world, message.location);
   const { clock, random } = world;
   const { keys } = project.config;
-  const store = await connectStore({ directory: project.dataDirectory, keys, clock, random }, message.store);
+  const store = await connectStore(
+    { directory: project.dataDirectory, keys, clock, random, cacheBytes: cacheOf(project) },
+    message.store,
+  );
   const engine = engineOver(world, project, store);
   state.pipeline = pipelineOf(engine);
   store.onSpace((report) => heed(state, project.dataDirectory, report));

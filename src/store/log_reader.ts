@@ -34,11 +34,11 @@ export interface LogReader {
   close(): void;
 }
 
-export function logReader(directory: string, sealer: Sealer): LogReader {
+export function logReader(directory: string, sealer: Sealer, cacheBytes?: number): LogReader {
   const database = openReaderDatabase(directory);
   const names = namesOf(database, sealer);
   const index = tailIndex(database, sealer);
-  const segments = segmentFiles(directory, sealer, names);
+  const segments = segmentFiles(directory, sealer, names, cacheBytes);
   const view: View = {
     sealer,
     names,

@@ -1,16 +1,15 @@
-import { concatBytes } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import { concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { PointColumn } from "../contract/codec_point.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { passing } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
+import { readCache } from "./read_cache.ts";
 import type { SegmentInfo } from "./segment_info.ts";
-import { commitsOf, decodedBlocks } from "./segment_pages.ts";
+import { commitsOf, type SegmentWindows, windowOf } from "./segment_pages.ts";
 import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
-import { columnsNeeded, entityKey, pickRows, selectRows } from "./select.ts";
+import { columnsNeeded, entityKey, joinStored, pickRows, selectRows } from "./select.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
@@ -31,60 +30,27 @@ export interface SegmentFiles {
     maxRows: number,
   ): Promise<{ rows: StoredRows[]; upTo: number }>;
   commitAt(segments: readonly SegmentInfo[], knownTime: Micros): number;
+  /** What is kept decoded, about. */
+  cachedBytes(): number;
   close(): void;
 }
 
-export interface CacheBounds {
-  /** Decoded columns kept for as-of reads. */
-  readonly blockBytes: number;
-  readonly openFiles: number;
-  /** Entity filters kept. */
-  readonly filterBytes: number;
-  /** Whole segments kept decoded while readers of the tail page through them. */
-  readonly pagedBytes: number;
-}
+/** What a reader keeps decoded, where its owner says nothing. */
+export const DEFAULT_CACHE_BYTES = 64 << 20;
+/** Open files, each of which counts as this part of the cache at least. */
+const OPEN_FILES_MAX = 128;
+/** At most this part of the cache is one window of a segment that readers of the tail page through: two can be read side by side. */
+const WINDOW_PART = 4;
 
-const DEFAULT_CACHES: CacheBounds = {
-  blockBytes: 64 << 20,
-  openFiles: 128,
-  filterBytes: 32 << 20,
-  pagedBytes: 192 << 20, // two partitions at least: streams are read side by side
-};
-
+/** Reads through one cache of `cacheBytes` for open files, decoded columns, entity filters, and windows of the tail. */
 export function segmentFiles(
   directory: string,
   sealer: Sealer,
   names: Names,
-  bounds: CacheBounds = DEFAULT_CACHES,
+  cacheBytes: number = DEFAULT_CACHE_BYTES,
 ): SegmentFiles {
   const hashOf = keyHasher(sealer.storeId);
-  const files = boundedCache<number, SegmentFile>(bounds.openFiles, (file) => file.close());
-  const blocks = boundedCache<number, PointColumn>(bounds.blockBytes);
-  const filters = boundedCache<number, Uint8Array | null>(bounds.filterBytes);
-  const ordered = boundedCache<number, Promise<readonly StoredRows[]>>(bounds.pagedBytes);
-  const open = (info: SegmentInfo) =>
-    files.get(info.segmentId, () => ({ value: openSegment(directory, info, sealer, names), cost: 1 }));
-  const cached = (file: SegmentFile, block: number, index: number) =>
-    blocks.get(columnKey(file, block, index), () => {
-      const value = readPoints(file, block, index);
-      return { value, cost: value.bytes };
-    });
-  const filterOf = (info: SegmentInfo) =>
-    filters.get(info.segmentId, () => {
-      const value = readFilter(directory, info, sealer, names) ?? null;
-      return { value, cost: (value?.length ?? 0) + 64 };
-    });
-  const maybe = (info: SegmentInfo, hash: KeyHash): boolean => {
-    const filter = info.filter === undefined && !info.filterChunk ? null : filterOf(info);
-    return filter === null || mayHold(filter, hash);
-  };
-  // A file of its own: decoding takes turns, and the cache may close the other meanwhile.
-  const blocksOf = (info: SegmentInfo) =>
-    ordered.get(info.segmentId, () => {
-      const value = decodedBlocks(openSegment(directory, info, sealer, names));
-      value.catch(() => ordered.forget(info.segmentId));
-      return { value, cost: pagedCost(info) };
-    });
+  const { cache, fresh, open, cached, maybe, windowsOf } = cachedParts(directory, sealer, names, cacheBytes);
   return {
     open,
     cached,
@@ -99,7 +65,6 @@ export function segmentFiles(
       const hash = key ? hashOf(key) : undefined;
       const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const fresh = (info: SegmentInfo) => openSegment(directory, info, sealer, names);
       const opened = holding.flatMap((info) => passing(leftOut, () => fresh(info)) ?? []);
       try {
         for (const file of opened) yield* scanFile(file, options);
@@ -111,15 +76,63 @@ export function segmentFiles(
       const { wanted, bound } = pageSegments(segments, streams, lastCompacted, after, maxRows);
       const upTo = pageEnd(wanted.map(open), bound, after, maxRows);
       const held = wanted.filter(({ firstCommit }) => firstCommit <= upTo);
-      const rows = await inTurn(held, async (info) => commitsOf(open(info), await blocksOf(info), after, upTo));
+      const count = new Set(held.map(({ stream }) => stream)).size;
+      const rows = await inTurn(held, (info) => commitsOf(open(info), windowsOf(info, count), after, upTo));
       return { rows: rows.flat().sort(compareStored), upTo };
     },
     commitAt(segments, knownTime) {
       const holder = newestBegun(segments, knownTime);
       return holder ? commitIn(open(holder), knownTime) : 0;
     },
-    close: () => files.clear(),
+    cachedBytes: cache.bytes,
+    close: cache.clear,
   };
+}
+
+/** The parts of segments that are kept, each read when it is first asked for. */
+function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes: number) {
+  const cache = readCache(cacheBytes);
+  const fresh = (info: SegmentInfo) => openSegment(directory, info, sealer, names);
+  const open = (info: SegmentInfo) => {
+    const costOf = (file: SegmentFile) => Math.max(file.bytes(), cacheBytes / OPEN_FILES_MAX);
+    const key = -2 * info.segmentId;
+    const file = cache.get(key, () => {
+      const value = fresh(info);
+      return { value, cost: costOf(value), drop: value.close };
+    });
+    cache.recost(key, costOf(file)); // dictionaries that were read since
+    return file;
+  };
+  const cached = (file: SegmentFile, block: number, index: number) =>
+    cache.get(columnKey(file, block, index), () => {
+      const value = readPoints(file, block, index);
+      return { value, cost: value.bytes };
+    });
+  const filterOf = (info: SegmentInfo) =>
+    cache.get(-2 * info.segmentId - 1, () => {
+      const value = readFilter(directory, info, sealer, names) ?? null;
+      return { value, cost: (value?.length ?? 0) + 64 };
+    });
+  const maybe = (info: SegmentInfo, hash: KeyHash): boolean => {
+    const filter = info.filter === undefined && !info.filterChunk ? null : filterOf(info);
+    return filter === null || mayHold(filter, hash);
+  };
+  const windowsOf = (info: SegmentInfo, streams: number): SegmentWindows => {
+    const bytes = cacheBytes / (WINDOW_PART * Math.max(1, streams / 2));
+    const rows = Math.max(1, Math.floor((bytes * info.rows) / pagedCost(info)));
+    const at = (from: number) => {
+      const key = `${info.segmentId} ${rows} ${from}`;
+      const until = Math.min(from + rows, info.firstSequence + info.rows);
+      return cache.get(key, () => {
+        // A file of its own: decoding takes turns, and the cache may close the other meanwhile.
+        const value = windowOf(fresh(info), from, until);
+        value.catch(() => cache.forget(key));
+        return { value, cost: (pagedCost(info) / info.rows) * (until - from) };
+      });
+    };
+    return { rows, at };
+  };
+  return { cache, fresh, open, cached, maybe, windowsOf };
 }
 
 /** Columns, and for each row its commit and known time. Segments of older versions don't say what they take. */
@@ -245,17 +258,6 @@ export async function inSegmentOrder(file: SegmentFile, pause: () => Promise<voi
   return joinStored(parts);
 }
 
-function joinStored(parts: readonly StoredRows[]): StoredRows {
-  return {
-    stream: parts[0]!.stream,
-    batch: concatBatches(parts.map((part) => part.batch)),
-    sequences: joinNumbers(parts.map((part) => part.sequences)),
-    commitNos: joinNumbers(parts.map((part) => part.commitNos)),
-    knownTimes: joinNumbers(parts.map((part) => part.knownTimes)),
-    tombstones: concatBytes(parts.map((part) => part.tombstones)),
-  };
-}
-
 /** Fills `order` by counting where the sequences are gapless; false where they are not. */
 function placeBySequence(sequences: Float64Array, first: number, order: Int32Array): boolean {
   const placed = new Int32Array(order.length).fill(-1);
@@ -273,43 +275,4 @@ function compareStored(a: StoredRows, b: StoredRows): number {
   if (byCommit !== 0) return byCommit;
   if (a.stream !== b.stream) return a.stream < b.stream ? -1 : 1;
   return a.sequences[0]! - b.sequences[0]!;
-}
-
-interface BoundedCache<K, V> {
-  get(key: K, make: () => { value: V; cost: number }): V;
-  forget(key: K): void;
-  clear(): void;
-}
-
-/** Least recently used values go first once the costs exceed the bound; one value alone may exceed it. */
-function boundedCache<K, V>(bound: number, drop: (value: V) => void = () => {}): BoundedCache<K, V> {
-  const entries = new Map<K, { value: V; cost: number }>();
-  let total = 0;
-  return {
-    get(key, make) {
-      let entry = entries.get(key);
-      if (entry) entries.delete(key);
-      else {
-        entry = make();
-        total += entry.cost;
-      }
-      entries.set(key, entry);
-      for (const [oldest, { value, cost }] of entries) {
-        if (total <= bound || oldest === key) break;
-        entries.delete(oldest);
-        total -= cost;
-        drop(value);
-      }
-      return entry.value;
-    },
-    forget(key) {
-      total -= entries.get(key)?.cost ?? 0;
-      entries.delete(key);
-    },
-    clear() {
-      for (const { value } of entries.values()) drop(value);
-      entries.clear();
-      total = 0;
-    },
-  };
 }

@@ -1,30 +1,49 @@
 import { othersTurn } from "../base/turn.ts";
-import { type Batch, type Column, concatBatches, joinNumbers, takeRows, usedTexts } from "../contract/batch.ts";
+import {
+  type Batch,
+  type Column,
+  concatBatches,
+  joinNumbers,
+  takeRows,
+  usedTexts,
+  withUsedTexts,
+} from "../contract/batch.ts";
 import type { StoredRows } from "./port.ts";
 import type { SegmentFile } from "./segment_read.ts";
-import { pickRows, sliceStored, withoutErased } from "./select.ts";
+import { joinStored, pickRows, sliceStored, withoutErased } from "./select.ts";
 
 /** Rows that are picked, or joined to one column, before others have a turn. */
 const LARGE_PAGE = 2_048;
 
-/** Every block of a segment, decoded, in the segment's own order: others have a turn after each. Closes the file. */
-export async function decodedBlocks(file: SegmentFile): Promise<readonly StoredRows[]> {
+/** A segment in windows of so many rows by sequence, each decoded when it is asked for. */
+export interface SegmentWindows {
+  readonly rows: number;
+  /** The window that begins at `from`, a multiple of `rows` after the first sequence. */
+  at(from: number): Promise<StoredRows | undefined>;
+}
+
+/**
+ * The rows with sequences in [from, to), in that order; undefined where there are none. Every block is looked at, those
+ * that hold one of the rows are decoded, and others have a turn after each. Closes the file.
+ */
+export async function windowOf(file: SegmentFile, from: number, to: number): Promise<StoredRows | undefined> {
   try {
-    const blocks: StoredRows[] = [];
+    const picked: StoredRows[] = [];
     for (let block = 0; block < file.footer.blockRows.length; block++) {
-      blocks.push(file.rows(block));
+      const kept = rowsOfBlock(file.sequences(block), from, to);
+      if (kept.length > 0) picked.push(pickRows(file.rows(block), kept));
       await othersTurn();
     }
-    return blocks;
+    return await inOrder(picked, from, to);
   } finally {
     file.close();
   }
 }
 
-/** The rows of each commit in (after, upTo], one StoredRows a commit, out of the blocks of their segment. */
+/** The rows of each commit in (after, upTo], one StoredRows a commit, out of the windows of their segment. */
 export async function commitsOf(
-  { footer, info }: SegmentFile,
-  blocks: readonly StoredRows[],
+  { footer, info }: Pick<SegmentFile, "footer" | "info">,
+  windows: SegmentWindows,
   after: number,
   upTo: number,
 ): Promise<StoredRows[]> {
@@ -32,35 +51,51 @@ export async function commitsOf(
   const first = footer.commitNos.findIndex((commitNo) => commitNo > after);
   const next = footer.commitNos.findIndex((commitNo) => commitNo > upTo);
   if (first < 0) return [];
-  const whole = await rowsBetween(blocks, sequenceOf(first), sequenceOf(next < 0 ? footer.commitNos.length : next));
-  if (!whole) return [];
-  const found: StoredRows[] = [];
-  const { commitNos } = whole;
+  const [from, to] = [sequenceOf(first), sequenceOf(next < 0 ? footer.commitNos.length : next)];
+  const parts: StoredRows[] = [];
+  const begin = from - ((from - info.firstSequence) % windows.rows);
+  for (let at = begin; at < to; at += windows.rows) {
+    const whole = await windows.at(at);
+    if (!whole) continue;
+    const [start, end] = [rankOf(whole.sequences, from), rankOf(whole.sequences, to)];
+    if (start === end) continue;
+    const part = sliceStored(whole, start, end);
+    splitCommits({ ...part, batch: withUsedTexts(part.batch) }, parts);
+    await othersTurn();
+  }
+  return parts.map(withoutErased).filter(({ batch }) => batch.length > 0);
+}
+
+/** Adds the rows to `into`, a commit each; one that began in the part before is joined with it. */
+function splitCommits(rows: StoredRows, into: StoredRows[]): void {
+  const { commitNos } = rows;
   for (let from = 0; from < commitNos.length; ) {
     let to = from + 1;
     while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
-    const shown = withoutErased(sliceStored(whole, from, to));
-    if (shown.batch.length > 0) found.push(shown);
+    const commit = sliceStored(rows, from, to);
+    const last = into.at(-1);
+    if (last && last.commitNos[0] === commitNos[from]) into[into.length - 1] = joinStored([last, commit]);
+    else into.push(commit);
     from = to;
   }
-  return found;
 }
 
-/** The rows with sequences in [from, to), in order of sequence; undefined where there are none. */
-async function rowsBetween(blocks: readonly StoredRows[], from: number, to: number): Promise<StoredRows | undefined> {
-  const picked: StoredRows[] = [];
-  let rows = 0;
-  for (const block of blocks) {
-    const kept = rowsOfBlock(block.sequences, from, to);
-    if (kept.length === 0) continue;
-    picked.push(pickRows(block, kept));
-    rows += kept.length;
-    if (rows < LARGE_PAGE) continue;
-    await othersTurn();
-    rows = 0;
+/** How many of the ascending sequences are less. */
+function rankOf(sequences: Float64Array, sequence: number): number {
+  let low = 0;
+  let high = sequences.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sequences[middle]! < sequence) low = middle + 1;
+    else high = middle;
   }
+  return low;
+}
+
+/** Rows with sequences in [from, to) of several blocks, in order of sequence. */
+async function inOrder(picked: readonly StoredRows[], from: number, to: number): Promise<StoredRows | undefined> {
   if (picked.length === 0) return undefined;
-  const pause = rows >= LARGE_PAGE || picked.length > 1 ? othersTurn : async () => {};
+  const pause = picked.length > 1 ? othersTurn : async () => {};
   const order = orderOf(joinNumbers(picked.map((part) => part.sequences)), from, to);
   await pause();
   const taken = async (parts: readonly Float64Array[]) => {

@@ -27,6 +27,8 @@ export interface SegmentFile {
   rows(block: number, columns?: readonly string[]): StoredRows;
   /** The entity filter, where it stands in the file. */
   filter(): Uint8Array | undefined;
+  /** What the footer and the dictionaries read so far take, about. */
+  bytes(): number;
   /** Which span of `footer.commitNos` the sequence lies in. */
   spanOf(sequence: number): number;
   close(): void;
@@ -61,6 +63,7 @@ type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
 
 function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract) {
   let handle: number | undefined;
+  let closed = false; // by a cache, while a reader still has it: then opened for each chunk
   if (!sealer.keyring.knows(info.keyId)) {
     throw damagedSegment(info, `the row ${info.keyId} of stream_keys, which is its data key, is missing or damaged`);
   }
@@ -68,8 +71,14 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
   const bound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
   const read: ReadChunk = (chunk, at, length) => {
     const sealed = new Uint8Array(length);
-    handle ??= openHandle(directory, info); // opened again where a cache closed it
-    const got = readAt(handle, sealed, at, info);
+    const from = handle ?? openHandle(directory, info);
+    if (!closed) handle = from;
+    let got: number;
+    try {
+      got = readAt(from, sealed, at, info);
+    } finally {
+      if (closed) closeSync(from);
+    }
     const opened = got === length ? keys.open(chunk, sealed, bound(chunk)) : undefined;
     if (!opened) throw damagedSegment(info, `chunk ${chunk}`);
     return decompress(opened);
@@ -77,6 +86,7 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
   const close = () => {
     if (handle !== undefined) closeSync(handle);
     handle = undefined;
+    closed = true;
   };
   return { read, close };
 }
@@ -110,13 +120,9 @@ function segmentFile(
     starts[i + 1] = starts[i]! + length;
   });
   const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
-  const dictionaries: (readonly string[] | undefined)[] = [];
-  const dictionaryOf = (field: number): readonly string[] | undefined => {
-    const number = footer.dictionaries[field] ?? 0;
-    if (number === 0) return undefined;
-    dictionaries[field] ??= decodeDictionary(new ByteReader(chunk(footer.blockRows.length * width + number - 1)));
-    return dictionaries[field];
-  };
+  const dictionaries = dictionariesOf(footer, (number) => chunk(footer.blockRows.length * width + number));
+  const dictionaryOf = dictionaries.of;
+  const fixedBytes = footerBytes(footer);
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
   const column = (block: number, index: number) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
@@ -153,6 +159,7 @@ function segmentFile(
     tombstones,
     filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
+    bytes: () => fixedBytes + dictionaries.bytes(),
     close,
     rows(block, columns) {
       const length = footer.blockRows[block]!;
@@ -166,6 +173,34 @@ function segmentFile(
     },
   };
 }
+
+/** The shared dictionaries of the fields, each read when it is first needed. */
+function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array) {
+  const known: (readonly string[] | undefined)[] = [];
+  let bytes = 0;
+  return {
+    of(field: number): readonly string[] | undefined {
+      const number = footer.dictionaries[field] ?? 0;
+      if (number === 0) return undefined;
+      const there = known[field];
+      if (there) return there;
+      const texts = decodeDictionary(new ByteReader(read(number - 1)));
+      known[field] = texts;
+      bytes += textBytes(texts);
+      return texts;
+    },
+    bytes: () => bytes,
+  };
+}
+
+function footerBytes(footer: SegmentFooter): number {
+  let bytes = textBytes(footer.firstEntities) + textBytes(footer.lastEntities);
+  for (const part of Object.values(footer)) if (part instanceof Float64Array) bytes += part.byteLength;
+  return bytes;
+}
+
+/** A text of its own takes some 24 bytes beside its characters. */
+const textBytes = (texts: readonly string[]): number => texts.reduce((sum, { length }) => sum + length + 24, 0);
 
 /** Damaged bytes throw with the segment's name. */
 function named<T>(info: SegmentInfo, what: string, decode: () => T): T {

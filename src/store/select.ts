@@ -1,5 +1,15 @@
+import { concatBytes } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
-import { type Batch, type Column, columnNamed, sliceRows, takeRows, valueAt } from "../contract/batch.ts";
+import {
+  type Batch,
+  type Column,
+  columnNamed,
+  concatBatches,
+  joinNumbers,
+  sliceRows,
+  takeRows,
+  valueAt,
+} from "../contract/batch.ts";
 import { nullColumns } from "../contract/codec.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
@@ -81,6 +91,18 @@ export function sliceStored(stored: StoredRows, from: number, to: number): Store
     commitNos: stored.commitNos.subarray(from, to),
     knownTimes: stored.knownTimes.subarray(from, to),
     tombstones: stored.tombstones.subarray(from, to),
+  };
+}
+
+/** The rows of the parts, one after another. */
+export function joinStored(parts: readonly StoredRows[]): StoredRows {
+  return {
+    stream: parts[0]!.stream,
+    batch: concatBatches(parts.map((part) => part.batch)),
+    sequences: joinNumbers(parts.map((part) => part.sequences)),
+    commitNos: joinNumbers(parts.map((part) => part.commitNos)),
+    knownTimes: joinNumbers(parts.map((part) => part.knownTimes)),
+    tombstones: concatBytes(parts.map((part) => part.tombstones)),
   };
 }
 

@@ -34,6 +34,8 @@ export interface OpenOptions {
   readonly mode?: "write" | "read";
   /** Write in a thread of its own (with the system's clock and randomness). Needs key settings. Default in this one. */
   readonly thread?: boolean;
+  /** What reads through this handle keep decoded, at most. */
+  readonly cacheBytes?: number | undefined;
   /** Watch the free space of the disk, with these marks and ballast. Default: only refused writes are told. */
   readonly space?: SpaceSettings | undefined;
   /**
@@ -129,7 +131,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
       probe.close();
     }
     const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
-    return storeOver(options, logReader(directory, sealer), encoder, channel);
+    return storeOver(options, logReader(directory, sealer, options.cacheBytes), encoder, channel);
   } catch (cause) {
     await channel?.close();
     throw cause;
