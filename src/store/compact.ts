@@ -29,7 +29,7 @@ export interface Compactor {
   alone<T>(act: () => Promise<T>): Promise<T>;
   /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
-  /** Waits for the one that is running, and starts no other. */
+  /** Waits for the one that is running, or for its turn where nobody asked for it, and starts no other. */
   close(): Promise<void>;
 }
 
@@ -62,8 +62,8 @@ export function compactor(parts: CompactorParts): Compactor {
   let retry: ReturnType<typeof setTimeout> | undefined;
   let closed = false;
   const damaged: Damaged = new Set();
-  const start = (act: () => Promise<void> = async () => {}): Promise<void> => {
-    running = compactAll(parts, damaged, () => closed)
+  const start = (act?: () => Promise<void>, asked = true): Promise<void> => {
+    running = compactAll(parts, damaged, () => closed, asked)
       .then(act)
       .finally(() => {
         running = undefined;
@@ -77,7 +77,7 @@ export function compactor(parts: CompactorParts): Compactor {
   const maybe = () => {
     const { tail } = log.state();
     if (running || retry || closed || (tail.records < COMPACT_RECORDS && tail.bytes < COMPACT_BYTES)) return;
-    start().then(
+    start(undefined, false).then(
       () => {
         failures = 0;
         maybe(); // commits that came meanwhile
@@ -113,15 +113,23 @@ export function compactor(parts: CompactorParts): Compactor {
   };
 }
 
-/** Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. */
-async function compactAll(parts: CompactorParts, damaged: Damaged, closing: () => boolean): Promise<void> {
+/**
+ * Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. Who closes waits
+ * for all that was asked for; of the rest the next opening does more.
+ */
+async function compactAll(
+  parts: CompactorParts,
+  damaged: Damaged,
+  closing: () => boolean,
+  asked: boolean,
+): Promise<void> {
   const { log, directory, hands } = parts;
   for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
   try {
     await deleteCompacted(log);
     const contractId = statementContractId(log);
     const head = log.state().head.commitNo;
-    for (;;) {
+    while (asked || !closing()) {
       const packed = await hands.packTail(head, contractId);
       if (!packed) break;
       recordPacked(log, packed);

@@ -103,6 +103,8 @@ export async function openWriter(
     const compacts = compactor({ log, directory, hands: makeHands?.() ?? handsOf(shop), policy: () => policy, failed });
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
+    // A host that is killed again and again before it commits would never compact, and start more slowly each time.
+    const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
     const checkpoints = idleCheckpoints(database, log.writtenBytes);
     log.onCommitted(checkpoints.committed);
     const unlock = release;
@@ -119,6 +121,7 @@ export async function openWriter(
       },
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
+        clearTimeout(begin);
         await log.drain();
         checkpoints.close();
         await compacts.close();
@@ -135,6 +138,9 @@ export async function openWriter(
     throw cause;
   }
 }
+
+/** Who has the log open for so long stays: then a tail that is over its bounds already is compacted beside it. */
+const STAYS_MS = 500;
 
 /** Pages in use, at most, for which closing may write the file anew: 16 MiB. */
 const VACUUM_PAGES = 4_096;

@@ -123,3 +123,25 @@ test("commits go on while the thread compacts, closing waits for it, and what wa
   await again.close();
   remove();
 }, 20_000);
+
+test("a long tail is compacted after opening though nobody commits, but not by who closes at once", async () => {
+  const { options, home, remove } = storeHome({ thread: true });
+  const tailOf = (store: LogStore) => store.reader.snapshot().tail.length;
+  try {
+    const first = await openStore({ ...options, compactorUrl: dyingWorker(home, 1) });
+    const failed = new Promise<CompactionFailure>((resolve) => first.onCompactionFailed(resolve));
+    await Promise.all(Array.from({ length: 300 }, (_, i) => first.commit(append(i, 1))));
+    await failed;
+    await first.close();
+    const second = await openStore(options);
+    expect(tailOf(second)).toBe(300);
+    await second.close();
+    const third = await openStore(options);
+    expect(tailOf(third)).toBe(300);
+    while (tailOf(third) > 0) await Bun.sleep(20);
+    expect(await timesOf(third)).toEqual(Array.from({ length: 300 }, (_, i) => i));
+    await third.close();
+  } finally {
+    remove();
+  }
+}, 20_000);
