@@ -20,6 +20,8 @@ export interface ServingKills {
     readonly closing: number;
     readonly compacting: number;
   };
+  /** Compactions and merges that were let end, all in the compaction thread. */
+  readonly compactions: number;
   readonly acknowledged: { readonly rows: number; readonly scores: number };
   /** Requests that got no answer and were sent again with the same key, and those of them that had been committed. */
   readonly repeated: { readonly sent: number; readonly committed: number };
@@ -79,6 +81,7 @@ export async function killServing(
   };
   const kills = { starting: 0, serving: 0, closing: 0, compacting: 0 };
   let startMs = 1_000;
+  const named = new Set<string>();
   for (let run = 0; run < runs && performance.now() < until; run++) {
     const draw = next();
     const kind = run > 0 && draw < 0.25 ? "starting" : draw < 0.4 ? "closing" : "serving";
@@ -121,14 +124,21 @@ export async function killServing(
     child.kill("SIGKILL");
     await child.exited;
     kills[kind]++;
-    if (orphans(project.data) > 0) kills.compacting++;
+    if (leftHalfDone(project.data, named)) kills.compacting++;
     if ((run + 1) % CHECK_EVERY === 0) await check(program, project, ledger, `after ${run + 1} runs`);
     if (ledger.problems.length > 0) break;
   }
   await check(program, project, ledger, "at the end");
   const { rows, scores, repeated, problems } = ledger;
   const acknowledged = { rows: rows.size, scores: scores.size };
-  return { problems, kills, acknowledged, repeated, seconds: (performance.now() - began) / 1000 };
+  return {
+    problems,
+    kills,
+    compactions: compactionsOf(project.data),
+    acknowledged,
+    repeated,
+    seconds: (performance.now() - began) / 1000,
+  };
 }
 
 /** The example, with flights that are pushed and little of everything else, so that a start is quick. */
@@ -247,21 +257,28 @@ async function linesOf(stream: ReadableStream<Uint8Array>, into: string[]): Prom
   }
 }
 
-/** Files of segments that no row names: what a compaction leaves that was killed before it was recorded. */
-function orphans(data: string): number {
+/**
+ * Whether there are files of segments that no row ever named: what a compaction leaves that was killed before it was
+ * recorded. What a merge replaced was `named` once, which is noted after each kill.
+ */
+function leftHalfDone(data: string, named: Set<string>): boolean {
+  for (const { file } of rowsOf<{ file: string }>(data, "SELECT file FROM segments")) named.add(file);
+  const folder = join(data, "segments");
+  return existsSync(folder) && readdirSync(folder).some((file) => !named.has(file));
+}
+
+/** They are numbered without gaps. */
+const compactionsOf = (data: string): number =>
+  rowsOf<{ last: number | null }>(data, "SELECT max(upkeep_id) AS last FROM upkeep")[0]?.last ?? 0;
+
+function rowsOf<Row>(data: string, sql: string): Row[] {
   const path = join(data, "log.db");
-  if (!existsSync(path)) return 0;
+  if (!existsSync(path)) return [];
   const database = new Database(path, { readwrite: true, create: false });
   try {
-    const named = new Set(
-      database
-        .query<{ file: string }, []>("SELECT file FROM segments")
-        .all()
-        .map(({ file }) => file),
-    );
-    return readdirSync(join(data, "segments")).filter((file) => !named.has(file)).length;
+    return database.query<Row, []>(sql).all();
   } catch {
-    return 0; // it was killed before there was a table
+    return []; // it was killed before there was a table
   } finally {
     database.close();
   }

@@ -40,10 +40,10 @@ export function diskOf(): Disk {
       if (op.kind === "write" || op.kind === "truncate") fileOf(op.file).pending.push(op);
       else if (op.kind === "sync") {
         const file = fileOf(op.file);
-        file.durable = file.pending.reduce(changed, file.durable);
-        file.pending = [];
+        file.durable = file.pending.filter((one) => !op.late.has(one)).reduce(changed, file.durable);
+        file.pending = file.pending.filter((one) => op.late.has(one));
       } else if (op.kind === "syncFolder") {
-        const durable = naming.filter((one) => folderOf(one.path) === op.path);
+        const durable = naming.filter((one) => folderOf(one.path) === op.path && !op.late.has(one));
         for (const one of durable) rename(names, one);
         naming = naming.filter((one) => !durable.includes(one));
       } else if (op.kind !== "acknowledged") naming.push(op);

@@ -25,6 +25,8 @@ const LIES: Readonly<Record<string, Tamper>> = {
   },
 };
 const SEED = 7;
+/** Even ones are: see power.ts. */
+const SEED_IN_THREADS = 8;
 
 test.skipIf(!canRecord())(
   "nothing acknowledged is lost and nothing is half there, wherever the power is cut, and a lie of the disk is noticed",
@@ -34,6 +36,17 @@ test.skipIf(!canRecord())(
     expect(Math.min(...Object.values(honest!.seen))).toBeGreaterThan(0);
     for (const [i, lie] of Object.keys(LIES).entries())
       expect([lie, lying[i]!.findings.length > 0]).toEqual([lie, true]);
+  },
+  120_000,
+);
+
+test.skipIf(!canRecord())(
+  "so it is where the log and its compaction have threads of their own, and a lie of the disk is noticed there too",
+  async () => {
+    const [lie] = Object.keys(LIES) as [string];
+    const [honest, lying] = await cutPower(SEED_IN_THREADS, 60, [(ops) => ops, LIES[lie]!]);
+    expect(honest!.findings, powerCommand(SEED_IN_THREADS, 60)).toEqual([]);
+    expect([lie, lying!.findings.length > 0]).toEqual([lie, true]);
   },
   120_000,
 );

@@ -1,7 +1,7 @@
 /**
  * One seeded life of a store, to be run under a tracer: commits, compactions, checkpoints, reopenings. Every
  * acknowledgement is written to the file `acknowledged` the moment it comes; at the end `history.json` says what the log
- * held after each commit. `bun test/sim/store/recorded.ts <seed> <directory>`.
+ * held after each commit. `bun test/sim/store/recorded.ts <seed> <directory> [thread]`.
  */
 import { Database } from "bun:sqlite";
 import { openSync, writeFileSync, writeSync } from "node:fs";
@@ -13,7 +13,7 @@ import { after, type Folded, type Made, NOTHING } from "./history.ts";
 import { droppedBy, entityFrom, policyFrom, requestsFrom } from "./requests.ts";
 
 const ACTS = 45;
-const [seedText, home] = process.argv.slice(2) as [string, string];
+const [seedText, home, thread] = process.argv.slice(2) as [string, string, string?];
 const seed = Number(seedText);
 const draw = drawFrom(seed);
 const request = requestsFrom(seed, draw);
@@ -21,7 +21,10 @@ const random = seededRandom(seed);
 let now = 1_700_000_000_000_000;
 const clock = { now: () => (now += 1_000) };
 const directory = join(home, "data");
-const options = { directory, keys: { provider: "file", path: join(home, "key") } as const, clock, random };
+const options = {
+  ...{ directory, keys: { provider: "file", path: join(home, "key") } as const, clock, random },
+  thread: thread !== undefined,
+};
 const acknowledged = openSync(join(home, "acknowledged"), "w");
 const history: Folded[] = [NOTHING];
 const done: Made[] = [];

@@ -2,7 +2,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Folded } from "./history.ts";
 
-/** One thing that a process did to the files below its home, in the order in which the kernel saw them. */
+/**
+ * One thing that a process did to the files below its home. The tracer holds a thread that returns from a call until it has
+ * written that down, so that what one thread did before another could know of it stands before what the other did then.
+ */
 export type Op =
   | {
       readonly kind: "write";
@@ -12,12 +15,13 @@ export type Op =
       readonly bytes: Uint8Array;
     }
   | { readonly kind: "truncate"; readonly file: number; readonly path: string; readonly size: number }
-  | { readonly kind: "sync"; readonly file: number; readonly path: string }
+  /** All but what another thread did while it was under way: nobody knows whether that was meant. */
+  | { readonly kind: "sync"; readonly file: number; readonly path: string; readonly late: ReadonlySet<Op> }
   /** A new name for a new file or folder. */
   | { readonly kind: "create"; readonly file: number; readonly path: string; readonly folder: boolean }
   | { readonly kind: "unlink"; readonly path: string }
   | { readonly kind: "rename"; readonly path: string; readonly to: string }
-  | { readonly kind: "syncFolder"; readonly path: string }
+  | { readonly kind: "syncFolder"; readonly path: string; readonly late: ReadonlySet<Op> }
   /** The process was told that this commit is safe. */
   | { readonly kind: "acknowledged"; readonly commitNo: number };
 
@@ -34,11 +38,20 @@ const CALLS =
 /** Longer than any write of the workload. */
 const BYTES_MAX = 16 << 20;
 
-/** Runs one seeded life of a store in a process of its own under `strace`, and gives all that it did to its files. */
-export async function record(seed: number, home: string): Promise<Recording> {
+/**
+ * Runs one seeded life of a store in a process of its own under `strace`, and gives all that its threads did to its files.
+ * With `thread` the log and its compaction have threads of their own; then two runs of a seed do not agree byte by byte.
+ */
+export async function record(seed: number, home: string, thread: boolean): Promise<Recording> {
   const trace = join(home, "..", `trace-${seed}`);
   const words = ["-f", "--seccomp-bpf", "-qq", "-xx", "-s", String(BYTES_MAX), "-e", `trace=${CALLS}`, "-o", trace];
-  const program = [process.execPath, join(import.meta.dir, "recorded.ts"), String(seed), home];
+  const program = [
+    process.execPath,
+    join(import.meta.dir, "recorded.ts"),
+    String(seed),
+    home,
+    ...(thread ? ["thread"] : []),
+  ];
   const child = Bun.spawn(["strace", ...words, ...program], { stdout: "ignore", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(`the recorded life of seed ${seed} ended with ${code}: ${errors}`);
@@ -55,6 +68,8 @@ interface Handle {
 /** The trace of one process; threads share its handles. Calls outside `home` are left out. */
 function opsOf(trace: string, home: string): Op[] {
   const ops: Op[] = [];
+  /** Thread -> how much had been done when its sync began. */
+  const syncing = new Map<string, number>();
   const handles = new Map<number, Handle>();
   const files = new Map<string, number>();
   const folders = new Set([home]);
@@ -74,7 +89,7 @@ function opsOf(trace: string, home: string): Op[] {
     if (flags.includes("O_APPEND")) throw new Error(`${path} is opened to append, which is not understood`);
     handles.set(handle, { file, path, at: 0 });
   };
-  const acts: Record<string, (words: readonly string[], result: number) => void> = {
+  const acts: Record<string, (words: readonly string[], result: number, thread: string) => void> = {
     open: ([path, flags], handle) => opened(textOf(path!), flags!, handle),
     openat: ([, path, flags], handle) => opened(textOf(path!), flags!, handle),
     creat: ([path], handle) => opened(textOf(path!), "O_CREAT|O_TRUNC", handle),
@@ -103,11 +118,12 @@ function opsOf(trace: string, home: string): Op[] {
       const bytes = bytesOf(text!).subarray(0, count);
       ops.push({ kind: "write", file: handle.file, path: short(handle.path), at: Number(at), bytes });
     },
-    fsync([number]) {
+    fsync([number], _, thread) {
       const handle = handles.get(Number(number));
       if (!handle) return;
-      if (folders.has(handle.path)) ops.push({ kind: "syncFolder", path: short(handle.path) });
-      else ops.push({ kind: "sync", file: handle.file, path: short(handle.path) });
+      const late = new Set(ops.slice(syncing.get(thread) ?? ops.length));
+      if (folders.has(handle.path)) ops.push({ kind: "syncFolder", path: short(handle.path), late });
+      else ops.push({ kind: "sync", file: handle.file, path: short(handle.path), late });
     },
     ftruncate([number, size]) {
       const handle = handles.get(Number(number));
@@ -143,28 +159,46 @@ function opsOf(trace: string, home: string): Op[] {
     },
   };
   acts.fdatasync = acts.fsync!;
-  acts.linkat = ([, path, , to]) => acts.link!([path!, to!], 0);
-  acts.unlinkat = ([, path]) => acts.unlink!([path!], 0);
-  acts.mkdirat = ([, path]) => acts.mkdir!([path!], 0);
-  acts.renameat = ([, path, , to]) => acts.rename!([path!, to!], 0);
+  acts.linkat = ([, path, , to], ...rest) => acts.link!([path!, to!], ...rest);
+  acts.unlinkat = ([, path], ...rest) => acts.unlink!([path!], ...rest);
+  acts.mkdirat = ([, path], ...rest) => acts.mkdir!([path!], ...rest);
+  acts.renameat = ([, path, , to], ...rest) => acts.rename!([path!, to!], ...rest);
   acts.renameat2 = acts.renameat;
-  for (const { call, words, result } of callsOf(trace)) {
-    if (result < 0) continue;
+  for (const { thread, call, words, result } of callsOf(trace)) {
+    if (result === undefined) {
+      syncing.set(thread, ops.length);
+      if (call === "close") acts.close!(words, 0, thread); // another may have its number before it returns
+      continue;
+    }
     const act = acts[call];
     if (!act) throw new Error(`the trace has ${call}, which is not understood`);
-    act(words, result);
+    if (result >= 0 && !(call === "close" && syncing.has(thread))) act(words, result, thread);
+    syncing.delete(thread);
   }
   return ops;
 }
 
+interface Call {
+  readonly thread: string;
+  readonly call: string;
+  readonly words: readonly string[];
+  /** Undefined where it only begins: another thread does something before it returns. */
+  readonly result: number | undefined;
+}
+
+const UNFINISHED = " <unfinished ...>";
+
 /** The calls in the order in which they returned. */
-function* callsOf(trace: string): Generator<{ call: string; words: string[]; result: number }> {
+function* callsOf(trace: string): Generator<Call> {
   const begun = new Map<string, string>();
   for (const line of trace.split("\n")) {
     const [, thread, rest] = /^(\d+)\s+(.*)$/.exec(line) ?? [];
     if (thread === undefined || rest === undefined || /^(?:---|\+\+\+)/.test(rest)) continue;
-    if (rest.endsWith(" <unfinished ...>")) {
-      begun.set(thread, rest.slice(0, -" <unfinished ...>".length));
+    if (rest.endsWith(UNFINISHED)) {
+      const text = rest.slice(0, -UNFINISHED.length);
+      begun.set(thread, text);
+      const [, call, words] = /^(\w+)\((.*)$/.exec(text)!;
+      yield { thread, call: call!, words: words!.split(", "), result: undefined };
       continue;
     }
     const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(rest);
@@ -172,7 +206,7 @@ function* callsOf(trace: string): Generator<{ call: string; words: string[]; res
     const match = /^(\w+)\((.*)\)\s+= (-?\d+|\?)/.exec(whole);
     if (!match) throw new Error(`no call: ${whole.slice(0, 200)}`);
     // All texts are in hexadecimal, so that no comma stands inside one.
-    yield { call: match[1]!, words: match[2]!.split(", "), result: match[3] === "?" ? -1 : Number(match[3]) };
+    yield { thread, call: match[1]!, words: match[2]!.split(", "), result: match[3] === "?" ? -1 : Number(match[3]) };
   }
 }
 
