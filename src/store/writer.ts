@@ -103,7 +103,6 @@ export async function openWriter(
     const compacts = compactor({ log, directory, hands: makeHands?.() ?? handsOf(shop), policy: () => policy, failed });
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
-    // A host that is killed again and again before it commits would never compact, and start more slowly each time.
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
     const checkpoints = idleCheckpoints(database, log.writtenBytes);
     log.onCommitted(checkpoints.committed);
@@ -139,7 +138,10 @@ export async function openWriter(
   }
 }
 
-/** Who has the log open for so long stays: then a tail that is over its bounds already is compacted beside it. */
+/**
+ * Who has the log open for so long stays: then a tail that is over its bounds already is compacted beside it. A host that is
+ * killed again and again before it commits would never compact else, and start more slowly each time.
+ */
 const STAYS_MS = 500;
 
 /** Pages in use, at most, for which closing may write the file anew: 16 MiB. */
