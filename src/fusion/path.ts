@@ -91,6 +91,7 @@ export function placesOfEntry(path: AccessPath, entry: number, scratch: PlaceLis
     return scratch;
   }
   const list = path.lists[FIRST_LIST - only]!;
+  if (list.length === 0) return undefined; // all of them were taken out again
   if (list.sorted < list.length) sortList(path, list);
   return list;
 }

@@ -83,6 +83,20 @@ test("a request at any T gives the bits of the oracle, by row and by entity, and
   );
 });
 
+test("an entity whose rows were all withdrawn, or lost their T, is not found any more", async () => {
+  const leaving = (scheduled: number, lead: number | null, withdrawn = false): Change[] => [
+    { dataset: "schedule", row: { ...row, scheduled, lead }, withdrawn },
+  ];
+  const groups = [
+    leaving(DAWN + HOUR, 30),
+    leaving(DAWN + 2 * HOUR, 30),
+    leaving(DAWN + HOUR, null),
+    leaving(DAWN + 2 * HOUR, 30, true),
+  ];
+  const index = await buildIndex(await storeOf(groups), [plan], groups.length);
+  expect(fuseEntities(plan, index, [[row.carrier!, row.flight!]], DAWN)).toEqual([undefined]);
+});
+
 /** Of the spine rows of one entity, the latest whose T has come, or else the first that will. */
 function latestOf(changes: readonly Change[], { carrier, flight }: Row, now: number): Row | undefined {
   const rows = latest(changes, "schedule")
