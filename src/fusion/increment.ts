@@ -5,7 +5,7 @@ import type { TailPage } from "../store/port.ts";
 import { visitAffected } from "./affected.ts";
 import type { BoundView } from "./bind.ts";
 import { type FeatureRow, fusePlace, keysAt } from "./feature_rows.ts";
-import { applyRows, boundView, createIndex, type LiveIndex } from "./index.ts";
+import { applyRows, boundView, createIndex, type LiveIndex, REMOVALS, removedFrom } from "./index.ts";
 import { emptyPending, type Pending, popPending, pushPending } from "./pending.ts";
 import type { Table } from "./table.ts";
 import type { ViewPlan } from "./types.ts";
@@ -45,6 +45,8 @@ export interface Fuser {
   /** Record ids that were written by an act whose rest was cut off, and whose spine rows are read again. */
   readonly written: Set<string>;
   startedAt: Micros | undefined;
+  /** Rows it was folded of are no longer in the log: it is to be resumed anew, once `isSettled`. */
+  outdated: boolean;
 }
 
 export function createFuser(plan: ViewPlan, feeds: readonly Feed[], index?: LiveIndex): Fuser {
@@ -68,11 +70,12 @@ export function createFuser(plan: ViewPlan, feeds: readonly Feed[], index?: Live
     uncommitted: 0,
     written: new Set(),
     startedAt: undefined,
+    outdated: false,
   };
 }
 
 /** The streams that a fuser reads: its curated datasets, and what steers it. */
-export const fuserStreams = (fuser: Fuser): readonly string[] => [...fuser.index.streams, CONTROL];
+export const fuserStreams = (fuser: Fuser): readonly string[] => [...fuser.index.streams, CONTROL, ...REMOVALS];
 
 /** Folds a page of the log. What it makes necessary is queued; `drain` takes it. */
 export function applyPage(fuser: Fuser, page: TailPage): void {
@@ -80,6 +83,10 @@ export function applyPage(fuser: Fuser, page: TailPage): void {
     fuser.uncommitted += stored.batch.length;
     if (stored.stream === CONTROL) {
       applyControl(fuser.feeds, stored);
+      continue;
+    }
+    if (REMOVALS.includes(stored.stream)) {
+      fuser.outdated ||= removedFrom(stored, fuser.index.streams);
       continue;
     }
     const table = fuser.index.tables.get(stored.stream.slice("curated/".length));
@@ -186,6 +193,9 @@ export function earliestPending({ pending, view, fused }: Fuser): Micros {
   while (pending.length > 0 && settled(pending.places[0]!)) popPending(pending, times);
   return pending.length === 0 ? Number.POSITIVE_INFINITY : times[pending.places[0]!]!;
 }
+
+/** Whether a fuser resumed now would be where this one is. */
+export const isSettled = (fuser: Fuser): boolean => isDrained(fuser) && fuser.uncommitted === 0;
 
 export const isDrained = (fuser: Fuser): boolean => fuser.taken === fuser.queue.length && fuser.withdrawn.length === 0;
 

@@ -1,6 +1,7 @@
 import { invariant } from "../base/errors.ts";
 import { othersTurn } from "../base/turn.ts";
-import { curatedStream } from "../contract/streams.ts";
+import { rowsOf } from "../contract/batch.ts";
+import { curatedStream, ERASURES, RETENTION } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import { type BoundView, bindView } from "./bind.ts";
 import { applyToTable, createTable, type OnChange, reserveRows, type Table, type TableNeeds } from "./table.ts";
@@ -20,6 +21,18 @@ export interface LiveIndex {
 export interface IndexOptions {
   /** Also sort spine rows by T under every key they join on, so that late rows find the spine rows they change. */
   readonly increments?: boolean;
+}
+
+/** Gives up a fold: what was folded until then is of no use. */
+export type Stopped = () => boolean;
+
+/** Streams that say what is no longer in the log: an index that was folded of such rows has to be made anew. */
+export const REMOVALS: readonly string[] = [RETENTION, ERASURES];
+
+/** Whether rows of REMOVALS say that rows of one of the streams were removed. */
+export function removedFrom({ stream, batch }: StoredRows, streams: readonly string[]): boolean {
+  if (stream !== RETENTION) return stream === ERASURES;
+  return rowsOf(batch).some((row) => streams.includes(row.stream as string));
 }
 
 /** Rows that are folded before others have a turn. */
@@ -63,19 +76,25 @@ export async function buildIndex(
   store: Store,
   plans: readonly ViewPlan[],
   upTo: number,
-  options: IndexOptions = {},
+  options: IndexOptions & { readonly stopped?: Stopped } = {},
 ): Promise<LiveIndex> {
   const index = createIndex(plans, options);
   const rows = new Map((await store.streams()).map((info) => [info.stream, info.rows]));
   for (const table of index.tables.values()) {
     reserveRows(table, rows.get(curatedStream(table.dataset)) ?? 0);
   }
-  await foldRange(store, index, 0, upTo);
+  await foldRange(store, index, 0, upTo, options.stopped);
   return index;
 }
 
 /** Folds the commits after `after`, up to `upTo`, into an index of everything up to `after`. Others have turns. */
-export async function foldRange(store: Store, index: LiveIndex, after: number, upTo: number): Promise<void> {
+export async function foldRange(
+  store: Store,
+  index: LiveIndex,
+  after: number,
+  upTo: number,
+  stopped: Stopped = () => false,
+): Promise<void> {
   if (after >= upTo) return;
   for (const table of index.tables.values()) {
     const columns = table.fields.map(({ field }) => field.name);
@@ -83,6 +102,7 @@ export async function foldRange(store: Store, index: LiveIndex, after: number, u
       for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
         applyRows(index, stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
         await othersTurn();
+        if (stopped()) return;
       }
     }
   }

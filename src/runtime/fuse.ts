@@ -1,6 +1,6 @@
 import { isFiniteSource } from "../connectors/registry.ts";
 import { curatedStream, featuresStream } from "../contract/streams.ts";
-import type { Fuser } from "../fusion/increment.ts";
+import { type Fuser, isSettled } from "../fusion/increment.ts";
 import { type FuseOptions, type FuseResult, resumeFuser, stepFuse } from "../fusion/step.ts";
 import type { ViewPlan } from "../fusion/types.ts";
 import { feedsOf } from "../fusion/watermark.ts";
@@ -23,6 +23,7 @@ export function fuseStep(
     writes: [featuresStream(plan.name)],
     async turn() {
       const startedAt = world.clock.now();
+      if (fuser?.outdated && isSettled(fuser)) fuser = undefined;
       fuser ??= await resumeFuser(store, plan, feeds);
       const extra = (result: FuseResult) => [fuseLineage(engine, result, startedAt)];
       try {

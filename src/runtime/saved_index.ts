@@ -18,10 +18,10 @@ const STOP_WAIT = 5 * MICROS_PER_SECOND;
 /** After a failure it is not tried again before. */
 const RETRY_AFTER = 60 * MICROS_PER_SECOND;
 
-type Log = (message: string, facts: object) => void;
+export type Log = (message: string, facts: object) => void;
 
 /** What of an engine this needs. */
-interface Engine {
+export interface Engine {
   readonly store: LogStore;
   readonly project: Pick<Project, "views">;
   readonly world: Pick<World, "clock">;
@@ -35,7 +35,7 @@ export interface OpenedIndex {
   readonly saved: number;
 }
 
-const plansOf = ({ project }: Engine) => [...project.views.values()];
+export const plansOf = ({ project }: Engine) => [...project.views.values()];
 const foldOf = (engine: Engine) => ({ name: "online index", tag: savedTag(plansOf(engine), VERSION) });
 
 /** The online index of everything up to a commit: from where it was saved, if it was and what was saved is whole. */
@@ -67,11 +67,13 @@ export interface IndexSaver {
   folded(position: number): void;
   /** Saves a last time, if it is worth it and does not take too long. */
   stop(position: number): Promise<void>;
+  /** From now on another index is to be saved. */
+  renew(opened: OpenedIndex): void;
 }
 
 export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerMetrics, log: Log): IndexSaver {
-  const { index, begun } = opened;
   const { clock } = engine.world;
+  let current = opened;
   let { saved } = opened;
   let notBefore: Micros = Number.NEGATIVE_INFINITY;
   let deadline: Micros = Number.POSITIVE_INFINITY;
@@ -83,11 +85,14 @@ export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerM
     }
   }
   const save = async (position: number): Promise<void> => {
+    const own = current;
+    const { index, begun } = own;
     const places = placesIn(index);
     const from = clock.now();
     try {
       const kept = await engine.store.saveFold({ ...foldOf(engine), upTo: position }, begun, inTime(saveIndex(index)));
-      saved = kept ? places : Number.POSITIVE_INFINITY; // what the log no longer has must not come back with a start
+      // What the log no longer has must not come back with a start.
+      if (own === current) saved = kept ? places : Number.POSITIVE_INFINITY;
       if (!kept) log("index not saved", { why: "rows were removed from the log since it was folded" });
       else log("index saved", { commit: position, rows: places, seconds: (clock.now() - from) / MICROS_PER_SECOND });
     } catch (error) {
@@ -103,16 +108,20 @@ export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerM
   };
   return {
     folded(position) {
-      const places = placesIn(index);
+      const places = placesIn(current.index);
       if (running || places - saved < Math.max(ROWS_TO_SAVE, places * PART_TO_SAVE) || clock.now() < notBefore) return;
       begin(position);
     },
     async stop(position) {
       deadline = clock.now() + STOP_WAIT;
       await running;
-      if (placesIn(index) - saved < ROWS_TO_SAVE_AT_STOP || clock.now() >= deadline) return;
+      if (placesIn(current.index) - saved < ROWS_TO_SAVE_AT_STOP || clock.now() >= deadline) return;
       begin(position);
       await running;
+    },
+    renew(other) {
+      current = other;
+      saved = other.saved;
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { Row } from "../base/row.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
-import { applyRows, type LiveIndex } from "../fusion/index.ts";
+import { applyRows, type LiveIndex, REMOVALS } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
@@ -14,6 +14,7 @@ import { type Following, type FollowState, followPage, followState } from "./fol
 import { deployConfigured, type LiveModels, liveModels } from "./live_models.ts";
 import { countRows, countStored, measureLog, type ServerMetrics, serverMetrics } from "./metrics.ts";
 import { openOnnx } from "./models.ts";
+import { type IndexRenewal, indexRenewal } from "./renewal.ts";
 import { type IndexSaver, indexSaver, openIndex } from "./saved_index.ts";
 import { followSpace } from "./space.ts";
 
@@ -52,6 +53,7 @@ const RETRY_MS = 1_000;
 interface State {
   index: LiveIndex | undefined;
   saver: IndexSaver | undefined;
+  renewal: IndexRenewal | undefined;
   readonly following: FollowState;
   ready: boolean;
   closed: boolean;
@@ -72,6 +74,7 @@ export function createServing(engine: Engine, log: Log): Serving {
   const state: State = {
     index: undefined,
     saver: undefined,
+    renewal: undefined,
     following: followState(0),
     ready: false,
     closed: false,
@@ -115,7 +118,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     async close() {
       state.closed = true;
       state.ready = false;
-      await Promise.all(running);
+      await Promise.all([...running, state.renewal?.stop()]);
       await state.saver?.stop(state.following.position);
       models.close();
     },
@@ -148,6 +151,7 @@ async function foldHistory(held: Held, state: State, log: Log): Promise<readonly
   });
   state.index = opened.index;
   state.saver = indexSaver(readable, opened, metrics, log);
+  state.renewal = indexRenewal(readable, opened.index.streams, () => state.following.position, log);
   state.following.position = commitNo;
   for (const name of held.models.contexts.keys()) {
     const memory = await degraded.without(`request ids of ${name}`, () => foldRequests(store, name));
@@ -181,13 +185,14 @@ async function countHistory(held: Held, upTo: number, rows: ReadonlyMap<string, 
 /** Follows the log until closed. A page that can't be read is tried again: requests go on being answered meanwhile. */
 async function follow(held: Held, state: State, log: Log): Promise<void> {
   const { store } = held.engine;
-  const index = state.index!;
+  const { streams } = state.index!;
   const following: Following = {
     store,
-    streams: [...index.streams, CONTROL, ...countedStreams(held)],
-    indexed: (stream) => index.streams.includes(stream),
-    apply: (stored, from, to) => applyRows(index, stored, from, to),
+    streams: [...streams, CONTROL, ...REMOVALS, ...countedStreams(held)],
+    indexed: (stream) => streams.includes(stream),
+    apply: (stored, from, to) => applyRows(state.index!, stored, from, to),
     folded(stored) {
+      if (REMOVALS.includes(stored.stream)) return state.renewal?.heard(stored);
       countStored(held.metrics, stored);
       if (stored.stream === VERDICTS) rememberVerdicts(held.verdicts, rowsOf(stored.batch));
     },
@@ -197,6 +202,7 @@ async function follow(held: Held, state: State, log: Log): Promise<void> {
   while (!state.closed) {
     try {
       const head = await followPage(following, state.following);
+      await renew(state);
       state.saver?.folded(state.following.position);
       measureLog(held.metrics, store);
       if (state.following.position === head) await store.waitBeyond(head, POLL_MS);
@@ -206,6 +212,14 @@ async function follow(held: Held, state: State, log: Log): Promise<void> {
       await Bun.sleep(RETRY_MS);
     }
   }
+}
+
+/** Puts an index that was made anew in the place of the old one: the same position, so that answers go on from there. */
+async function renew(state: State): Promise<void> {
+  const opened = await state.renewal?.take(state.following.position);
+  if (!opened) return;
+  state.index = opened.index;
+  state.saver?.renew(opened);
 }
 
 /** Every verdict up to a commit, in the order they were written. */
