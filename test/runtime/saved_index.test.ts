@@ -139,3 +139,67 @@ test("an index that may hold rows which were removed from the log is never saved
   expect([asked, told]).toEqual([1, ["index not saved"]]);
   await store.close();
 });
+
+const source = (path: string) => JSON.stringify(new URL(`../../${path}`, import.meta.url).pathname);
+
+/** A process that adds a commit and saves the index, and says so after the given number of parts; it is killed then. */
+async function killedWhileSaving(home: string, options: Awaited<ReturnType<typeof made>>["options"], parts: number) {
+  const program = join(home, `saving${parts}.ts`);
+  writeFileSync(
+    program,
+    `import { systemClock as clock } from ${source("src/base/clock.ts")};
+    import { systemRandom as random } from ${source("src/base/random.ts")};
+    import { planView } from ${source("src/fusion/plan.ts")};
+    import { saveIndex, savedTag } from ${source("src/fusion/saved.ts")};
+    import { openIndex } from ${source("src/runtime/saved_index.ts")};
+    import { VERSION } from ${source("src/runtime/version.ts")};
+    import { openStore } from ${source("src/store/store.ts")};
+    import { commitChanges, datasetPlans, viewConfig } from ${source("test/fusion/flights.ts")};
+    const { directory, keys } = ${JSON.stringify({ directory: options.directory, keys: options.keys })};
+    const store = await openStore({ directory, keys, clock, random, thread: true });
+    await commitChanges(store, [{ dataset: "planes", row: { tailnum: "N7", seats: 1000 + ${parts} } }]);
+    const plan = planView("flight_delay", viewConfig(), datasetPlans());
+    const engine = { store, project: { views: new Map([[plan.name, plan]]) }, world: { clock } };
+    const { commitNo } = await store.head();
+    const { index, begun } = await openIndex(engine, commitNo, () => {});
+    async function* slowly() {
+      let made = 0;
+      for await (const part of saveIndex(index)) {
+        if (made++ === ${parts}) {
+          console.log("saving");
+          await new Promise(() => setInterval(() => {}, 1_000));
+        }
+        yield part;
+      }
+      console.log("saving"); // all parts: it goes on to the end, or is killed before
+    }
+    await store.saveFold({ name: "online index", tag: savedTag([plan], VERSION), upTo: commitNo }, begun, slowly());
+    await new Promise(() => setInterval(() => {}, 1_000));`,
+  );
+  const child = Bun.spawn([process.execPath, program], { stdout: "pipe", stderr: "inherit" });
+  try {
+    let said = "";
+    for await (const chunk of child.stdout) {
+      said += new TextDecoder().decode(chunk);
+      if (said.includes("saving")) break;
+    }
+    expect(said).toBe("saving\n");
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+}
+
+test("killed at any part of a save: the next start is right from what was saved before, and sweeps what was begun", async () => {
+  const { options, folder, home } = await made();
+  for (const parts of [0, 1, 2, 1_000]) {
+    await killedWhileSaving(home, options, parts);
+    const left = readdirSync(folder).length;
+    if (parts < 1_000) expect(left).toBe(2); // the one before, and what was begun
+    const { store, told, index } = await opened(options);
+    expect(told.join()).toMatch(/^index restored \{"commit":[1-5],"rows":21000\}$/);
+    expect([6, 7, ROWS - 1].map((i) => seats(index, i))).toEqual([6, 1_000 + parts, ROWS - 1]);
+    expect(readdirSync(folder)).toHaveLength(1);
+    await store.close();
+  }
+}, 60_000);
