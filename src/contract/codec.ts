@@ -285,18 +285,30 @@ export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): 
 }
 
 export function decodeDictionary(reader: ByteReader): string[] {
-  const count = reader.varint();
-  if (count > reader.remaining) throw new RangeError("the dictionary claims too many entries");
-  const lengths = Array.from({ length: count }, () => reader.varint());
-  const bytes = reader.raw(lengths.reduce((sum, length) => sum + length, 0));
+  const texts = decodeTexts(reader);
+  return Array.from({ length: texts.length }, (_, i) => texts.at(i));
+}
+
+/** A list of texts, each made when it is asked for; an array of texts is one too. */
+export type Texts = Pick<readonly string[], "length" | "at">;
+
+/** What `encodeDictionary` wrote, with the bytes that it takes in memory, about: reads of one row need few of its texts. */
+export function decodeTexts(reader: ByteReader): { length: number; at(index: number): string; bytes: number } {
+  const length = reader.varint();
+  if (length > reader.remaining) throw new RangeError("the dictionary claims too many entries");
+  const ends = new Float64Array(length + 1);
+  for (let i = 0; i < length; i++) ends[i + 1] = ends[i]! + reader.varint();
+  const bytes = reader.raw(ends[length]!);
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const ascii = isAscii(whole) ? whole.toString("latin1") : undefined; // one text, cut: many times faster than many texts
-  let at = 0;
-  return lengths.map((length) => {
-    const from = at;
-    at += length;
-    return ascii === undefined ? textOf(bytes.subarray(from, at)) : ascii.slice(from, at);
-  });
+  return {
+    length,
+    bytes: ends.byteLength + bytes.length,
+    at(index) {
+      const [from, to] = [ends[index]!, ends[index + 1]!];
+      return ascii === undefined ? textOf(bytes.subarray(from, to)) : ascii.slice(from, to);
+    },
+  };
 }
 
 const LONE_SURROGATES = 0xff; // never begins a text in UTF-8

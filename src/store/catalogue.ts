@@ -161,14 +161,18 @@ export interface Names {
 export function namesOf(database: Database, sealer: Sealer): Names {
   const streams: string[] = [];
   const streamIds = new Map<string, number>();
-  const contracts: Contract[] = [];
+  const contracts: (() => Contract)[] = []; // parsed when first asked for
   const contractIds = new Map<string, number>();
   const noteStream = (id: number, stream: string) => {
     streams[id] = stream;
     streamIds.set(stream, id);
   };
   const noteContract = (id: number, fingerprint: string, schema: unknown) => {
-    contracts[id] = { ...contractOf(schema, `stored contract ${id}`), fingerprint };
+    let parsed: Contract | undefined;
+    contracts[id] = () => {
+      parsed ??= { ...contractOf(schema, `stored contract ${id}`), fingerprint };
+      return parsed;
+    };
     contractIds.set(fingerprint, id);
   };
   /** Another connection may have added some since the last look. */
@@ -196,7 +200,7 @@ export function namesOf(database: Database, sealer: Sealer): Names {
   return {
     streamOf: (id) => found(() => streams[id]) ?? raise(damaged(`stream ${id}`)),
     streamIdOf: (stream) => found(() => streamIds.get(stream)),
-    contractOf: (id) => found(() => contracts[id]) ?? raise(damaged(`contract ${id}`)),
+    contractOf: (id) => found(() => contracts[id])?.() ?? raise(damaged(`contract ${id}`)),
     contractIdOf: (fingerprint) => found(() => contractIds.get(fingerprint)),
     addStream(stream) {
       const id = streams.length;

@@ -189,7 +189,7 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
       if (options.to !== undefined && footer.minTimes[block]! > options.to) continue;
       if (options.from !== undefined && footer.maxTimes[block]! < options.from) continue;
     }
-    if (key !== undefined && (footer.firstEntities[block]! > key || footer.lastEntities[block]! < key)) continue;
+    if (key !== undefined && (footer.firstEntities.at(block)! > key || footer.lastEntities.at(block)! < key)) continue;
     // Whichever columns are asked for, the same blocks are left out: readers look twice.
     const needed = options.leftOut ? undefined : columns;
     const rows = passing(options.leftOut, () => file.rows(block, needed));

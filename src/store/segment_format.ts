@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { decodeDictionary, encodeDictionary } from "../contract/codec.ts";
+import { decodeTexts, encodeDictionary, type Texts } from "../contract/codec.ts";
 import { packWhole, unpackWhole } from "../contract/codec_whole.ts";
 import { boundTo } from "./catalogue.ts";
 
@@ -21,8 +21,8 @@ export interface SegmentFooter {
   readonly minTimes: Float64Array;
   readonly maxTimes: Float64Array;
   /** Entity keys of the first and the last row of each block. */
-  readonly firstEntities: readonly string[];
-  readonly lastEntities: readonly string[];
+  readonly firstEntities: Texts;
+  readonly lastEntities: Texts;
   /** Sealed lengths of all chunks before the footer: block by block, then dictionaries. */
   readonly chunkLengths: Float64Array;
   /** For each field the number of its dictionary plus one, or 0. */
@@ -33,7 +33,11 @@ export interface SegmentFooter {
   readonly firstSequences: Float64Array;
 }
 
-export function encodeFooter(footer: SegmentFooter): Uint8Array<ArrayBuffer> {
+/** A footer that is to be written. */
+export type MadeFooter = Omit<SegmentFooter, "firstEntities" | "lastEntities"> &
+  Readonly<Record<"firstEntities" | "lastEntities", readonly string[]>>;
+
+export function encodeFooter(footer: MadeFooter): Uint8Array<ArrayBuffer> {
   const writer = new ByteWriter(1024);
   for (const values of numberLists(footer)) {
     const packed = packWhole(values);
@@ -46,7 +50,7 @@ export function encodeFooter(footer: SegmentFooter): Uint8Array<ArrayBuffer> {
   return writer.finish();
 }
 
-function numberLists(footer: SegmentFooter): Float64Array[] {
+function numberLists(footer: MadeFooter): Float64Array[] {
   return [
     footer.blockRows,
     footer.minTimes,
@@ -75,8 +79,8 @@ export function decodeFooter(bytes: Uint8Array): SegmentFooter {
     commitNos: list(),
     knownTimes: list(),
     firstSequences: list(),
-    firstEntities: decodeDictionary(reader),
-    lastEntities: decodeDictionary(reader),
+    firstEntities: decodeTexts(reader),
+    lastEntities: decodeTexts(reader),
   };
 }
 

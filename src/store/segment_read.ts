@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { ByteReader, fromBase64, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
-import { decodeColumn, decodeDictionary, nullColumns } from "../contract/codec.ts";
+import { decodeColumn, decodeTexts, nullColumns } from "../contract/codec.ts";
 import { type PointColumn, pointColumn } from "../contract/codec_point.ts";
 import type { Contract } from "../contract/contract.ts";
 import type { Names, Sealer } from "./catalogue.ts";
@@ -121,7 +121,6 @@ function segmentFile(
   });
   const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
   const dictionaries = dictionariesOf(footer, (number) => chunk(footer.blockRows.length * width + number));
-  const dictionaryOf = dictionaries.of;
   const fixedBytes = footerBytes(footer);
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
   const column = (block: number, index: number) =>
@@ -130,7 +129,7 @@ function segmentFile(
         chunk(block * width + index),
         contract.fields[index]!.type,
         footer.blockRows[block]!,
-        dictionaryOf(index),
+        dictionaries.all(index),
       ),
     );
   const sequences = (block: number) =>
@@ -145,7 +144,7 @@ function segmentFile(
   const point = (block: number, index: number) => {
     const field = contract.fields[index];
     return guarded(`block ${block}, ${field?.name ?? "sequences"}`, () => {
-      const dictionary = field && dictionaryOf(index);
+      const dictionary = field && dictionaries.texts(index);
       return pointColumn(chunk(block * width + index), field?.type ?? "long", footer.blockRows[block]!, dictionary);
     });
   };
@@ -174,33 +173,34 @@ function segmentFile(
   };
 }
 
-/** The shared dictionaries of the fields, each read when it is first needed. */
+/** The shared dictionaries of the fields, each read when it is first needed, and cut into texts when a whole block is. */
 function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array) {
-  const known: (readonly string[] | undefined)[] = [];
-  let bytes = 0;
-  return {
-    of(field: number): readonly string[] | undefined {
-      const number = footer.dictionaries[field] ?? 0;
-      if (number === 0) return undefined;
-      const there = known[field];
-      if (there) return there;
-      const texts = decodeDictionary(new ByteReader(read(number - 1)));
-      known[field] = texts;
-      bytes += textBytes(texts);
-      return texts;
-    },
-    bytes: () => bytes,
+  const packed: (ReturnType<typeof decodeTexts> | undefined)[] = [];
+  const whole: (readonly string[] | undefined)[] = [];
+  const texts = (field: number) => {
+    const number = footer.dictionaries[field] ?? 0;
+    if (number === 0) return undefined;
+    packed[field] ??= decodeTexts(new ByteReader(read(number - 1)));
+    return packed[field];
   };
+  const all = (field: number): readonly string[] | undefined => {
+    const own = texts(field);
+    if (own) whole[field] ??= Array.from({ length: own.length }, (_, i) => own.at(i));
+    return whole[field];
+  };
+  const bytes = () =>
+    packed.reduce((sum, own, field) => sum + (own?.bytes ?? 0) + (whole[field]?.length ?? 0) * TEXT_BYTES, 0);
+  return { texts, all, bytes };
 }
 
+/** A text of its own takes so much beside its characters, about. */
+const TEXT_BYTES = 24;
+
 function footerBytes(footer: SegmentFooter): number {
-  let bytes = textBytes(footer.firstEntities) + textBytes(footer.lastEntities);
+  let bytes = (footer.firstEntities.length + footer.lastEntities.length) * TEXT_BYTES;
   for (const part of Object.values(footer)) if (part instanceof Float64Array) bytes += part.byteLength;
   return bytes;
 }
-
-/** A text of its own takes some 24 bytes beside its characters. */
-const textBytes = (texts: readonly string[]): number => texts.reduce((sum, { length }) => sum + length + 24, 0);
 
 /** Damaged bytes throw with the segment's name. */
 function named<T>(info: SegmentInfo, what: string, decode: () => T): T {

@@ -29,7 +29,7 @@ export function segmentCursor(
     for (;;) {
       row--;
       while (row < 0) {
-        if (--block < 0 || footer.lastEntities[block]! < key) return;
+        if (--block < 0 || footer.lastEntities.at(block)! < key) return;
         row = footer.blockRows[block]! - 1;
       }
       if (keysOf(block)(row) !== key) return;
@@ -86,16 +86,21 @@ function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: n
 
 /** The entity key of each row of a block; a null entity is the empty text, as in the fences. Keeps the last block. */
 function keyReader(files: SegmentFiles, file: SegmentFile): (block: number) => (row: number) => string {
-  const { contract } = file;
+  const { contract, footer } = file;
   if (contract.entity.length === 0) return () => () => "";
   const fields = contract.entity.map((key) => contract.fields.findIndex(({ name }) => name === key));
   let last = -1;
   let keyAt: (row: number) => string = () => "";
   return (block) => {
     if (block === last) return keyAt;
+    last = block;
+    const first = footer.firstEntities.at(block)!;
+    if (first === footer.lastEntities.at(block)) {
+      keyAt = () => first; // a block of one entity: nothing is opened
+      return keyAt;
+    }
     const columns = fields.map((index) => files.cached(file, block, index));
     keyAt = (row) => entityKey(columns.map((column) => column.at(row))) ?? "";
-    last = block;
     return keyAt;
   };
 }
@@ -116,10 +121,10 @@ function firstBeyond(
     return timeField >= 0 && timeAt(files.cached(file, block, timeField), row) > at;
   };
   const beginsBeyond = (block: number): boolean => {
-    const first = footer.firstEntities[block]!;
+    const first = footer.firstEntities.at(block)!;
     if (first !== key) return first > key;
     // A block of one entity begins with its least time, which the footer has.
-    const alone = footer.lastEntities[block] === key && footer.minTimes.length > 0;
+    const alone = footer.lastEntities.at(block) === key && footer.minTimes.length > 0;
     return alone ? footer.minTimes[block]! > at : isBeyond(block, 0);
   };
   // The last block whose first row is not beyond.
@@ -131,7 +136,7 @@ function firstBeyond(
     else low = middle + 1;
   }
   const block = low - 1;
-  if (block < 0 || footer.lastEntities[block]! < key) return undefined;
+  if (block < 0 || footer.lastEntities.at(block)! < key) return undefined;
   let from = 0;
   let to = footer.blockRows[block]!;
   while (from < to) {
