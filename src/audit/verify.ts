@@ -19,6 +19,7 @@ import type { SegmentInfo } from "../store/segment_info.ts";
 import { openSegment, type SegmentFile } from "../store/segment_read.ts";
 import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
+import { checkSums } from "../store/sums.ts";
 import { rowsOfAppend, type Snapshot } from "../store/tail_index.ts";
 import { addLeaf, type Frontier, rootOf } from "../store/tree.ts";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.ts";
@@ -57,7 +58,9 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
   let reader: LogReader | undefined;
   try {
     reader = logReader(store.directory, store.sealer);
-    findings.push(...checkPages(reader), ...checkCatalogue(reader, store.sealer));
+    findings.push(...checkPages(reader));
+    findings.push(...checkSums(reader, store.sealer));
+    findings.push(...checkCatalogue(reader, store.sealer));
     const audit = new Audit(reader, store.sealer, findings);
     audit.run(kept);
     return audit.report();

@@ -53,7 +53,8 @@ export function fileKeyProvider(file: KeyFile, random: Random): KeyProvider {
           ? undefined
           : open(key, wrapped.subarray(0, NONCE_BYTES), wrapped.subarray(NONCE_BYTES), ADDITIONAL);
       if (!opened || opened.length !== KEY_BYTES) {
-        throw keyErrors.error("wrong_key", `the key in ${path} does not open this data directory`, { place: path });
+        const message = `the key in ${path} does not open this data directory: another key, or an altered table data_keys`;
+        throw keyErrors.error("wrong_key", message, { place: path });
       }
       return opened;
     },

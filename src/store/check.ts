@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { contractOf } from "../contract/contract.ts";
 import {
   type Names,
@@ -14,7 +14,7 @@ import {
 import { checkWal, databaseHeader } from "./check_wal.ts";
 import { checkFolds } from "./folds.ts";
 import type { LogReader } from "./log_reader.ts";
-import { checkMigrations, migrations } from "./migrations.ts";
+import { checkMigrations, migrate, migrations } from "./migrations.ts";
 import { readSegmentInfos } from "./segment_info.ts";
 import { readStreamKeys } from "./stream_keys.ts";
 import { readUpkeep } from "./upkeep.ts";
@@ -64,6 +64,7 @@ export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
     }
   };
   check("table migrations", () => (rowOfMigrationMissing(database) ? "a row is missing" : undefined));
+  check("table sqlite_schema", () => (isOwnSchema(database) ? undefined : "it is not what the migrations make"));
   check("table store", () => {
     const identity = readIdentity(database);
     return identity && Buffer.compare(identity.storeId, sealer.storeId) === 0 ? undefined : "it names another store";
@@ -98,6 +99,20 @@ function rowOfMigrationMissing(database: Database): boolean {
   const made = later.flatMap((sql) => [...sql.matchAll(/^CREATE TABLE (\w+)/gm)].map((match) => match[1]!));
   const there = database.query<{ name: string }, []>("SELECT name FROM sqlite_master WHERE type = 'table'").all();
   return there.some(({ name }) => made.includes(name));
+}
+
+/** The texts of tables and indexes are those that the applied migrations make: SQLite reads columns by them. */
+function isOwnSchema(database: Database): boolean {
+  const applied = checkMigrations(database);
+  const made = new Database(":memory:");
+  try {
+    migrate(made, migrations.slice(0, applied));
+    const schemaOf = (one: Database) =>
+      JSON.stringify(one.query("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").all());
+    return schemaOf(database) === schemaOf(made);
+  } finally {
+    made.close();
+  }
 }
 
 type Check = (place: string, look: () => string | undefined) => void;

@@ -16,6 +16,7 @@ import { type Keys, openSealer } from "./sealer.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { amountsOf, freeSpace, type SpaceSettings } from "./space.ts";
+import { checkSums } from "./sums.ts";
 import { type Snapshot, tailIndex } from "./tail_index.ts";
 
 /** Something of a data directory that needs a hand, and what to do next. */
@@ -155,6 +156,10 @@ async function keysOf(exam: Exam, database: Database): Promise<Sealer | undefine
 }
 
 function lookInside(exam: Exam, database: Database, sealer: Sealer): void {
+  for (const { place, message } of checkSums({ database, directory: exam.directory }, sealer)) {
+    const next = "If `mlpe audit verify` names nothing else, only unused bytes changed: look after the disk.";
+    complain(exam, "files", `${place}: ${message}`, next);
+  }
   for (const { place, message } of checkCatalogue({ database, directory: exam.directory }, sealer)) {
     const fold = place.startsWith("fold");
     const next = fold ? "Delete that file: the next start folds anew." : "Restore the data directory from a backup.";

@@ -5,6 +5,7 @@ import { openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { takeWriterLock } from "./lock.ts";
 import { type Keys, providerOf } from "./sealer.ts";
+import { closeWithSums, dropSums } from "./sums.ts";
 
 /**
  * Has another provider, or another key of it, wrap the store keys, in one transaction: before it the old one opens the
@@ -17,6 +18,8 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
   const release = takeWriterLock(directory);
   try {
     const database = openWriterDatabase(directory);
+    dropSums(directory);
+    let close = () => database.close();
     try {
       const identity = readIdentity(database);
       if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
@@ -25,16 +28,17 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
       await openKeyring(readWrappedKeys(database), held, storeId, random); // before the new key may be made
       const taking = providerOf(to, directory, true, random);
       const rows = await rewrapKeys(readWrappedKeys(database), held, taking, storeId);
-      await openKeyring(rows, taking, storeId, random);
+      const keyring = await openKeyring(rows, taking, storeId, random);
       const update = database.query("UPDATE data_keys SET provider = ?, wrapped = ?, key_check = ? WHERE key_id = ?");
       database.transaction(() => {
         for (const { keyId, provider, wrapped, check } of rows) update.run(provider, wrapped, check, keyId);
       })();
       // The rows as the old key wrapped them stand in the write-ahead log until it is cut.
       database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      close = () => closeWithSums(database, directory, { storeId, keyring });
       return rows.map(({ keyId }) => keyId);
     } finally {
-      database.close();
+      close();
     }
   } finally {
     release();

@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
-import { existsSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { othersTurn } from "../base/turn.ts";
@@ -19,12 +19,12 @@ import {
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
-import { databasePath, openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { databasePath, openReaderDatabase, openWriterDatabase, segmentsPath } from "./database.ts";
 import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { idleCheckpoints } from "./idle_checkpoint.ts";
 import { takeWriterLock } from "./lock.ts";
-import { migrate } from "./migrations.ts";
+import { checkMigrations, migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { type RetentionOutcome, retainRows } from "./retain.ts";
@@ -36,6 +36,7 @@ import { syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
 import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
+import { closeWithSums, dropSums } from "./sums.ts";
 
 interface WriterOptions {
   /** Watch the free space. */
@@ -79,6 +80,7 @@ export async function openWriter(
   let release: (() => void) | undefined;
   try {
     release = takeWriterLock(directory);
+    dropSums(directory, () => checkMigrations(database)); // a newer store stays as it is
     migrate(database);
     if (!readIdentity(database)) {
       await makeStore(database, providerOf(keys, directory, true, random), random);
@@ -127,7 +129,8 @@ export async function openWriter(
         watch?.close();
         giveBack(database);
         checkpoint(database);
-        database.close();
+        for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+        closeWithSums(database, directory, sealer);
         unlock();
       },
     };

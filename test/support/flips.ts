@@ -24,13 +24,20 @@ export interface Flip {
   readonly said: string;
 }
 
+/** A page, a table or what a row of it is; `said` is a list of places, or why the store does not open. */
+const NAMED =
+  /log\.(?:db|sums)|table |data key|stream|secret|state|segment|commit|fold|upkeep|migration|malformed database schema|database disk image|not a database|data_keys/;
+
 type Seeded = ReturnType<typeof seededRandom>;
 
-/** Files that hold nothing: locks, and what SQLite makes anew. */
-const NO_CONTENT = /^(?:writer\.(?:lock|pid)|log\.db-shm|ballast)$/;
+/** Files that hold nothing: the number of the last writer's process, and what SQLite makes anew. */
+const NO_CONTENT = /^(?:writer\.pid|log\.db-shm)$/;
 
-/** A store with segments, an erasure, a retention and a tail that is still in the write-ahead log; copied while it is open. */
-export async function damagedHome(): Promise<{
+/**
+ * A store with segments, an erasure and a retention: `closed`, or `killed`, which is to say copied while it is open, with
+ * a tail that is still in the write-ahead log.
+ */
+export async function damagedHome(left: "closed" | "killed"): Promise<{
   home: StoreHome;
   note: string;
   flip: (random: Seeded) => Promise<Flip>;
@@ -67,14 +74,16 @@ export async function damagedHome(): Promise<{
   await store.retain({ rules: [{ streams: "landing/*", bytes: 1_500 }] });
   await fill(28, 6);
   const note = checkpoint(store);
+  if (left === "closed") await store.close();
   cpSync(directory, base, { recursive: true });
-  await store.close();
+  if (left === "killed") await store.close();
   const before = await onCopy(base, contentOf);
   const named = await onCopy(base, filesNamed);
   const files = readdirSync(base, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !NO_CONTENT.test(entry.name))
     .map((entry) => relative(base, join(entry.parentPath, entry.name)))
-    .filter((file) => !file.startsWith("segments/") || named.has(file.slice("segments/".length)))
+    // After a kill, files that no row names any more are of nothing: the next start removes them.
+    .filter((file) => left === "closed" || !file.startsWith("segments/") || named.has(file.slice("segments/".length)))
     .map((file) => ({ file, size: readFileSync(join(base, file)).length }));
   const total = files.reduce((sum, { size }) => sum + size, 0);
   return {
@@ -108,7 +117,7 @@ async function judge(
     const said = await complaint({ ...options, directory }, note);
     if (said !== undefined) {
       const name = place.file.replace(/^segments\//, "");
-      const named = place.file.startsWith("segments/") ? said.includes(name) : said.length > 0;
+      const named = place.file.startsWith("segments/") ? said.includes(name) : NAMED.test(said);
       return { ...place, outcome: "found", named, said };
     }
     return { ...place, outcome: contentOf(directory) === before ? "nothing" : "missed", named: false, said: "" };
