@@ -2,6 +2,7 @@ import type { Random } from "../base/random.ts";
 import { withUsedTexts } from "../contract/batch.ts";
 import { encodeBatch } from "../contract/codec.ts";
 import { boundTo, type Sealer } from "./catalogue.ts";
+import { storeErrors } from "./errors.ts";
 import type { ContentHasher } from "./leaves.ts";
 import type { CommitRequest } from "./port.ts";
 import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend } from "./record.ts";
@@ -32,6 +33,7 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
   }
   const cursors = request.cursors ?? {};
   const readers = request.readers ?? {};
+  checkPositions(readers);
   const body = encodeBody({ appends: bodies, cursors, readers });
   return {
     appends,
@@ -43,6 +45,14 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
     urgent: request.priority === undefined,
     record: encoder.sealer.keyring.seal(body, boundTo(encoder.sealer.storeId, "record")),
   };
+}
+
+/** A position is written as a varint, which takes no other number: what can't be read back must not be acknowledged. */
+function checkPositions(readers: Readonly<Record<string, number>>): void {
+  for (const [name, position] of Object.entries(readers)) {
+    if (Number.isSafeInteger(position) && position >= 0) continue;
+    throw storeErrors.error("bad_position", `reader ${name} can't stand at ${position}`, { place: name });
+  }
 }
 
 /** A bit a row for tombstones, then, where any row is erased, a bit a row for these; empty where no flag is set. */

@@ -7,6 +7,11 @@ export const storeErrors = errorTable("store", {
     fix: "Read the position again and go on from it; nothing of the refused commit was written.",
     retryable: true,
   },
+  bad_position: {
+    kind: "invalid",
+    meaning: "A reader's position is no commit number: a whole number from 0 on.",
+    fix: "Commit the number of the last commit that the reader has folded; nothing of this commit was written.",
+  },
   closed: { kind: "unavailable", meaning: "The store is closed.", fix: "Start MLPE again on this data directory." },
   locked: {
     kind: "unavailable",

@@ -127,9 +127,7 @@ export async function openWriter(
         checkpoints.close();
         await compacts.close();
         watch?.close();
-        giveBack(database);
-        checkpoint(database);
-        for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+        settle(log, directory);
         closeWithSums(database, directory, sealer);
         unlock();
       },
@@ -146,6 +144,13 @@ export async function openWriter(
  * killed again and again before it commits would never compact else, and start more slowly each time.
  */
 const STAYS_MS = 500;
+
+/** What closing leaves is all in log.db and in files that rows name, as far as that can be. */
+function settle({ database, takeReplaced }: LogWriter, directory: string): void {
+  giveBack(database);
+  checkpoint(database);
+  for (const file of takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+}
 
 /** Pages in use, at most, for which closing may write the file anew: 16 MiB. */
 const VACUUM_PAGES = 4_096;

@@ -112,6 +112,17 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
       expect(await store.position("r")).toBe(5);
     });
 
+    test("a position that is no commit number is refused, and what was committed reads on", async () => {
+      await store.commit({ appends: [], readers: { r: Number.MAX_SAFE_INTEGER, zero: 0 } });
+      for (const position of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
+        const cause = await store.commit({ appends: [], readers: { r: position } }).catch((error) => error);
+        expect(cause).toMatchObject({ code: "store.bad_position" });
+      }
+      expect((await store.head()).commitNo).toBe(1);
+      await store.commit({ appends: [], readers: { other: 1 } });
+      expect([await store.position("r"), await store.position("zero")]).toEqual([Number.MAX_SAFE_INTEGER, 0]);
+    });
+
     test("of two writers that expect the same position one wins", async () => {
       const move = () => store.commit({ appends: [], readers: { r: 1 }, expect: { readers: { r: 0 } } });
       const outcomes = await Promise.allSettled([move(), move()]);

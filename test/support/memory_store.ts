@@ -38,6 +38,9 @@ export class MemoryStore implements Store {
   }
 
   async commit(request: CommitRequest): Promise<Receipt> {
+    for (const [name, position] of Object.entries(request.readers ?? {})) {
+      if (!Number.isSafeInteger(position) || position < 0) throw storeErrors.error("bad_position", name);
+    }
     for (const [name, position] of Object.entries(request.expect?.readers ?? {})) {
       if ((this.#readers.get(name) ?? 0) !== position)
         throw storeErrors.error("stale_writer", `reader ${name} has moved`);
