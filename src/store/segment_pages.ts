@@ -1,16 +1,8 @@
 import { othersTurn } from "../base/turn.ts";
-import {
-  type Batch,
-  type Column,
-  concatBatches,
-  joinNumbers,
-  takeRows,
-  usedTexts,
-  withUsedTexts,
-} from "../contract/batch.ts";
+import { type Batch, type Column, concatBatches, joinNumbers, takeRows, withUsedTexts } from "../contract/batch.ts";
 import type { StoredRows } from "./port.ts";
 import type { SegmentFile } from "./segment_read.ts";
-import { joinStored, pickRows, sliceStored, withoutErased } from "./select.ts";
+import { pickRows, sliceStored, withoutErased } from "./select.ts";
 
 /** Rows that are picked, or joined to one column, before others have a turn. */
 const LARGE_PAGE = 2_048;
@@ -52,7 +44,7 @@ export async function commitsOf(
   const next = footer.commitNos.findIndex((commitNo) => commitNo > upTo);
   if (first < 0) return [];
   const [from, to] = [sequenceOf(first), sequenceOf(next < 0 ? footer.commitNos.length : next)];
-  const parts: StoredRows[] = [];
+  const commits: StoredRows[][] = [];
   const begin = from - ((from - info.firstSequence) % windows.rows);
   for (let at = begin; at < to; at += windows.rows) {
     const whole = await windows.at(at);
@@ -60,24 +52,36 @@ export async function commitsOf(
     const [start, end] = [rankOf(whole.sequences, from), rankOf(whole.sequences, to)];
     if (start === end) continue;
     const part = sliceStored(whole, start, end);
-    splitCommits({ ...part, batch: withUsedTexts(part.batch) }, parts);
+    splitCommits({ ...part, batch: withUsedTexts(part.batch) }, commits);
     await othersTurn();
   }
-  return parts.map(withoutErased).filter(({ batch }) => batch.length > 0);
+  const found: StoredRows[] = [];
+  for (const parts of commits) {
+    const shown = withoutErased(await joinedParts(parts));
+    if (shown.batch.length > 0) found.push(shown);
+  }
+  return found;
 }
 
-/** Adds the rows to `into`, a commit each; one that began in the part before is joined with it. */
-function splitCommits(rows: StoredRows, into: StoredRows[]): void {
+/** Adds the rows to `into`, a list of parts for each commit: one may have begun in the window before. */
+function splitCommits(rows: StoredRows, into: StoredRows[][]): void {
   const { commitNos } = rows;
   for (let from = 0; from < commitNos.length; ) {
     let to = from + 1;
     while (to < commitNos.length && commitNos[to] === commitNos[from]) to++;
     const commit = sliceStored(rows, from, to);
     const last = into.at(-1);
-    if (last && last.commitNos[0] === commitNos[from]) into[into.length - 1] = joinStored([last, commit]);
-    else into.push(commit);
+    if (last && last[0]!.commitNos[0] === commitNos[from]) last.push(commit);
+    else into.push([commit]);
     from = to;
   }
+}
+
+/** The parts of a commit, which are in order, as one: in turns, since it may be larger than a window. */
+async function joinedParts(parts: readonly StoredRows[]): Promise<StoredRows> {
+  const [first] = parts;
+  if (parts.length === 1) return first!;
+  return (await inOrder(parts, first!.sequences[0]!, parts.at(-1)!.sequences.at(-1)! + 1))!;
 }
 
 /** How many of the ascending sequences are less. */
@@ -166,25 +170,28 @@ async function joinedColumn(parts: readonly Batch[], order: Int32Array): Promise
   return { kind: "text", codes: ordered, dictionary };
 }
 
-/** The texts that the parts use, once each: a part at a time, since each may be thousands. */
+/** The texts that the parts use, once each: some rows at a time, since each may have a text of its own. */
 async function joinedTexts(parts: readonly Batch[]): Promise<{ codes: Int32Array; dictionary: string[] }> {
   const codes = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
   const dictionary: string[] = [];
   const known = new Map<string, number>();
   let at = 0;
-  let since = 0;
   for (const { length, columns } of parts) {
-    const used = usedTexts(columns[0]! as Column & { kind: "text" }, length);
-    const renamed = used.dictionary.map((text) => {
-      const code = known.get(text) ?? dictionary.push(text) - 1;
-      if (code === dictionary.length - 1) known.set(text, code);
-      return code;
-    });
-    for (let i = 0; i < length; i++) codes[at++] = used.codes[i]! < 0 ? -1 : renamed[used.codes[i]!]!;
-    since += length;
-    if (since < LARGE_PAGE) continue;
-    await othersTurn();
-    since = 0;
+    const own = columns[0] as Column & { kind: "text" };
+    const renamed = new Int32Array(own.dictionary.length); // codes plus one, 0 before the first use
+    for (let i = 0; i < length; i++) {
+      const code = own.codes[i]!;
+      if (code >= 0 && renamed[code] === 0) renamed[code] = 1 + codeIn(own.dictionary[code]!, known, dictionary);
+      codes[at++] = code < 0 ? -1 : renamed[code]! - 1;
+      if (at % LARGE_PAGE === 0) await othersTurn();
+    }
   }
   return { codes, dictionary };
+}
+
+function codeIn(text: string, known: Map<string, number>, dictionary: string[]): number {
+  const code = known.get(text);
+  if (code !== undefined) return code;
+  known.set(text, dictionary.length);
+  return dictionary.push(text) - 1;
 }
