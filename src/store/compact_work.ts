@@ -1,14 +1,14 @@
 import type { Database } from "bun:sqlite";
 import { concatBytes } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
-import { type Batch, batchOf, concatBatches, joinNumbers } from "../contract/batch.ts";
+import { type Batch, batchOf, type Column, concatBatches, joinNumbers } from "../contract/batch.ts";
 import type { CommitRow, CompactedState, Names, Sealer } from "./catalogue.ts";
 import { readState } from "./catalogue.ts";
 import { mergeable, PARTITION } from "./compact_plan.ts";
 import { segmentsPath } from "./database.ts";
 import type { StoredRows } from "./port.ts";
 import { mergedSpan, type RetentionPolicy } from "./retention_rules.ts";
-import { bySequence, inSegmentOrder } from "./segment_files.ts";
+import { bySequence } from "./segment_files.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment, type SegmentFile } from "./segment_read.ts";
 import { type CommitSpan, decodedBytesOf, type SegmentRows, syncDirectory, writeSegment } from "./segment_write.ts";
@@ -267,22 +267,51 @@ async function mergeNext(
   const infos = readSegmentInfos(shop.database, shop.sealer);
   const gone = mergeable(infos, (stream) => mergedSpan(policy, stream), new Set(without));
   if (!gone) return undefined;
-  const parts: SegmentRows[] = [];
-  for (const info of gone) parts.push(await mergedRows(info, shop));
   const level = Math.max(...gone.map((info) => info.level)) + 1;
-  const merged = await writeSegment(joinSegments(parts), level, shop);
+  const merged = await writeSegment(await joinedRows(gone, shop), level, shop);
   syncDirectory(segmentsPath(shop.directory));
   return { gone, written: [merged] };
 }
 
-/** The rows of a segment in its own order, for merging: equal entities and times follow by sequence. */
-async function mergedRows(info: SegmentInfo, shop: Workshop): Promise<SegmentRows> {
-  const file = openSegment(shop.directory, info, shop.sealer, shop.names);
-  try {
-    return asWritten(file, await inSegmentOrder(file, shop.pause));
-  } finally {
-    file.close();
+/**
+ * The rows of the segments one after another, each in its own order: equal entities and times follow by sequence. Blocks
+ * are joined a column at a time and let go as they are, so that the rows are in memory once, and a column twice.
+ */
+async function joinedRows(gone: readonly SegmentInfo[], shop: Workshop): Promise<SegmentRows> {
+  const blocks: { length: number; columns: (Column | undefined)[]; sequences: Float64Array; tombstones: Uint8Array }[] =
+    [];
+  const commits: CommitSpan[] = [];
+  for (const info of gone) {
+    const file = openSegment(shop.directory, info, shop.sealer, shop.names);
+    try {
+      for (let block = 0; block < file.footer.blockRows.length; block++) {
+        const { batch, sequences, tombstones } = file.rows(block);
+        blocks.push({ length: batch.length, columns: [...batch.columns], sequences, tombstones });
+        await shop.pause();
+      }
+      for (const span of spansOf(file)) commits.push(span);
+    } finally {
+      file.close();
+    }
   }
+  const { stream, contractId } = gone[0]!;
+  const contract = shop.names.contractOf(contractId);
+  const columns: Column[] = [];
+  for (const [c, field] of contract.fields.entries()) {
+    const alone = { ...contract, fields: [field] };
+    const parts = blocks.map(({ length, columns: own }) => ({ contract: alone, length, columns: [own[c]!] }));
+    columns.push(concatBatches(parts).columns[0]!);
+    for (const block of blocks) block.columns[c] = undefined;
+    await shop.pause();
+  }
+  return {
+    stream,
+    contractId,
+    batch: { contract, length: blocks.reduce((sum, { length }) => sum + length, 0), columns },
+    sequences: joinNumbers(blocks.map(({ sequences }) => sequences)),
+    tombstones: concatBytes(blocks.map(({ tombstones }) => tombstones)),
+    commits,
+  };
 }
 
 /** The rows of a segment in order of sequence. */
@@ -299,23 +328,14 @@ export function rowsOfSegment(
   }
 }
 
-function asWritten({ info, footer }: SegmentFile, { batch, sequences, tombstones }: StoredRows): SegmentRows {
-  const commits = Array.from(footer.commitNos, (commitNo, i) => ({
+function asWritten(file: SegmentFile, { batch, sequences, tombstones }: StoredRows): SegmentRows {
+  const { stream, contractId } = file.info;
+  return { stream, contractId, batch, sequences, tombstones, commits: spansOf(file) };
+}
+
+const spansOf = ({ footer }: SegmentFile): CommitSpan[] =>
+  Array.from(footer.commitNos, (commitNo, i) => ({
     commitNo,
     knownTime: footer.knownTimes[i]!,
     firstSequence: footer.firstSequences[i]!,
   }));
-  return { stream: info.stream, contractId: info.contractId, batch, sequences, tombstones, commits };
-}
-
-function joinSegments(parts: readonly SegmentRows[]): SegmentRows {
-  const { stream, contractId } = parts[0]!;
-  return {
-    stream,
-    contractId,
-    batch: concatBatches(parts.map((part) => part.batch)),
-    sequences: joinNumbers(parts.map((part) => part.sequences)),
-    tombstones: concatBytes(parts.map((part) => part.tombstones)),
-    commits: parts.flatMap((part) => part.commits),
-  };
-}

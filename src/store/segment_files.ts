@@ -248,16 +248,6 @@ export function bySequence(file: SegmentFile): StoredRows {
   return pickRows(whole, order);
 }
 
-/** The whole segment in its own order: entity key, event time, sequence. */
-export async function inSegmentOrder(file: SegmentFile, pause: () => Promise<void>): Promise<StoredRows> {
-  const parts: StoredRows[] = [];
-  for (let block = 0; block < file.footer.blockRows.length; block++) {
-    parts.push(file.rows(block));
-    await pause();
-  }
-  return joinStored(parts);
-}
-
 /** Fills `order` by counting where the sequences are gapless; false where they are not. */
 function placeBySequence(sequences: Float64Array, first: number, order: Int32Array): boolean {
   const placed = new Int32Array(order.length).fill(-1);
