@@ -66,7 +66,13 @@ test("a page of the tail holds what was written, and others have turns while it 
     for (const part of [rows, rows.slice(0, 3)]) {
       await store.commit({ appends: [{ stream: "landing/plain", batch: batchOf(plainContract, part) }] });
     }
-    for (const compacted of [false, true]) {
+    const other = await openStore({ ...options, mode: "read", cacheBytes: 1 << 16 });
+    for (const [read, compacted] of [
+      [store, false],
+      [store, true],
+      [other, true],
+    ] as const) {
+      // windows of a few rows
       if (compacted) await store.compact();
       let [turns, reading] = [0, true];
       const others = () => {
@@ -74,13 +80,14 @@ test("a page of the tail holds what was written, and others have turns while it 
         if (reading) setImmediate(others);
       };
       setImmediate(others);
-      const page = await store.tail(0, ["landing/plain"], 20_000);
+      const page = await read.tail(0, ["landing/plain"], 20_000);
       reading = false;
       expect(page.rows.map(({ batch }) => rowsOf(batch))).toEqual([rows, rows.slice(0, 3)]);
       expect(page.rows.flatMap(({ sequences }) => [...sequences])).toEqual(Array.from({ length: 9_003 }, (_, i) => i));
       expect(turns).toBeGreaterThanOrEqual(plainContract.fields.length);
       await new Promise((resolve) => setImmediate(resolve));
     }
+    await other.close();
   } finally {
     await store.close();
     remove();
