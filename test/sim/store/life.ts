@@ -8,6 +8,7 @@ import { MemoryStore } from "../../support/memory_store.ts";
 import { type Draw, drawFrom } from "../draw.ts";
 import { after, type Folded, isErased, type Made, NOTHING } from "./history.ts";
 import { requestsFrom } from "./requests.ts";
+import type { SavedFolds } from "./saved.ts";
 
 /** A store, the directory it is in, and the plain model of what it must hold. */
 export interface Life {
@@ -27,6 +28,8 @@ export interface Life {
   /** The greatest commit number that was acknowledged. */
   acknowledged: number;
   readonly made: Made[];
+  /** The folds that are saved beside the log. */
+  folds: SavedFolds;
   /** One for the whole life: names and nonces must never come again. */
   readonly random: Random;
   readonly clock: { now(): number; jump(by: number): void };
@@ -59,7 +62,7 @@ export async function begin(
     request: requestsFrom(seed, draw),
     history: [NOTHING],
     model: new MemoryStore({ now: () => told.at }),
-    ...{ made: [], findings: [], seen: {} },
+    ...{ made: [], folds: {}, findings: [], seen: {} },
   };
   return Object.assign(life, { store: await openStore(optionsOf(life)) });
 }
@@ -86,7 +89,9 @@ export const ticks = async (count: number): Promise<void> => {
 };
 
 /** What a full disk makes the store say. */
-const REFUSED: ReadonlySet<string> = new Set(["store.failed_write", "store.full", "store.backup_failed"]);
+const REFUSED: ReadonlySet<string> = new Set([
+  ...["store.failed_write", "store.full", "store.backup_failed", "store.failed_fold"],
+]);
 
 export function refused(cause: unknown): boolean {
   const { code } = cause as { code?: string };

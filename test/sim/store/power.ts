@@ -9,6 +9,7 @@ import { drawFrom } from "../draw.ts";
 import { diskOf } from "./disk.ts";
 import { after, differences, type Folded, folded } from "./history.ts";
 import { requestsFrom } from "./requests.ts";
+import { strangeFolds } from "./saved.ts";
 import { type Op, type Recording, record } from "./trace.ts";
 
 export interface PowerReport {
@@ -43,9 +44,9 @@ export async function cutPower(
   const home = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mlpe-power-"));
   try {
     mkdirSync(join(home, "life"));
-    const { ops, history } = await record(seed, join(home, "life"), inThreads(seed));
+    const { ops, ...told } = await record(seed, join(home, "life"), inThreads(seed));
     const reports: PowerReport[] = [];
-    for (const tamper of tampers) reports.push(await cutRecording({ ops: tamper(ops), history }, seed, points, home));
+    for (const tamper of tampers) reports.push(await cutRecording({ ops: tamper(ops), ...told }, seed, points, home));
     return reports;
   } finally {
     rmSync(home, { recursive: true, force: true });
@@ -53,11 +54,12 @@ export async function cutPower(
 }
 
 async function cutRecording(
-  { ops, history }: Recording,
+  { ops, ...told }: Recording,
   seed: number,
   points: number,
   home: string,
 ): Promise<PowerReport> {
+  const { history } = told;
   const draw = drawFrom(seed ^ 0x5eed);
   const moments = Array.from({ length: points }, () => draw.integer(0, ops.length)).sort((a, b) => a - b);
   const disk = diskOf();
@@ -79,7 +81,7 @@ async function cutRecording(
     try {
       const head = await openImage(
         image,
-        history,
+        told,
         acknowledged,
         point % GONE_ON_WITH === 0 ? request : undefined,
         seed + point,
@@ -100,7 +102,7 @@ async function cutRecording(
 /** Opens what is left, and throws where it is not a whole beginning of the history with all that was acknowledged. */
 async function openImage(
   image: string,
-  history: readonly Folded[],
+  { history, folds }: Omit<Recording, "ops">,
   acknowledged: number,
   more: (() => CommitRequest) | undefined,
   seed: number,
@@ -119,6 +121,8 @@ async function openImage(
     const wanted = history[found.commitNo];
     if (!wanted) throw new Error(`there are ${found.commitNo} commits, more than were made`);
     await holds(store, wanted, found);
+    const strange = await strangeFolds(store, folds);
+    if (strange.length > 0) throw new Error(strange.join("; "));
     if (more) {
       const request = more();
       const next = after(wanted, [], { request, receipt: await store.commit(request) });

@@ -11,6 +11,7 @@ import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { drawFrom } from "../draw.ts";
 import { after, type Folded, type Made, NOTHING } from "./history.ts";
 import { droppedBy, entityFrom, policyFrom, requestsFrom } from "./requests.ts";
+import { type Kept, saveSome } from "./saved.ts";
 
 const ACTS = 45;
 const [seedText, home, thread] = process.argv.slice(2) as [string, string, string?];
@@ -28,6 +29,7 @@ const options = {
 const acknowledged = openSync(join(home, "acknowledged"), "w");
 const history: Folded[] = [NOTHING];
 const done: Made[] = [];
+let folds: Kept[] = [];
 
 /** Some commits at once; each is acknowledged by itself. */
 async function commitSome(store: LogStore): Promise<void> {
@@ -45,6 +47,7 @@ async function commitSome(store: LogStore): Promise<void> {
 }
 
 function note(one: Made): void {
+  if (one.erased || one.dropped) folds = folds.map((fold) => ({ goneWith: one.receipt.commitNo, ...fold }));
   history.push(after(history.at(-1)!, done, one));
   done.push(one);
 }
@@ -65,6 +68,11 @@ async function retain(store: LogStore): Promise<void> {
   note(one);
 }
 
+async function saveFold(store: LogStore): Promise<void> {
+  const { kept, name, saved } = await saveSome(store, draw, () => commitSome(store));
+  if (kept) folds.push({ name, ...saved });
+}
+
 /** What the log thread does when it is idle, or SQLite when the log is long. */
 function checkpoint(): void {
   const database = new Database(join(directory, "log.db"));
@@ -81,10 +89,11 @@ for (let i = 0; i < ACTS; i++) {
   else if (act < 92) checkpoint();
   else if (act < 94) await erase(store);
   else if (act < 96) await retain(store);
+  else if (act < 98) await saveFold(store);
   else {
     await store.close();
     store = await openStore(options);
   }
 }
 await store.close();
-writeFileSync(join(home, "history.json"), JSON.stringify(history));
+writeFileSync(join(home, "history.json"), JSON.stringify({ history, folds }));

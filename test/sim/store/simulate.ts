@@ -6,11 +6,13 @@ import { unpackBackup, writeBackup } from "../../../src/store/backup.ts";
 import { rewrapStore } from "../../../src/store/rewrap.ts";
 import { rotateKeys } from "../../../src/store/rotate.ts";
 import { openStore } from "../../../src/store/store.ts";
+import { readUpkeep } from "../../../src/store/upkeep.ts";
 import { differences, folded } from "./history.ts";
 import * as disk from "./life.ts";
 import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
 import { questionsFrom, unlike, wrongWith } from "./reads.ts";
 import { droppedBy, entityFrom, policyFrom } from "./requests.ts";
+import { loadSaved, saveSome, wrongFolds } from "./saved.ts";
 
 export interface StoreReport {
   readonly seed: number;
@@ -33,6 +35,8 @@ export const storeCommand = (seed: number) => `bun scripts/sim.ts --kind store -
 
 const ACTS = 70;
 const FINDINGS_MAX = 5;
+/** As many segments of one size as a merge waits for, and one more. */
+const MERGED = 17;
 
 /** Act, and how often compared with the others. */
 const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Life) => Promise<void> | void])[] = [
@@ -50,6 +54,8 @@ const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Lif
   ["flip", 4, flip],
   ["erase", 3, erase],
   ["retain", 3, retain],
+  ["fold", 5, saveFold],
+  ["merge", 1, merge],
 ];
 
 const OFTEN = WEIGHTS.flatMap(([name, weight, run]) => Array.from({ length: weight }, () => [name, run] as const));
@@ -63,6 +69,7 @@ export async function simulateStore(seed: number, options: StoreOptions = {}): P
       for (let i = 0; i < (options.acts ?? ACTS) && life.findings.length < FINDINGS_MAX; i++) {
         const name = await act(life, options.smallDisk ?? false);
         const wrong = await wrongWith(life.store, life.history.at(-1)!);
+        wrong.push(...(await wrongFolds(life.store, life.folds)));
         life.findings.push(...wrong.map((finding) => `act ${i}, ${name}: ${finding}`));
       }
     } catch (cause) {
@@ -81,7 +88,7 @@ async function act(life: Life, smallDisk: boolean): Promise<string> {
   else if (life.full && life.draw.chance(0.3)) disk.emptyDisk(life);
   const [name, run] = life.draw.pick(OFTEN);
   // What makes a new directory or a new key needs room; the rest must do without.
-  if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup"].includes(name))
+  if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup", "fold"].includes(name))
     disk.emptyDisk(life);
   count(life, name);
   await run(life);
@@ -101,6 +108,33 @@ async function compact(life: Life): Promise<void> {
     await commitSome(life);
   }
   await running;
+}
+
+/** So many of them that the segments of several streams are merged. */
+async function merge(life: Life): Promise<void> {
+  for (let i = 0; i < MERGED; i++) {
+    await commitAll(life, [life.request(), life.request()]);
+    await life.store.compact();
+  }
+  const upkeep = readUpkeep(life.store.reader.database, life.store.sealer);
+  const merged = new Set(upkeep.flatMap(({ what, streams }) => (what === "merge" ? streams : [])));
+  if (merged.size > 1) count(life, "several streams merged");
+}
+
+/** Saves a fold; now and then rows are taken out of the log before it is there, which is then refused. */
+async function saveFold(life: Life): Promise<void> {
+  const { draw } = life;
+  const erases = !life.full && draw.chance(0.2);
+  try {
+    const { kept, name, saved } = await saveSome(life.store, draw, () => (erases ? erase(life) : commitSome(life)));
+    if (kept === erases)
+      life.findings.push(`a fold was ${kept ? "kept" : "refused"} though rows were ${erases ? "" : "not "}erased`);
+    if (kept) life.folds = { ...life.folds, [name]: saved };
+    count(life, kept ? "folds kept" : "folds refused");
+  } catch (cause) {
+    if (!life.full || !disk.refused(cause)) throw cause;
+    count(life, "folds refused by a full disk");
+  }
 }
 
 async function read(life: Life): Promise<void> {
@@ -151,6 +185,7 @@ async function backup(life: Life): Promise<void> {
   rmSync(out);
   const restored = await openStore({ ...optionsOf(life), directory });
   const wrong = await wrongWith(restored, life.history[commitNo]!);
+  wrong.push(...(await wrongFolds(restored, {})));
   life.findings.push(...wrong.map((finding) => `restored: ${finding}`));
   if (!life.draw.chance(0.3)) {
     await restored.close();
@@ -159,7 +194,7 @@ async function backup(life: Life): Promise<void> {
   }
   await life.store.close();
   rmSync(life.directory, { recursive: true });
-  Object.assign(life, { directory, store: restored });
+  Object.assign(life, { directory, store: restored, folds: {} }); // they stay behind
   await disk.rewind(life, commitNo);
 }
 
@@ -177,6 +212,10 @@ async function rotate(life: Life): Promise<void> {
   });
   if (life.draw.chance(0.5)) await rotateKeys(optionsOf(life));
   life.store = await openStore(optionsOf(life));
+  if (dies > 0) life.folds = {};
+  for (const [name, { tag }] of Object.entries(life.folds)) {
+    if (!(await loadSaved(life.store, name, tag))) life.folds = {}; // a rotation that was killed had forgotten them
+  }
 }
 
 /** Another key file wraps the store's keys; the old one opens it no more. */
@@ -200,6 +239,7 @@ async function erase(life: Life): Promise<void> {
   const { outcome } = await life.store.erase({ entity });
   const { commitNo, knownTime } = outcome;
   life.acknowledged = commitNo;
+  life.folds = {}; // they may hold what was erased
   await disk.note(life, {
     request: { appends: [] },
     receipt: { commitNo, knownTime, firstSequence: {} },
@@ -218,6 +258,7 @@ async function retain(life: Life): Promise<void> {
       life.findings.push(`${stream} was dropped up to ${lastCommit}, and a reader stands at ${slowest}`);
   }
   life.acknowledged = one.receipt.commitNo;
+  life.folds = {};
   count(life, "segments dropped");
   await disk.note(life, one);
 }
@@ -255,6 +296,7 @@ async function damageOutcome(life: Life, directory: string): Promise<string> {
       return wrong.length === 0 ? "that cut the tail" : `wrong: ${wrong[0]}`;
     }
     const wrong = found ? differences(found, wanted) : [];
+    wrong.push(...(await wrongFolds(opened, life.folds, !verified)));
     if (wrong.length > 0) return `wrong: ${wrong[0]}`;
     for (const question of questionsFrom(life.draw, life.made.length)) {
       const answer = await question.ask(opened).catch(() => undefined);

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Folded } from "./history.ts";
+import type { Kept } from "./saved.ts";
 
 /**
  * One thing that a process did to the files below its home. The tracer holds a thread that returns from a call until it has
@@ -29,6 +30,8 @@ export interface Recording {
   readonly ops: readonly Op[];
   /** By commit number. */
   readonly history: readonly Folded[];
+  /** All that were kept, in their order. */
+  readonly folds: readonly Kept[];
 }
 
 export const canRecord = (): boolean => Bun.which("strace") !== null;
@@ -55,8 +58,8 @@ export async function record(seed: number, home: string, thread: boolean): Promi
   const child = Bun.spawn(["strace", ...words, ...program], { stdout: "ignore", stderr: "pipe" });
   const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(`the recorded life of seed ${seed} ended with ${code}: ${errors}`);
-  const history = JSON.parse(readFileSync(join(home, "history.json"), "utf8")) as Folded[];
-  return { ops: opsOf(readFileSync(trace, "latin1"), home), history };
+  const told = JSON.parse(readFileSync(join(home, "history.json"), "utf8")) as Omit<Recording, "ops">;
+  return { ops: opsOf(readFileSync(trace, "latin1"), home), ...told };
 }
 
 interface Handle {
