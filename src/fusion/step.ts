@@ -29,7 +29,7 @@ import { applyControl, type Feed, idleRows, silentFeeds } from "./watermark.ts";
 const ROWS_A_COMMIT = 16_384;
 const ROWS_A_PAGE = 65_536;
 
-const fuseReader = (view: string): string => `fuse/${view}`;
+export const fuseReader = (view: string): string => `fuse/${view}`;
 
 /** What one commit of fusion wrote: for lineage, checks and figures. */
 export interface FuseResult {

@@ -10,7 +10,7 @@ import { judgeModelDrift } from "./drift.ts";
 import type { Engine } from "./engine.ts";
 import type { Step, Turn } from "./loop.ts";
 import { loadStored, modelContext, openOnnx, type ScoreJob, scoreStep } from "./models.ts";
-import { retainStep, retentionPolicy } from "./retain.ts";
+import { retainStep, retentionPolicy, type Told } from "./retain.ts";
 
 export interface Jobs {
   readonly steps: readonly Step[];
@@ -18,7 +18,7 @@ export interface Jobs {
 }
 
 /** The schedules of the config as steps: each has work once its time has come, until it is done. */
-export function scheduledJobs(engine: Engine, log: (message: string, facts: object) => void): Jobs {
+export function scheduledJobs(engine: Engine, { log, retained }: Told): Jobs {
   const crons: Cron[] = [];
   let ort: Ort | undefined;
   const onnx = () => {
@@ -36,8 +36,11 @@ export function scheduledJobs(engine: Engine, log: (message: string, facts: obje
   for (const [model, { every }] of Object.entries(engine.project.config.drift)) {
     steps.push(everySoOften(engine, every, driftJudging(engine, model)));
   }
-  const policy = retentionPolicy(engine.project.config);
-  if (policy) steps.push(everySoOften(engine, engine.project.config.retention.every, retainStep(engine, policy, log)));
+  const policy = retentionPolicy(engine.project);
+  if (policy)
+    steps.push(
+      everySoOften(engine, engine.project.config.retention.every, retainStep(engine, policy, { log, retained })),
+    );
   return { steps, stop: () => crons.forEach((cron) => cron.stop()) };
 }
 

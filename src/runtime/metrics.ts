@@ -5,6 +5,7 @@ import { createMetrics, type Metrics } from "../monitoring/metrics.ts";
 import type { StoredRows } from "../store/port.ts";
 import { SPACE_STATES, type SpaceReport } from "../store/space.ts";
 import type { LogStore } from "../store/store.ts";
+import type { RetentionAmounts } from "./retain.ts";
 
 /** Every metric of the server. Those of rows and verdicts are folds of the log, so a restart loses none. */
 export const METRICS = {
@@ -27,6 +28,12 @@ export const METRICS = {
     help: "scores answered without being stored since the start",
     labels: ["model"],
   },
+  mlpe_retention_dropped_rows_total: { kind: "counter", help: "rows that retention dropped since the start" },
+  mlpe_retention_dropped_bytes_total: {
+    kind: "counter",
+    help: "bytes of segments that retention dropped since the start",
+  },
+  mlpe_retention_held_bytes: { kind: "gauge", help: "bytes that are due and wait for a reader, at the last look" },
   mlpe_index_save_failures_total: { kind: "counter", help: "times that the online index could not be saved" },
   mlpe_resident_memory_bytes: { kind: "gauge", help: "resident memory of the process" },
   mlpe_ingested_rows_total: {
@@ -60,6 +67,13 @@ export function measureLog(metrics: ServerMetrics, { reader }: Pick<LogStore, "r
     "mlpe_log_tail_bytes",
     tail.reduce((sum, { sealed }) => sum + sealed.length, 0),
   );
+}
+
+/** Takes what one look of retention did. */
+export function countRetained(metrics: ServerMetrics, { rows, bytes, heldBytes }: RetentionAmounts): void {
+  metrics.add("mlpe_retention_dropped_rows_total", rows);
+  metrics.add("mlpe_retention_dropped_bytes_total", bytes);
+  metrics.set("mlpe_retention_held_bytes", heldBytes);
 }
 
 /** Takes what the log thread measured of the disk. */

@@ -1,6 +1,6 @@
 import type { World } from "../base/world.ts";
 import { runtimeErrors } from "./errors.ts";
-import type { ServerMetrics } from "./metrics.ts";
+import { countRetained, type ServerMetrics } from "./metrics.ts";
 import { errorFrom, type FromPipeline, type ToPipeline } from "./pipeline_thread.ts";
 import type { ProjectLocation } from "./project.ts";
 import type { Push } from "./services.ts";
@@ -53,6 +53,7 @@ export function startPipeline(
         if (data.kind === "opened")
           opened({ push, work: () => send({ kind: "work" }), stop, end: () => worker.terminate() });
         else if (data.kind === "stopped") resolve();
+        else if (data.kind === "retained") countRetained(metrics, data.amounts);
         else if (data.kind === "log") log(data.message, data.facts);
         else if (data.kind === "step_failed") {
           metrics.add("mlpe_step_failures_total", 1, { step: data.step });

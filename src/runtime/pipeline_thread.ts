@@ -8,6 +8,7 @@ import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { failureLineage } from "./lineage.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
+import type { RetentionAmounts } from "./retain.ts";
 import { type Pipeline, pipelineOf } from "./steps.ts";
 import { supervise } from "./supervise.ts";
 
@@ -31,6 +32,7 @@ export type FromPipeline =
   | { readonly kind: "stopped" }
   | { readonly kind: "pushed"; readonly id: number; readonly outcome: object }
   | { readonly kind: "push_failed"; readonly id: number; readonly error: PlainError }
+  | { readonly kind: "retained"; readonly amounts: RetentionAmounts }
   | { readonly kind: "log"; readonly message: string; readonly facts: object }
   | { readonly kind: "step_failed"; readonly step: string; readonly error: PlainError; readonly retryInMs: number };
 
@@ -119,7 +121,7 @@ async function open(
 
 async function work(engine: Engine, state: State, { steps }: Pipeline, post: Send): Promise<void> {
   const log = (message: string, facts: object) => post({ kind: "log", message, facts });
-  const jobs = scheduledJobs(engine, log);
+  const jobs = scheduledJobs(engine, { log, retained: (amounts) => post({ kind: "retained", amounts }) });
   const lineage = postStep(engine, log);
   await supervise({
     steps: [...steps, ...jobs.steps, ...(lineage ? [lineage] : [])],

@@ -49,9 +49,12 @@ export interface ScoreAct {
   readonly stale: number;
 }
 
-/** The live job goes on with whatever is live; any other package starts from the beginning, by its digest. */
+/** The live job of a model goes on with whatever is live. */
+export const scoreReaderOf = (model: string): string => `score/${model}`;
+
+/** Any other package than the live one starts from the beginning, by its digest. */
 export function scoreReader(model: LoadedModel, role: ScoreRole): string {
-  return role === "live" ? `score/${model.name}` : `score/${model.name}/${role}/${model.digest}`;
+  return role === "live" ? scoreReaderOf(model.name) : `score/${model.name}/${role}/${model.digest}`;
 }
 
 /**

@@ -54,13 +54,13 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
   const { log, encoder, target, folds } = erasing;
   const { database, sealer } = log;
   const state = log.state();
-  const readers = [...state.readers].sort((a, b) => a[1] - b[1]);
-  const slowest = readers[0];
+  const slowestOf = slowestReaders(state.readers, policy);
   const streams = segmentsByStream(readSegmentInfos(database, sealer));
   const held: Held[] = [];
   const due = new Map<string, { gone: SegmentInfo[]; reason: DropReason }>();
   for (const [stream, infos] of streams) {
     const own = dueIn(infos, policy, stream, now);
+    const slowest = slowestOf(stream);
     const free = own.gone.filter(({ lastCommit }) => !slowest || lastCommit <= slowest[1]);
     if (free.length < own.gone.length) {
       const bytes = sum(own.gone, "bytes") - sum(free, "bytes");
@@ -68,7 +68,7 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     }
     if (free.length > 0) due.set(stream, { gone: free, reason: own.reason });
   }
-  dropForHost(target.directory, streams, due, policy, slowest?.[1]);
+  dropForHost(target.directory, streams, due, policy, (stream) => slowestOf(stream)?.[1]);
   if (due.size === 0) return { commitNo: undefined, dropped: [], held };
   const dropped = [...due].map(([stream, { gone, reason }]) => droppedOf(erasing, stream, gone, reason));
   const rows = dropped.map(({ files: _, firstSequence, lastCommit, lastKnownTime, ...row }) => ({
@@ -94,6 +94,13 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     log.takeReplaced().map((file) => ({ file })),
   );
   return { commitNo, dropped, held };
+}
+
+/** By stream, the reader that has folded least of it, and up to where; undefined where none reads it. */
+function slowestReaders(positions: ReadonlyMap<string, number>, { readers }: RetentionPolicy) {
+  const all = [...positions].sort((a, b) => a[1] - b[1]);
+  return (stream: string): readonly [string, number] | undefined =>
+    readers ? all.find(([name]) => Object.hasOwn(readers, name) && readers[name]!.includes(stream)) : all[0];
 }
 
 function segmentsByStream(infos: readonly SegmentInfo[]): Map<string, SegmentInfo[]> {
@@ -132,7 +139,7 @@ function dropForHost(
   streams: ReadonlyMap<string, readonly SegmentInfo[]>,
   due: Due,
   { rules, hostBytes }: RetentionPolicy,
-  position = Number.POSITIVE_INFINITY,
+  positionOf: (stream: string) => number | undefined,
 ): void {
   if (hostBytes === undefined) return;
   let bytes = bytesOf(directory);
@@ -142,7 +149,8 @@ function dropForHost(
     .flatMap(([stream, infos]) => infos.slice(due.get(stream)?.gone.length ?? 0))
     .sort((a, b) => a.lastKnownTime - b.lastKnownTime || a.firstSequence - b.firstSequence);
   for (const info of rest) {
-    if (bytes <= hostBytes || info.lastCommit > position) return;
+    if (bytes <= hostBytes) return;
+    if (info.lastCommit > (positionOf(info.stream) ?? Number.POSITIVE_INFINITY)) continue; // and so are its later ones
     const own = due.get(info.stream) ?? { gone: [], reason: "host" };
     due.set(info.stream, { gone: [...own.gone, info], reason: own.reason });
     bytes -= info.bytes;

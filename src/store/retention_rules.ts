@@ -15,6 +15,11 @@ export interface RetentionPolicy {
   readonly rules: readonly RetentionRule[];
   /** For the whole directory: beyond it, the oldest segments of the streams that have a rule go. */
   readonly hostBytes?: number | undefined;
+  /**
+   * The readers that rows wait for, and the streams that each reads: others may never move again. Default: every reader
+   * that ever had a position, and every stream.
+   */
+  readonly readers?: Readonly<Record<string, readonly string[]>> | undefined;
 }
 
 /** Streams that no rule touches: what steers folds, what models are made of, and what the audit needs. */

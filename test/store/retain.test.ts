@@ -89,6 +89,19 @@ test("by age: whole segments go, oldest first, and the rest is what it was", asy
   await again.close();
 });
 
+test("only the readers that the policy names hold rows back, and only of streams that they read", async () => {
+  const { store } = await filled();
+  const rules = [{ streams: "landing/*", age: HOUR / 2 }];
+  const outcome = await store.retain({ rules, readers: { slow: ["landing/b"], quick: ["landing/a"], never: ["x"] } });
+  expect(outcome.held).toMatchObject([{ stream: "landing/b", reader: "slow", position: 3 }]);
+  expect(await hoursIn(store, "landing/a")).toEqual([6]);
+  expect(await hoursIn(store, "landing/b")).toEqual([4, 5, 6]);
+  const host = await store.retain({ rules: [{ streams: "*" }], hostBytes: 1, readers: { slow: ["landing/b"] } });
+  expect(host.dropped.map(({ stream }) => stream)).toContain("curated/c");
+  expect(await hoursIn(store, "landing/b")).toEqual([4, 5, 6]);
+  await store.close();
+});
+
 test("what a reader has not folded stays, and the outcome says so", async () => {
   const { store } = await filled();
   const outcome = await store.retain({ rules: [{ streams: "landing/a", age: HOUR / 2 }] });

@@ -9,7 +9,7 @@ export const retain: Command = {
   flags: PROJECT_FLAGS,
   run: (world, input) =>
     withEngine(world, locationOf(input), "write", async ({ project, store }) => {
-      const policy = retentionPolicy(project.config);
+      const policy = retentionPolicy(project);
       if (!policy) return { json: { dropped: [], held: [] }, text: "the config has no retention: everything is kept" };
       const { commitNo, dropped, held } = await store.retain(policy);
       const rows = dropped.map(({ stream, rows: count, bytes, firstSequence, reason }) => [
