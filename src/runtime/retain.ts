@@ -65,11 +65,12 @@ export interface RetentionAmounts {
 
 const sum = (amounts: readonly number[]) => amounts.reduce((total, one) => total + one, 0);
 
-function tell({ dropped, held }: RetentionOutcome, { log, retained }: Told): void {
+function tell({ dropped, held, damaged }: RetentionOutcome, { log, retained }: Told): void {
   const [rows, bytes] = [sum(dropped.map((one) => one.rows)), sum(dropped.map((one) => one.bytes))];
   retained({ rows, bytes, heldBytes: sum(held.map((one) => one.bytes)) });
   for (const { stream, rows, bytes, reason } of dropped) log("retention dropped rows", { stream, rows, bytes, reason });
   for (const { stream, bytes, reader, position } of held) {
     log("retention waits for a reader", { stream, bytes, reader, position });
   }
+  for (const message of damaged) log("retention leaves damaged rows, and what follows them", { message });
 }

@@ -4,6 +4,7 @@ import type { Micros } from "../base/time.ts";
 import { batchOf } from "../contract/batch.ts";
 import { RETENTION, retentionContract } from "../contract/streams.ts";
 import { readState, writeState } from "./catalogue.ts";
+import { isDamage } from "./damage.ts";
 import { encodeCommit } from "./encode.ts";
 import { type Erasing, removeFiles } from "./erase.ts";
 import { replaceSegments } from "./replace.ts";
@@ -42,6 +43,8 @@ export interface RetentionOutcome {
   readonly commitNo: number | undefined;
   readonly dropped: readonly Dropped[];
   readonly held: readonly Held[];
+  /** What stays, with all that follows it in its stream, because it can't be read to say what would go. */
+  readonly damaged: readonly string[];
 }
 
 /**
@@ -69,8 +72,13 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     if (free.length > 0) due.set(stream, { gone: free, reason: own.reason });
   }
   dropForHost(target.directory, streams, due, policy, (stream) => slowestOf(stream)?.[1]);
-  if (due.size === 0) return { commitNo: undefined, dropped: [], held };
-  const dropped = [...due].map(([stream, { gone, reason }]) => droppedOf(erasing, stream, gone, reason));
+  const damaged: string[] = [];
+  const runs = [...due].flatMap(([stream, { gone, reason }]): [string, DueRun][] => {
+    const counted = countedOf(erasing, gone, damaged);
+    return counted.length === 0 ? [] : [[stream, { gone: gone.slice(0, counted.length), reason, counted }]];
+  });
+  if (runs.length === 0) return { commitNo: undefined, dropped: [], held, damaged };
+  const dropped = runs.map(([stream, run]) => droppedOf(stream, run));
   const rows = dropped.map(({ files: _, firstSequence, lastCommit, lastKnownTime, ...row }) => ({
     ...row,
     first_sequence: firstSequence,
@@ -78,7 +86,7 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     last_known_time: lastKnownTime,
     at: now,
   }));
-  const gone = [...due.values()].flatMap((one) => one.gone);
+  const gone = runs.flatMap(([, one]) => one.gone);
   const request = { appends: [{ stream: RETENTION, batch: batchOf(retentionContract, rows) }] };
   const { commitNo } = log.commitWith(encodeCommit(request, encoder), state.head.commitNo, () => {
     const next = replaceSegments(database, sealer, readState(database, sealer), gone, []);
@@ -93,7 +101,7 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     target,
     log.takeReplaced().map((file) => ({ file })),
   );
-  return { commitNo, dropped, held };
+  return { commitNo, dropped, held, damaged };
 }
 
 /** By stream, the reader that has folded least of it, and up to where; undefined where none reads it. */
@@ -132,6 +140,8 @@ function dueIn(infos: readonly SegmentInfo[], policy: RetentionPolicy, stream: s
 }
 
 type Due = Map<string, { gone: SegmentInfo[]; reason: DropReason }>;
+/** With what was counted in each segment. */
+type DueRun = { gone: SegmentInfo[]; reason: DropReason; counted: { tombstones: number; erased: number }[] };
 
 /** Takes the oldest segments of any stream with a rule until the directory is within its bound. */
 function dropForHost(
@@ -166,33 +176,41 @@ function bytesOf(directory: string): number {
   return bytes;
 }
 
-function droppedOf(
-  { log, target }: Erasing,
-  stream: string,
-  gone: readonly SegmentInfo[],
-  reason: DropReason,
-): Dropped {
-  let [tombstones, erased] = [0, 0];
-  for (const info of gone) {
-    const file = openSegment(target.directory, info, log.sealer, log.names);
+/** Tombstones and erased rows of each segment, up to the first that is damaged, which `damaged` is told of. */
+function countedOf({ log, target }: Erasing, infos: readonly SegmentInfo[], damaged: string[]) {
+  const counted: { tombstones: number; erased: number }[] = [];
+  for (const info of infos) {
+    let [tombstones, erased] = [0, 0];
     try {
-      file.footer.blockRows.forEach((_, block) => {
-        for (const flag of file.tombstones(block)) {
-          if ((flag & ERASED) !== 0) erased++;
-          else if ((flag & TOMBSTONE) !== 0) tombstones++;
-        }
-      });
-    } finally {
-      file.close();
+      const file = openSegment(target.directory, info, log.sealer, log.names);
+      try {
+        file.footer.blockRows.forEach((_, block) => {
+          for (const flag of file.tombstones(block)) {
+            if ((flag & ERASED) !== 0) erased++;
+            else if ((flag & TOMBSTONE) !== 0) tombstones++;
+          }
+        });
+      } finally {
+        file.close();
+      }
+    } catch (cause) {
+      if (!isDamage(cause)) throw cause;
+      damaged.push(cause.message);
+      break;
     }
+    counted.push({ tombstones, erased });
   }
+  return counted;
+}
+
+function droppedOf(stream: string, { gone, reason, counted }: DueRun): Dropped {
   const last = gone.at(-1)!;
   return {
     stream,
     firstSequence: last.firstSequence + last.rows,
     rows: sum(gone, "rows"),
-    tombstones,
-    erased,
+    tombstones: counted.reduce((total, one) => total + one.tombstones, 0),
+    erased: counted.reduce((total, one) => total + one.erased, 0),
     bytes: sum(gone, "bytes"),
     files: gone.length,
     lastCommit: last.lastCommit,

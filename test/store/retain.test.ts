@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
@@ -109,6 +109,19 @@ test("what a reader has not folded stays, and the outcome says so", async () => 
   expect(outcome.held).toMatchObject([{ stream: "landing/a", reader: "slow", position: 3 }]);
   expect(outcome.held[0]!.bytes).toBeGreaterThan(0);
   expect(await hoursIn(store, "landing/a")).toEqual([4, 5, 6]);
+  await store.close();
+});
+
+test("a damaged segment and what follows it stay, and the outcome says so; other streams lose what is due", async () => {
+  const { home, store } = await filled();
+  const [, second] = store.reader.snapshot().segments.filter(({ stream }) => stream === "landing/a");
+  truncateSync(join(home.options.directory, "segments", second!.file), 10);
+  const outcome = await store.retain({ rules: [{ streams: "landing/*", age: 3.5 * HOUR }] });
+  expect(outcome.dropped).toMatchObject([
+    { stream: "landing/a", firstSequence: 20, rows: 20, tombstones: 1, files: 1 },
+    { stream: "landing/b", firstSequence: 40, rows: 40, tombstones: 2, files: 2 },
+  ]);
+  expect(outcome.damaged).toEqual([expect.stringContaining(`segment ${second!.file}, stream landing/a`)]);
   await store.close();
 });
 

@@ -10,8 +10,12 @@ export const retain: Command = {
   run: (world, input) =>
     withEngine(world, locationOf(input), "write", async ({ project, store }) => {
       const policy = retentionPolicy(project);
-      if (!policy) return { json: { dropped: [], held: [] }, text: "the config has no retention: everything is kept" };
-      const { commitNo, dropped, held } = await store.retain(policy);
+      if (!policy)
+        return {
+          json: { dropped: [], held: [], damaged: [] },
+          text: "the config has no retention: everything is kept",
+        };
+      const { commitNo, dropped, held, damaged } = await store.retain(policy);
       const rows = dropped.map(({ stream, rows: count, bytes, firstSequence, reason }) => [
         stream,
         grouped(count),
@@ -22,10 +26,11 @@ export const retain: Command = {
       const lines = [
         commitNo === undefined ? "nothing is due" : `commit ${commitNo}`,
         ...(rows.length === 0 ? [] : [table(["stream", "rows dropped", "bytes", "begins at", "by"], rows)]),
+        ...damaged.map((message) => `left: ${message}`),
         ...held.map(({ stream, bytes, reader, position }) => {
           return `${stream}: ${grouped(bytes)} bytes wait for the reader ${reader}, which stands at commit ${position}`;
         }),
       ];
-      return { json: { commit_no: commitNo ?? null, dropped, held }, text: lines.join("\n") };
+      return { json: { commit_no: commitNo ?? null, dropped, held, damaged }, text: lines.join("\n") };
     }),
 };
