@@ -1,4 +1,4 @@
-import { signText, treeHead } from "../audit/checkpoint.ts";
+import { signText, treeHead, verifierKey } from "../audit/checkpoint.ts";
 import { toBase64, toHex } from "../base/bytes.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
 import { rowAt } from "../contract/batch.ts";
@@ -42,6 +42,8 @@ export interface ErasureReceipt {
   readonly scrubbed: boolean;
   /** The audit tree after the erasure. */
   readonly tree: { readonly size: number; readonly root: string };
+  /** What the signature is checked with, as `mlpe audit checkpoint` gives it: compare it with one that was kept. */
+  readonly verifier_key: string;
   /** What is beyond the log's reach. */
   readonly beyond: readonly string[];
 }
@@ -91,6 +93,7 @@ function receiptOf({ store }: Engine, { erasure, outcome }: Erased): ErasureRece
     guessable,
     scrubbed,
     tree: { size, root: toBase64(root) },
+    verifier_key: verifierKey(store),
     beyond: [
       `every backup made before commit ${commitNo} still holds it`,
       "exported files, training sets and models made from the data are not reached",

@@ -100,6 +100,13 @@ test("what only the server may do, or nobody with that token, is refused", async
   expect(await count("select max(_commit_no) from control_versions")).toBe(head);
 });
 
+test("an erasure waits until the server is stopped, and says so", async () => {
+  const head = await count("select max(_commit_no) from control_versions");
+  const failed = await mlpe.failure(["erase", "--entity", "pump=P1"]);
+  expect(failed.code).toBe("store.locked");
+  expect(await count("select max(_commit_no) from control_versions")).toBe(head);
+});
+
 test("where the record is refused the files are taken away", async () => {
   const failed = await mlpe.failure([
     ...exportTo("none.parquet"),

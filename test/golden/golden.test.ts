@@ -11,6 +11,7 @@ import { verifyAudit } from "../../src/audit/verify.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { CONTROL, controlContract, ERASURES, RETENTION } from "../../src/contract/streams.ts";
+import { rowsOf } from "../../src/contract/batch.ts";
 import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { goldenClock, questions, writeContent } from "./content.ts";
 import { type Fold, foldOf } from "./digests.ts";
@@ -92,6 +93,30 @@ test.each(kept)("%p is migrated, folds to the same, goes on, and verifies again"
       expect([stream, rows]).toEqual([stream, wanted]);
     }
     await store.close();
+  });
+}, 30_000);
+
+/* Rows of format 1 have salts that anyone with the store's salt key can derive again: an erasure says so. */
+test.each(kept)("an entity is erased from %p: its rows are gone, the audit verifies, and what can be guessed is told", async (name) => {
+  await withCopy(name, async ({ options }) => {
+    const store = await openStore(options);
+    const places = async () => {
+      const found: unknown[] = [];
+      for await (const { batch, tombstones } of store.scan("curated/reading"))
+        rowsOf(batch).forEach(({ place }, i) => tombstones[i] === 0 && place !== null && found.push(place));
+      return found;
+    };
+    const [place] = await places();
+    const { outcome } = await store.erase({ entity: { place: String(place) } });
+    expect(outcome.emptied).toBeGreaterThan(0);
+    if (name === "1") expect(outcome.guessable).toBeGreaterThan(0);
+    else expect(outcome.guessable).toBe(0);
+    expect(await places()).not.toContain(place);
+    expect((await verifyAudit(store)).problems).toEqual([]);
+    await store.close();
+    const again = await openStore({ ...options, mode: "read" });
+    expect((await verifyAudit(again)).problems).toEqual([]);
+    await again.close();
   });
 }, 30_000);
 

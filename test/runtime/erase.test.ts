@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { createPublicKey, verify } from "node:crypto";
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -118,7 +119,16 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
     "landing/more": { emptied: 0, replaced: 1 },
   });
   expect(receipt).toMatchObject({ guessable: 0, scrubbed: true });
-  expect(receipt.signature.length).toBeGreaterThan(80);
+  // A third party checks it with the key that was kept with a checkpoint, and nothing of this program.
+  const kept = await json<{ verifier_key: string }>(["audit", "checkpoint"]);
+  const { signature, ...said } = receipt;
+  const raw = Buffer.from(kept.verifier_key.split("+").slice(2).join("+"), "base64");
+  expect(raw[0]).toBe(1); // Ed25519
+  const spki = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), raw.subarray(1)]);
+  const key = createPublicKey({ key: spki, format: "der", type: "spki" });
+  const holds = (text: string) => verify(null, Buffer.from(text), key, Buffer.from(signature, "base64"));
+  expect(holds(JSON.stringify(said))).toBe(true);
+  expect(holds(JSON.stringify({ ...said, emptied: receipt.emptied + 1 }))).toBe(false);
   const left = await everything();
   for (const [stream, text] of Object.entries(left))
     expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });

@@ -48,7 +48,8 @@ function rowsOf(streams: SignedReceipt["streams"]): string[] {
   return rows.length === 0 ? [] : ["", table(["stream", "emptied", "in part"], rows)];
 }
 
-function said({ commit_no, emptied, replaced, guessable, scrubbed, streams, tree, beyond, signature }: SignedReceipt) {
+function said(receipt: SignedReceipt) {
+  const { commit_no, emptied, replaced, guessable, scrubbed, streams, tree, beyond, verifier_key, signature } = receipt;
   return [
     `commit ${commit_no}: ${grouped(emptied)} rows erased, ${grouped(replaced)} more in part`,
     ...rowsOf(streams),
@@ -57,6 +58,7 @@ function said({ commit_no, emptied, replaced, guessable, scrubbed, streams, tree
     ...(scrubbed ? [] : ["a reader held the database: the next start overwrites its unused places"]),
     ...beyond,
     `audit tree: ${tree.size} commits, root ${tree.root}`,
+    `verifier key ${verifier_key}`,
     `signature ${signature}`,
   ];
 }
