@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
@@ -9,7 +9,15 @@ const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL res
 export const databasePath = (directory: string) => join(directory, "log.db");
 export const segmentsPath = (directory: string) => join(directory, "segments");
 
-const hasStore = (directory: string) => existsSync(databasePath(directory));
+/** Throws EACCES where this user may not look: a store may well be there. */
+export const hasStore = (directory: string): boolean => {
+  try {
+    return statSync(databasePath(directory)).isFile();
+  } catch (cause) {
+    if (["EACCES", "EPERM"].includes((cause as { code: string }).code)) throw cause;
+    return false;
+  }
+};
 
 /** The handle of the one writer. Makes the directory (0700) and the file (0600). */
 export function openWriterDatabase(directory: string): Database {

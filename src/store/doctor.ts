@@ -9,7 +9,7 @@ import { MICROS_PER_SECOND } from "../base/time.ts";
 import { type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
 import { checkCatalogue } from "./check.ts";
 import { damagedRows, isDamage } from "./damage.ts";
-import { databasePath, segmentsPath } from "./database.ts";
+import { databasePath, hasStore, segmentsPath } from "./database.ts";
 import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type Keys, openSealer } from "./sealer.ts";
@@ -60,11 +60,17 @@ interface Exam extends DoctorOptions {
 export async function examine(options: DoctorOptions): Promise<Diagnosis> {
   const exam: Exam = { ...options, facts: {}, complaints: [] };
   const { directory, facts, complaints } = exam;
-  if (!existsSync(databasePath(directory))) {
-    complain(exam, "directory", `${directory} holds no store`, "Run `mlpe run` or `mlpe ingest` to make one.");
+  try {
+    if (!hasStore(directory)) {
+      complain(exam, "directory", `${directory} holds no store`, "Run `mlpe run` or `mlpe ingest` to make one.");
+      return { facts, complaints };
+    }
+    lookAtFiles(exam);
+  } catch (cause) {
+    if (!["EACCES", "EPERM"].includes((cause as { code: string }).code)) throw cause;
+    complain(exam, "directory", `this user may not read ${directory}`, "Run it as the user that runs MLPE there.");
     return { facts, complaints };
   }
-  lookAtFiles(exam);
   lookAtSpace(exam);
   let database: Database | undefined;
   try {

@@ -156,9 +156,10 @@ describe("audit prove", () => {
     for (let commit = 1; commit <= size; commit++) {
       expect(await mlpe.json(["audit", "prove", String(commit)])).toMatchObject({ commit, size, proven: true });
     }
-    for (const commit of ["0", String(size + 1), "x"]) {
+    for (const commit of ["0", String(size + 1)]) {
       expect(await mlpe.failure(["audit", "prove", commit])).toMatchObject({ code: "audit.no_such_commit" });
     }
+    expect(await mlpe.failure(["audit", "prove", "x"])).toMatchObject({ code: "cli.bad_usage" });
   });
 });
 

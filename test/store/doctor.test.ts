@@ -151,3 +151,19 @@ test("records of the power-loss test: whole up to the last, and a lost or torn o
   writeFileSync(path, bytes.subarray(0, 64 * 4 + 3));
   expect(checkPowerLossTest(asked.directory)).toBe(4);
 });
+
+test("a directory that this user may not enter is no missing store", async () => {
+  const { asked } = await stored();
+  const user = process.geteuid?.();
+  chmodSync(asked.directory, 0);
+  if (user === 0) process.seteuid?.(65_534); // root may enter everything
+  const examined = examine(asked);
+  const opened = openStore({ ...asked, mode: "read" }).catch((cause) => cause.code);
+  if (user === 0) process.seteuid?.(0);
+  chmodSync(asked.directory, 0o700);
+  const { complaints } = await examined;
+  expect(complaints.map(({ about, message }) => [about, message])).toEqual([
+    ["directory", `this user may not read ${asked.directory}`],
+  ]);
+  expect(await opened).toBe("EACCES");
+});

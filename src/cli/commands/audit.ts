@@ -63,7 +63,10 @@ export const auditProve: Command = {
   summary: "show that a commit is in the audit tree, without showing what it holds: a hash path that anyone can check",
   flags: PROJECT_FLAGS,
   async run(world, input) {
-    const commit = Number(requireWord(auditProve, input, 0, "the commit number"));
+    const word = requireWord(auditProve, input, 0, "the commit number");
+    if (!/^\d{1,15}$/.test(word))
+      throw cliErrors.error("bad_usage", `"${word}" is no commit number`, { place: "mlpe audit prove" });
+    const commit = Number(word);
     return withEngine(world, locationOf(input), "read", async ({ store }) => {
       const note = checkpoint(store);
       const { size, leaf, path } = inclusionProof(store, commit);
