@@ -198,8 +198,8 @@ export function unpackBackup(path: BackupSource, directory: string): BackupManif
   }
 }
 
-/** Throws `store.not_empty` where the directory holds anything. */
-export function requireEmpty(directory: string): void {
+/** Throws `store.not_empty` where the directory holds anything; `fix` says what to do then, if it is not to name another. */
+export function requireEmpty(directory: string, fix?: string): void {
   if (!existsSync(directory)) return;
   let held: string[];
   try {
@@ -207,7 +207,8 @@ export function requireEmpty(directory: string): void {
   } catch {
     held = [directory]; // a file, or a directory that is not ours to read
   }
-  if (held.length > 0) throw storeErrors.error("not_empty", `${directory} is not empty`, { place: directory });
+  const details = fix === undefined ? { place: directory } : { place: directory, fix };
+  if (held.length > 0) throw storeErrors.error("not_empty", `${directory} is not empty`, details);
 }
 
 /** Gives an unpacked and proven directory its name. */

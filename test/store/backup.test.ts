@@ -1,6 +1,6 @@
 /** Backups made while commits and compaction go on, and what becomes of them when they are damaged. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
@@ -147,6 +147,11 @@ test("the commands: beside an open writer, then a proof before the directory is 
   const wrong = await desk.run("restore", "--from", "b.mlpe", "--data", "other", "--set", "keys.path=other.key");
   expect(wrong.errors).toContain("keys.missing_key");
   expect([existsSync(desk.path("other")), existsSync(desk.path("other.restoring"))]).toEqual([false, false]);
+  desk.write("other.restoring/log.db", "");
+  expect((await desk.run("restore", "--from", "b.mlpe", "--data", "other")).errors).toContain(
+    "was interrupted left it",
+  );
+  rmSync(desk.path("other.restoring"), { recursive: true });
   const back = await desk.run("restore", "--from", "b.mlpe", "--data", "other");
   expect([back.exit, back.output]).toEqual([0, expect.stringContaining("the ledger balances")]);
   const digests = async (data: string) => (await desk.run("streams", "--digest", "--json", "--data", data)).output;
