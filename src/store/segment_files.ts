@@ -39,8 +39,8 @@ export interface SegmentFiles {
 export const DEFAULT_CACHE_BYTES = 64 << 20;
 /** Open files, each of which counts as this part of the cache at least. */
 const OPEN_FILES_MAX = 128;
-/** At most this part of the cache is one window of a segment that readers of the tail page through: two can be read side by side. */
-const WINDOW_PART = 4;
+/** Readers of the tail page through a segment in windows, those of one page together at most this part of the cache. */
+const WINDOW_PART = 2;
 
 /** Reads through one cache of `cacheBytes` for open files, decoded columns, entity filters, and windows of the tail. */
 export function segmentFiles(
@@ -118,7 +118,7 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
     return filter === null || mayHold(filter, hash);
   };
   const windowsOf = (info: SegmentInfo, streams: number): SegmentWindows => {
-    const bytes = cacheBytes / (WINDOW_PART * Math.max(1, streams / 2));
+    const bytes = cacheBytes / (WINDOW_PART * Math.max(1, streams));
     const rows = Math.max(1, Math.floor((bytes * info.rows) / pagedCost(info)));
     const at = (from: number) => {
       const key = `${info.segmentId} ${rows} ${from}`;
