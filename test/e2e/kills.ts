@@ -39,7 +39,8 @@ const POLL_MS = 5;
 const SERVING_MS_MAX = 700;
 const CLOSING_MS_MAX = 120;
 /** A run that is let compact. */
-const CALM_MS_MAX = 4_000;
+const CALM_MS_MAX = 15_000;
+const RECORDED_POLL_MS = 100;
 /** A kill that is meant for a compaction comes so long, at most, after its first file. */
 const COMPACTING_MS_MAX = 30;
 /** How often the program is stopped in between and asked for everything. */
@@ -104,7 +105,9 @@ export async function killServing(
       const calm = next() < 0.15;
       const compacting =
         calm || next() < 0.4
-          ? firstSegment(project.data, calm ? SERVING_MS_MAX : next() * COMPACTING_MS_MAX)
+          ? calm
+            ? nextCompaction(project.data)
+            : firstSegment(project.data, next() * COMPACTING_MS_MAX)
           : undefined;
       const serving = Bun.sleep(calm ? CALM_MS_MAX : next() * SERVING_MS_MAX);
       await Promise.race([serving, child.exited, ...(compacting ? [compacting.seen] : [])]);
@@ -245,6 +248,14 @@ function firstSegment(data: string, delayMs: number) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const watcher = watch(join(data, "segments"), () => setTimeout(resolve, delayMs));
   return { seen: promise, end: () => watcher.close() };
+}
+
+/** Resolves once a compaction more is recorded. */
+function nextCompaction(data: string) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const before = compactionsOf(data);
+  const timer = setInterval(() => compactionsOf(data) > before && resolve(), RECORDED_POLL_MS);
+  return { seen: promise, end: () => clearInterval(timer) };
 }
 
 async function linesOf(stream: ReadableStream<Uint8Array>, into: string[]): Promise<void> {
