@@ -1,11 +1,11 @@
-import { constants } from "node:fs";
+import { constants, rmSync } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { systemClock } from "./base/clock.ts";
 import { MlpeError } from "./base/errors.ts";
 import { systemRandom } from "./base/random.ts";
-import type { DirectoryEntry, Files, World } from "./base/world.ts";
-import { cliErrors, EXIT_OUTPUT } from "./cli/errors.ts";
+import type { DirectoryEntry, Files, StopSignal, World } from "./base/world.ts";
+import { cliErrors, EXIT_OUTPUT, EXIT_STOPPED } from "./cli/errors.ts";
 
 /** The real world: the only reader of the environment, the terminal and the file system outside the rooms for it. */
 const files: Files = {
@@ -69,6 +69,7 @@ const files: Files = {
 /** To a temporary neighbour, synced, then renamed. */
 async function writeFile(path: string, mode: number, fill: (handle: FileHandle) => Promise<void>): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
+  const unwatch = removedWhenStopped(temporary);
   try {
     await mkdir(dirname(path), { recursive: true });
     const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
@@ -83,7 +84,30 @@ async function writeFile(path: string, mode: number, fill: (handle: FileHandle) 
     await rm(temporary, { force: true }).catch(() => {}); // the first failure is the one to tell
     if (cause instanceof MlpeError) throw cause; // what makes the parts has its own words
     throw cliErrors.error("not_written", `${path} can't be written: ${why(cause)}`, { place: path, cause });
+  } finally {
+    unwatch();
   }
+}
+
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+/**
+ * Until what it gives is called: a process that a signal ends removes the file first. Where others listen for the signal they
+ * decide when the process ends, and the file is written to its end.
+ */
+function removedWhenStopped(temporary: string): () => void {
+  if (!Bun.isMainThread) return () => {};
+  function removeAndStop(signal: NodeJS.Signals) {
+    if (process.listeners(signal).some(({ name }) => name !== removeAndStop.name)) return;
+    rmSync(temporary, { force: true });
+    process.off(signal, removeAndStop);
+    // Each file that is being written has one: the last ends the process.
+    if (process.listenerCount(signal) === 0) process.exit(EXIT_STOPPED[signal as StopSignal]);
+  }
+  for (const signal of SIGNALS) process.on(signal, removeAndStop);
+  return () => {
+    for (const signal of SIGNALS) process.off(signal, removeAndStop);
+  };
 }
 
 const WHY: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@ import { verifyLedger } from "../ingestion/ledger.ts";
 import {
   type BackupManifest,
   type BackupSource,
-  dropUnpacked,
+  claimForRestore,
   placeRestored,
   requireEmpty,
   unpackBackup,
@@ -24,20 +24,20 @@ export interface Restored {
  * Makes the project's data directory from a backup: a file, or standard input (0), which is checked as it comes. Before it gets
  * its name the copy must open with the key, stand at the manifest's commit, verify against its audit tree, and have a ledger
  * that balances.
- * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made.
+ * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made. Ended by a signal
+ * it leaves `<directory>.restoring`, which the next one of the same directory takes over.
  */
 export async function restoreBackup(world: World, project: Project, from: BackupSource): Promise<Restored> {
   const directory = project.dataDirectory.replace(/\/+$/, "");
   requireEmpty(directory);
-  const unpacked = `${directory}.restoring`;
-  requireEmpty(unpacked, "A restore that was interrupted left it: remove it, unless one is running.");
-  const manifest = unpackBackup(from, unpacked);
+  const { unpacked, release } = claimForRestore(`${directory}.restoring`);
   try {
+    const manifest = unpackBackup(from, unpacked);
     const { rows, root } = await prove(world, project, unpacked, manifest);
     placeRestored(unpacked, directory);
     return { manifest, rows, root };
   } finally {
-    dropUnpacked(unpacked);
+    release();
   }
 }
 

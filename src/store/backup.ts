@@ -8,6 +8,7 @@ import type { Micros } from "../base/time.ts";
 import { archiveEnd, archiveHeader, archivePadding, badArchive, piecesOf, readArchive, writeWhole } from "./archive.ts";
 import { databasePath, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
+import { LOCK_FILE, takeWriterLock } from "./lock.ts";
 import { logReader } from "./log_reader.ts";
 import { syncDirectory } from "./segment_write.ts";
 import type { LogStore } from "./store.ts";
@@ -178,6 +179,41 @@ function checkBackup(path: string): BackupManifest {
   });
 }
 
+/** Where a restore works before its copy has a name. */
+export interface Claimed {
+  /** Is not there yet. */
+  readonly unpacked: string;
+  /** Removes it, with what is still in it. */
+  release(): void;
+}
+
+const UNPACKED = "data";
+
+/**
+ * Takes a directory to restore in, which no other process gets as long as this one lives, and removes what an interrupted
+ * restore left in it: one is told by the lock file that each makes first. Throws `store.locked` where another restore is at
+ * it and `store.not_empty` where it holds anything else; then nothing was removed.
+ */
+export function claimForRestore(directory: string): Claimed {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const held = readdirSync(directory);
+    const isLeftover =
+      held.includes(LOCK_FILE) && held.every((name) => name === UNPACKED || name.startsWith("writer."));
+    if (!isLeftover) requireEmpty(directory, "No interrupted restore left this: look what it is, and move it away.");
+    const unlock = takeWriterLock(directory);
+    const unpacked = join(directory, UNPACKED);
+    rmSync(unpacked, { recursive: true, force: true });
+    const release = () => {
+      rmSync(directory, { recursive: true, force: true });
+      unlock();
+    };
+    return { unpacked, release };
+  } catch (cause) {
+    throw failed(cause, directory);
+  }
+}
+
 /**
  * Unpacks a backup into a new directory. Throws `store.bad_backup`, and then the directory is not there, or
  * `store.not_empty` where it is there and holds something.
@@ -221,10 +257,6 @@ export function placeRestored(from: string, directory: string): void {
   } catch (cause) {
     throw failed(cause, directory);
   }
-}
-
-export function dropUnpacked(directory: string): void {
-  rmSync(directory, { recursive: true, force: true });
 }
 
 /** Hands over each file that the manifest names, in its order, and compares its digest. */

@@ -3,12 +3,14 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
+export const LOCK_FILE = "writer.lock";
+
 /**
  * One writer for a directory: an exclusive lock on a file of its own, which the operating system drops with the
  * process, however it ends. Throws store.locked naming the holder.
  */
 export function takeWriterLock(directory: string): () => void {
-  const path = join(directory, "writer.lock");
+  const path = join(directory, LOCK_FILE);
   const holderPath = join(directory, "writer.pid");
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
   const lock = new Database(path, { readwrite: true, create: false });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { batchOf, rowAt } from "../../src/contract/batch.ts";
-import { type BackupManifest, unpackBackup, writeBackup } from "../../src/store/backup.ts";
+import { type BackupManifest, claimForRestore, unpackBackup, writeBackup } from "../../src/store/backup.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
@@ -148,9 +148,8 @@ test("the commands: beside an open writer, then a proof before the directory is 
   expect(wrong.errors).toContain("keys.missing_key");
   expect([existsSync(desk.path("other")), existsSync(desk.path("other.restoring"))]).toEqual([false, false]);
   desk.write("other.restoring/log.db", "");
-  expect((await desk.run("restore", "--from", "b.mlpe", "--data", "other")).errors).toContain(
-    "was interrupted left it",
-  );
+  expect((await desk.run("restore", "--from", "b.mlpe", "--data", "other")).errors).toContain("look what it is");
+  expect(existsSync(desk.path("other.restoring/log.db"))).toBe(true);
   rmSync(desk.path("other.restoring"), { recursive: true });
   const back = await desk.run("restore", "--from", "b.mlpe", "--data", "other");
   expect([back.exit, back.output]).toEqual([0, expect.stringContaining("the ledger balances")]);
@@ -160,4 +159,33 @@ test("the commands: beside an open writer, then a proof before the directory is 
   expect(contents(await digests("other"))).toEqual(contents(await digests("data")));
   expect((await desk.run("ingest", "--data", "other")).exit).toBe(0);
   desk.remove();
+});
+
+/** Takes the directory, unpacks into it and goes on living. */
+const RESTORING = `
+const { claimForRestore } = await import(process.argv[1]);
+const { unpacked } = claimForRestore(process.argv[2]);
+require("node:fs").mkdirSync(unpacked + "/segments", { recursive: true });
+require("node:fs").writeFileSync(unpacked + "/log.db", "half");
+console.log("begun");
+setInterval(() => {}, 1000);`;
+
+test("what a killed restore left is taken over, what a living one works in is not", async () => {
+  const directory = at("killed.restoring");
+  const module = join(import.meta.dir, "../../src/store/backup.ts");
+  const child = Bun.spawn([process.execPath, "-e", RESTORING, module, directory], { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  expect(() => claimForRestore(directory)).toThrow(`process ${child.pid}`);
+  expect(readFileSync(join(directory, "data/log.db"), "utf8")).toBe("half");
+  child.kill("SIGKILL");
+  await child.exited;
+  writeFileSync(join(directory, "mine"), "");
+  expect(() => claimForRestore(directory)).toThrow("is not empty");
+  expect(existsSync(join(directory, "data/log.db"))).toBe(true);
+  rmSync(join(directory, "mine"));
+  const { unpacked, release } = claimForRestore(directory);
+  expect(existsSync(unpacked)).toBe(false);
+  expect(() => claimForRestore(directory)).toThrow("is open for writing");
+  release();
+  expect(existsSync(directory)).toBe(false);
 });
