@@ -95,6 +95,8 @@ export interface StreamState {
   readonly rows: number;
   /** The first sequence that retention left; absent where nothing was dropped. */
   readonly firstSequence?: number;
+  /** The contracts (by number) of what retention dropped last, that of the newest row first: what an emptied stream held. */
+  readonly droppedContracts?: readonly number[];
   readonly firstCommit: number;
   readonly lastCommit: number;
 }

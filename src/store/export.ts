@@ -6,7 +6,7 @@ import { parquetAppender } from "../contract/parquet_write.ts";
 import { storeErrors } from "./errors.ts";
 import { rowsAtOnce } from "./feed.ts";
 import { identityOf, type LatestRows, latestRows } from "./latest.ts";
-import type { Head, Store, StoredRows } from "./port.ts";
+import type { Head, Store, StoredRows, StreamInfo } from "./port.ts";
 import { streamNamed } from "./stream_named.ts";
 
 export interface StreamExportOptions {
@@ -37,9 +37,10 @@ export interface StreamExport {
  * `store.export_refused` or `store.export_too_large`.
  */
 export async function exportStream(store: Store, name: string, options: StreamExportOptions): Promise<StreamExport> {
-  const { stream } = await streamNamed(store, name);
+  const info = await streamNamed(store, name);
+  const { stream } = info;
   const cutoff = await store.head();
-  const contracts = await contractsOf(store, stream, cutoff.commitNo);
+  const contracts = await contractsOf(store, info, cutoff.commitNo);
   const timed = contracts.every(({ eventTime }) => eventTime !== undefined);
   if (!timed && (options.from !== undefined || options.to !== undefined)) {
     const fix = "Leave out --from and --to.";
@@ -106,8 +107,12 @@ const VERSION_FIELDS: readonly Field[] = [
   versionField("_tombstone", "boolean"),
 ];
 
-/** The contracts of the stored rows, the one of the newest row first. */
-async function contractsOf(store: Store, stream: string, upTo: number): Promise<Contract[]> {
+/** The contracts of the stored rows, the one of the newest row first; of those there were, where none is left. */
+async function contractsOf(
+  store: Store,
+  { stream, contracts }: StreamInfo,
+  upTo: number,
+): Promise<readonly Contract[]> {
   const newest = new Map<string, { contract: Contract; sequence: number }>();
   for await (const { batch, sequences } of store.scan(stream, { columns: [], upTo })) {
     const { contract } = batch;
@@ -117,6 +122,7 @@ async function contractsOf(store: Store, stream: string, upTo: number): Promise<
   }
   const ordered = [...newest.values()].sort((a, b) => b.sequence - a.sequence).map(({ contract }) => contract);
   if (ordered.length > 0) return ordered;
+  if (contracts.length > 0) return contracts;
   throw storeErrors.error("export_refused", `${stream} has no rows`, { place: stream, fix: "Export it once it has." });
 }
 

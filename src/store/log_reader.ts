@@ -211,7 +211,9 @@ function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): 
     const known = newest.get(stream) ?? new Map<number, number>();
     newest.set(stream, known.set(contractId, Math.max(known.get(contractId) ?? 0, lastSequence)));
   };
-  for (const [stream, state] of Object.entries(compacted.streams)) infos.set(stream, { ...state, bytes: 0 });
+  for (const [stream, { droppedContracts: _, ...state }] of Object.entries(compacted.streams)) {
+    infos.set(stream, { ...state, bytes: 0 });
+  }
   for (const segment of segments) {
     const info = infos.get(segment.stream);
     if (info) infos.set(segment.stream, { ...info, bytes: info.bytes + segment.bytes });
@@ -226,8 +228,9 @@ function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): 
     }
   }
   return [...infos].map(([stream, info]) => {
-    const byAge = [...(newest.get(stream) ?? [])].sort((a, b) => b[1] - a[1]);
-    return { stream, ...info, contracts: byAge.map(([contractId]) => names.contractOf(contractId)) };
+    const byAge = [...(newest.get(stream) ?? [])].sort((a, b) => b[1] - a[1]).map(([contractId]) => contractId);
+    const held = byAge.length > 0 ? byAge : (compacted.streams[stream]?.droppedContracts ?? []);
+    return { stream, ...info, contracts: held.map((contractId) => names.contractOf(contractId)) };
   });
 }
 

@@ -110,7 +110,7 @@ export interface StreamInfo {
   readonly lastCommit: number;
   /** Bytes at rest in compacted segments. */
   readonly bytes: number;
-  /** The contracts that stored rows have, that of the newest row first. */
+  /** The contracts that stored rows have, that of the newest row first; of those dropped last, where retention left none. */
   readonly contracts: readonly Contract[];
 }
 

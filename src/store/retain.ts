@@ -90,8 +90,10 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
   const request = { appends: [{ stream: RETENTION, batch: batchOf(retentionContract, rows) }] };
   const { commitNo } = log.commitWith(encodeCommit(request, encoder), state.head.commitNo, () => {
     const next = replaceSegments(database, sealer, readState(database, sealer), gone, []);
-    const begins = dropped.map(({ stream, firstSequence }) => {
-      return [stream, { ...next.streams[stream]!, firstSequence }] as const;
+    const begins = runs.map(([stream, run]) => {
+      const { firstSequence } = droppedOf(stream, run);
+      const droppedContracts = [...new Set(run.gone.map(({ contractId }) => contractId).reverse())];
+      return [stream, { ...next.streams[stream]!, firstSequence, droppedContracts }] as const;
     });
     writeState(database, sealer, { ...next, streams: { ...next.streams, ...Object.fromEntries(begins) } });
     folds.forget();

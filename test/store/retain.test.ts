@@ -3,6 +3,8 @@ import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
+import { exportStream } from "../../src/store/export.ts";
+import { query } from "../../src/store/query.ts";
 import { mergedSpan, ruleMatches } from "../../src/store/retention_rules.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
@@ -137,6 +139,36 @@ test("by bytes of a stream and of the host, and never what steers folds or feeds
   expect(await hoursIn(store, "control")).toEqual([1, 2, 3, 4, 5, 6]);
   const report = verifyAudit(store);
   expect(report.problems).toEqual([]);
+  await store.close();
+});
+
+test("a stream that nothing is left of keeps its columns: queries and exports of it have no rows", async () => {
+  const { home, store, clock } = await filled(3);
+  const rules = [{ streams: "landing/*", age: HOUR / 2 }];
+  const asked = 'SELECT * FROM "landing/a"';
+  const columns = ["kind", "body", "at"];
+  const end = clock.now() + HOUR;
+  clock.now = () => end;
+  expect((await store.retain({ rules, readers: {} })).dropped).toMatchObject([{ rows: 60 }, { rows: 60 }]);
+  for (const log of [store, await openStore({ ...home.options, mode: "read" })]) {
+    expect(await query(log, asked)).toMatchObject({ columns, rows: [] });
+    expect(await query(log, 'SELECT kind FROM "landing/a" WHERE at > 1')).toMatchObject({
+      columns: ["kind"],
+      rows: [],
+    });
+    const exported = await exportStream(log, "landing/a", {});
+    expect(exported.columns).toEqual(columns);
+    const parts = exported.parts();
+    let step = await parts.next();
+    while (!step.done) step = await parts.next();
+    expect(step.value).toBe(0);
+    if (log !== store) await log.close();
+  }
+  // Compactions of other streams keep that.
+  await store.commit({ appends: [{ stream: "control", batch: batchOf(plainContract, []) }] });
+  await store.compact();
+  expect(await query(store, asked)).toMatchObject({ columns });
+  expect((await store.streams()).find(({ stream }) => stream === "landing/a")).not.toHaveProperty("droppedContracts");
   await store.close();
 });
 
