@@ -6,7 +6,7 @@ import { type VersionSource, winnerOf } from "./as_of.ts";
 import { type Names, namesOf, type Sealer } from "./catalogue.ts";
 import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
-import { type KeyHash, keyHasher } from "./entity_filter.ts";
+import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
@@ -172,12 +172,12 @@ function asOfRows(
     const sources: VersionSource[] = [];
     const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
     if (tail) sources.push({ bound: Number.POSITIVE_INFINITY, open: () => tail });
-    let hash: KeyHash | undefined;
+    const hash = view.hashOf(key);
     for (const info of segments) {
       if (info.firstCommit > upTo || (info.minTime !== undefined && info.minTime > probe.at)) continue;
+      if (info.filterBytes && !mayHold(info.filterBytes, hash)) continue;
       const open = () => {
-        hash ??= view.hashOf(key);
-        if (!view.segments.mayHold(info, hash)) return undefined;
+        if (!info.filterBytes && !view.segments.mayHold(info, hash)) return undefined;
         return segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo);
       };
       sources.push({ bound: boundOf(info), open });

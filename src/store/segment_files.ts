@@ -114,6 +114,7 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
       return { value, cost: (value?.length ?? 0) + 64 };
     });
   const maybe = (info: SegmentInfo, hash: KeyHash): boolean => {
+    if (info.filterBytes) return mayHold(info.filterBytes, hash);
     const filter = info.filter === undefined && !info.filterChunk ? null : filterOf(info);
     return filter === null || mayHold(filter, hash);
   };

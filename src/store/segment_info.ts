@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import { fromBase64 } from "../base/bytes.ts";
 import type { Micros } from "../base/time.ts";
 import { type CompactedState, damaged, openJson, type Sealer, sealJson } from "./catalogue.ts";
 import { insertStreamKey, learnStreamKeys } from "./stream_keys.ts";
@@ -34,6 +35,8 @@ export interface SegmentInfo {
   readonly decodedBytes?: number;
   /** The entity filter in base64, where it is short; a longer one is a chunk of the file. Absent: any entity may be here. */
   readonly filter?: string;
+  /** The same, decoded once when the row is read; no part of the row. */
+  readonly filterBytes?: Uint8Array;
   readonly filterChunk?: FilterChunk;
   /** The key as it rests, on a segment that was just written: recorded with it, and no part of its row. */
   readonly sealedKey?: Uint8Array;
@@ -99,10 +102,12 @@ function readNew(database: Database, sealer: Sealer, known: readonly SegmentInfo
 
 function openInfo(sealer: Sealer, row: SealedRow): SegmentInfo {
   const info = openJson<SegmentInfo>(sealer, whatOf(row.segment_id, row.file), row.sealed);
-  return { ...info, segmentId: row.segment_id, file: row.file };
+  const opened = { ...info, segmentId: row.segment_id, file: row.file };
+  return info.filter === undefined ? opened : { ...opened, filterBytes: fromBase64(info.filter) };
 }
 
-export function insertSegmentInfo(database: Database, sealer: Sealer, { sealedKey, ...info }: SegmentInfo): void {
+export function insertSegmentInfo(database: Database, sealer: Sealer, segment: SegmentInfo): void {
+  const { sealedKey, filterBytes: _, ...info } = segment;
   if (sealedKey) insertStreamKey(database, { keyId: info.keyId, sealed: sealedKey });
   const sealed = sealJson(sealer, whatOf(info.segmentId, info.file), info);
   database.run("INSERT INTO segments VALUES (?, ?, ?)", [info.segmentId, info.file, sealed]);
