@@ -22,7 +22,10 @@ export const METRICS = {
   mlpe_space_free_bytes: { kind: "gauge", help: "bytes free on the disk of the data directory" },
   mlpe_space_ballast_bytes: { kind: "gauge", help: "bytes of the ballast file" },
   mlpe_space_growth_bytes_per_second: { kind: "gauge", help: "how fast free space shrank over the last ten minutes" },
-  mlpe_space_time_to_full_seconds: { kind: "gauge", help: "until the disk is full at that rate; at most ten years" },
+  mlpe_space_time_to_full_seconds: {
+    kind: "gauge",
+    help: "until the disk is full at that rate; at most ten years, and that in the first minute",
+  },
   mlpe_scores_not_stored_total: {
     kind: "counter",
     help: "scores answered without being stored since the start",

@@ -3,6 +3,8 @@ import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
 /** A measurement is kept every so often, and so many of them: the last ten minutes. */
 const SAMPLE_EVERY = 10 * MICROS_PER_SECOND;
 const SAMPLES_MAX = 60;
+/** Measurements over less than that say nothing: one burst is no rate. */
+const SPAN_LEAST = 60 * MICROS_PER_SECOND;
 /** What is said where space does not shrink: ten years, in seconds. */
 export const TIME_TO_FULL_MAX = 315_360_000;
 
@@ -35,9 +37,9 @@ export function growthWindow(): GrowthWindow {
   };
 }
 
-/** The least-squares slope of taken space over time, in bytes a second; 0 for fewer than two samples. */
+/** The least-squares slope of taken space over time, in bytes a second; 0 where the samples span less than a minute. */
 function slope(samples: readonly { at: Micros; free: number }[]): number {
-  if (samples.length < 2) return 0;
+  if (samples.length < 2 || samples.at(-1)!.at - samples[0]!.at < SPAN_LEAST) return 0;
   const seconds = samples.map(({ at }) => (at - samples[0]!.at) / MICROS_PER_SECOND);
   const meanTime = seconds.reduce((sum, value) => sum + value, 0) / samples.length;
   const meanFree = samples.reduce((sum, { free }) => sum + free, 0) / samples.length;

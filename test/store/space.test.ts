@@ -122,6 +122,18 @@ test("time to full is free space over the slope of the last ten minutes", () => 
   expect(window.add(0, free + 1e12)).toBe(0);
 });
 
+test("a burst in the first minute is no rate: the disk is not said to be full soon", () => {
+  const window = growthWindow();
+  let free = 1e9;
+  for (let second = 0; second < 60; second += 10) {
+    expect(window.add(second * 1_000_000, free)).toBe(0);
+    expect(window.secondsToFull(free)).toBe(TIME_TO_FULL_MAX);
+    free -= 100e6;
+  }
+  expect(window.add(60_000_000, free)).toBeGreaterThan(1e6);
+  expect(window.secondsToFull(free)).toBeLessThan(1_000);
+});
+
 test.skipIf(!canMountSmallDisk())(
   "a store on a full disk refuses, loses nothing acknowledged, and goes on by itself",
   async () => {
