@@ -55,11 +55,12 @@ export interface SignedReceipt extends ErasureReceipt {
 
 /**
  * Erases an entity from every stream: rows with its fields; feature, score and label rows by these or by the record ids of
- * its rows; quarantine; its records in raw pages; its name in verdicts and events. Throws runtime.not_an_entity.
+ * its rows; quarantine; its records in raw pages; its name in verdicts and events. Rows of it that come later are dropped. Throws runtime.not_an_entity, and
+ * store.nothing_to_erase where nothing of it is stored, unless `ahead` says that only later rows may be meant.
  */
-export async function eraseFrom(engine: Engine, entity: EntityName): Promise<SignedReceipt> {
+export async function eraseFrom(engine: Engine, entity: EntityName, ahead: boolean): Promise<SignedReceipt> {
   const { store } = engine;
-  const done = await store.erase(requestFor(engine, entity));
+  const done = await store.erase({ ...requestFor(engine, entity), mustBeStored: !ahead });
   const receipt = receiptOf(engine, done);
   return { ...receipt, signature: signText(store, JSON.stringify(receipt)) };
 }

@@ -7,6 +7,7 @@ import { ERASURES, RETENTION } from "../contract/streams.ts";
 import type { Sealer } from "./catalogue.ts";
 import type { ErasedRows, Erasure, ErasureOutcome } from "./erase.ts";
 import { entityDigest, entityText, erasureKey } from "./erased.ts";
+import { storeErrors } from "./errors.ts";
 import type { LogReader } from "./log_reader.ts";
 import type { Store, StoredRows } from "./port.ts";
 
@@ -17,6 +18,8 @@ export interface EraseRequest {
   readonly entity: EntityName;
   /** Put before a field's name, each also names it: `key_` in feature rows. Default the name alone. */
   readonly prefixes?: readonly string[];
+  /** Whether it is refused where nothing of the entity is stored: a name with a mistake in it would be suppressed for good. */
+  readonly mustBeStored?: boolean;
   /** Rows that those who know what streams hold find beside those with the entity's fields: in raw pages, say. */
   readonly also?: (found: ReadonlyMap<string, readonly number[]>, upTo: number) => Promise<readonly ErasedRows[]>;
 }
@@ -32,7 +35,10 @@ export interface Erased {
 /** An erasure is planned anew where the log has moved on meanwhile, so often. */
 const ERASE_TRIES_MAX = 5;
 
-/** Plans, and has the writer do it. Throws store.stale_writer where others write all the time. */
+/**
+ * Plans, and has the writer do it. Throws store.stale_writer where others write all the time, and store.nothing_to_erase where
+ * the request says so.
+ */
 export async function eraseEntity(
   store: Selectable,
   writer: { erase(erasure: Erasure): Promise<ErasureOutcome> },
@@ -42,12 +48,20 @@ export async function eraseEntity(
 ): Promise<Erased> {
   for (let tries = 1; ; tries++) {
     const erasure = await planErasure(store, request, clock, random);
+    if (request.mustBeStored && erasure.streams.length === 0) throw notStored(request.entity);
     try {
       return { erasure, outcome: await writer.erase(erasure) };
     } catch (cause) {
       if ((cause as { code?: string }).code !== "store.stale_writer" || tries === ERASE_TRIES_MAX) throw cause;
     }
   }
+}
+
+function notStored(entity: EntityName): Error {
+  const named = Object.entries(entity).map(([field, value]) => `${field}=${value}`);
+  return storeErrors.error("nothing_to_erase", `nothing is stored of ${named.join(", ")}; nothing was changed`, {
+    place: "entity",
+  });
 }
 
 /** Finds every row of the entity, in every stream whose contract has its fields, as the log stands now. */

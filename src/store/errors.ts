@@ -103,6 +103,11 @@ export const storeErrors = errorTable("store", {
     meaning: "A query reads or gives more rows than the limit.",
     fix: "Add conditions or a LIMIT, or raise the limit.",
   },
+  nothing_to_erase: {
+    kind: "refused",
+    meaning: "Nothing is stored of the entity that is to be erased, so its name may be mistaken.",
+    fix: "Check the field and its value. With --ahead it is recorded all the same: rows of it that come later are dropped.",
+  },
   unknown_stream: {
     kind: "missing",
     meaning: "There is no stream of that name in the store.",

@@ -94,6 +94,13 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(before["quarantine/flights"]).toContain(GONE);
 
   expect((await failure(["erase", "--entity", "nothing=1"])).code).toBe("runtime.not_an_entity");
+  // A name with a mistake in it is not suppressed for good by accident.
+  const mistaken = await failure(["erase", "--entity", "tailnum=N1422"]);
+  expect(mistaken).toMatchObject({ code: "store.nothing_to_erase", fix: expect.stringContaining("--ahead") });
+  expect(mistaken.message).toContain("tailnum=N1422");
+  const dry = await run(["erase", "--entity", "tailnum=N1422", "--dry-run"]);
+  expect(dry.output).toContain("without --ahead it is refused");
+  expect(await everything()).toEqual(before);
   const planned = await json<{ streams: Record<string, unknown> }>([
     "erase",
     "--entity",
@@ -155,6 +162,14 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(ledger).toMatchObject({ ok: true });
   expect(ledger.lines.find(({ source }) => source === "again")).toMatchObject({ dropped: 15, reasons: { erased: 15 } });
   expect(await json(["audit", "verify"])).toMatchObject({ verified: true });
+
+  // It is gone: erased once more it is refused, but for who asks for it.
+  expect((await failure(["erase", "--entity", `tailnum=${GONE}`])).code).toBe("store.nothing_to_erase");
+  const ahead = await run(["erase", "--entity", `tailnum=${GONE}`, "--ahead"]);
+  expect(ahead).toMatchObject({
+    code: 0,
+    output: expect.stringContaining("rows of it that come from now on are dropped"),
+  });
 
   // The raw pages go by retention; what was made of them stays, and everything still adds up.
   const config = `${MLPE}retention: { streams: { "landing/*": { bytes: 1 }, "quarantine/*": { bytes: 1 } } }\n`;

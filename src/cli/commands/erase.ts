@@ -10,6 +10,7 @@ export const erase: Command = {
   flags: {
     ...PROJECT_FLAGS,
     entity: { kind: "list", describe: "what names it: field=value (repeatable; all must hold)" },
+    ahead: { kind: "switch", describe: "also where nothing of it is stored: rows of it that come later are dropped" },
     "dry-run": { kind: "switch", describe: "say what would be erased, and change nothing" },
   },
   async run(world, input) {
@@ -18,12 +19,14 @@ export const erase: Command = {
       return withEngine(world, locationOf(input), "read", async (engine) => {
         const streams = await planErasureOf(engine, entity);
         const total = Object.values(streams).reduce((sum, { emptied, replaced }) => sum + emptied + replaced, 0);
-        const lines = [`${grouped(total)} rows would be erased; nothing was changed`, ...rowsOf(streams)];
+        const refused =
+          total > 0 || input.on("ahead") ? [] : ["nothing of it is stored: without --ahead it is refused"];
+        const lines = [`${grouped(total)} rows would be erased; nothing was changed`, ...refused, ...rowsOf(streams)];
         return { json: { dry_run: true, streams }, text: lines.join("\n") };
       });
     }
     return withEngine(world, locationOf(input), "write", async (engine) => {
-      const receipt = await eraseFrom(engine, entity);
+      const receipt = await eraseFrom(engine, entity, input.on("ahead"));
       return { json: receipt, text: said(receipt).join("\n") };
     });
   },
@@ -52,6 +55,7 @@ function said(receipt: SignedReceipt) {
   const { commit_no, emptied, replaced, guessable, scrubbed, streams, tree, beyond, verifier_key, signature } = receipt;
   return [
     `commit ${commit_no}: ${grouped(emptied)} rows erased, ${grouped(replaced)} more in part`,
+    ...(emptied + replaced > 0 ? [] : ["nothing of it is stored; rows of it that come from now on are dropped"]),
     ...rowsOf(streams),
     "",
     ...(guessable === 0 ? [] : [`${grouped(guessable)} of them are of an earlier version: see guessable in --json`]),
