@@ -4,8 +4,10 @@ import type { World } from "../base/world.ts";
 import { cliErrors } from "./errors.ts";
 
 export interface Flag {
-  /** `number` is a whole number from 0. */
+  /** `number` is a whole number from `least`. */
   readonly kind: "text" | "number" | "switch" | "list";
+  /** Of a number; default 0. */
+  readonly least?: number;
   readonly describe: string;
   readonly default?: string | number | boolean;
 }
@@ -70,7 +72,7 @@ export function readInput(command: Command, args: readonly string[], environment
   try {
     parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true }) as typeof parsed;
   } catch (cause) {
-    const message = (cause as Error).message.split(/\.\s/)[0]!;
+    const message = ambiguous(flags, args) ?? (cause as Error).message.split(/\.\s/)[0]!;
     throw cliErrors.error("bad_usage", message, {
       place: `mlpe ${command.name}`,
       fix: `Run \`mlpe ${command.name} --help\`.`,
@@ -90,7 +92,7 @@ export function readInput(command: Command, args: readonly string[], environment
   return {
     words: parsed.positionals,
     text: (name) => (given(name) === undefined ? undefined : String(given(name))),
-    number: (name) => numberFlag(command, name, given(name)),
+    number: (name) => numberFlag(command, name, flags[name], given(name)),
     on: (name) => given(name) === true || given(name) === "1" || given(name) === "true",
     list: (name) => {
       const value = given(name);
@@ -103,13 +105,28 @@ export function readInput(command: Command, args: readonly string[], environment
 const wordsMax = (words: string): number =>
   words.includes("...") ? Number.POSITIVE_INFINITY : (words.match(/[<[]/g)?.length ?? 0);
 
-function numberFlag(command: Command, name: string, value: unknown): number | undefined {
+function numberFlag(command: Command, name: string, flag: Flag | undefined, value: unknown): number | undefined {
   if (value === undefined) return undefined;
   const number = Number(value);
-  if (String(value).trim() !== "" && Number.isSafeInteger(number) && number >= 0) return number;
-  throw cliErrors.error("bad_usage", `--${name} is ${JSON.stringify(value)}, which is no whole number`, {
-    place: `mlpe ${command.name}`,
-  });
+  const least = flag?.least ?? 0;
+  if (String(value).trim() !== "" && Number.isSafeInteger(number) && number >= least) return number;
+  throw cliErrors.error("bad_usage", noNumber(name, String(value), least), { place: `mlpe ${command.name}` });
+}
+
+const noNumber = (name: string, value: string, least: number): string =>
+  `--${name} is ${JSON.stringify(value)}, which is no whole number from ${least}`;
+
+/** What to say of a flag whose value begins with a dash, the first on the command line; undefined where none does. */
+function ambiguous(flags: Readonly<Record<string, Flag>>, args: readonly string[]): string | undefined {
+  for (const [index, arg] of args.entries()) {
+    if (arg === "--") return undefined;
+    const [name, value] = [arg.slice(2), args[index + 1]];
+    const flag = arg.startsWith("--") ? flags[name] : undefined;
+    if (!flag || flag.kind === "switch" || value === undefined || !/^-./.test(value)) continue;
+    if (flag.kind === "number" && Number.isFinite(Number(value))) return noNumber(name, value, flag.least ?? 0);
+    return `--${name} is followed by "${value}": a value that begins with a dash is written --${name}=${value}`;
+  }
+  return undefined;
 }
 
 /** The word at `index`, or `cli.bad_usage` naming what is missing. */

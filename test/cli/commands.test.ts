@@ -61,6 +61,17 @@ describe("query", () => {
 
   test("says what is wrong with it", async () => {
     expect(await mlpe.failure(["query"])).toMatchObject({ code: "cli.bad_usage" });
+    for (const [flag, value, least] of [
+      ["--memory", "-3", 1],
+      ["--memory", "0", 1],
+      ["--rows", "-1", 0],
+      ["--rows", "1.5", 0],
+    ] as const) {
+      const message = `${flag} is "${value}", which is no whole number from ${least}`;
+      expect(await mlpe.failure(["query", sql, flag, value])).toMatchObject({ code: "cli.bad_usage", message });
+      expect((await mlpe.failure(["query", sql, `${flag}=${value}`])).message).toBe(message);
+    }
+    expect((await mlpe.failure(["query", sql, "--format", "-x"])).message).toContain("--format=-x");
     expect((await mlpe.failure(["query", "select", "1"])).fix).toContain('"select 1"');
     expect((await mlpe.failure(["query", sql, "--format", "xml"])).message).toContain("table, csv, json or arrow");
     expect(await mlpe.failure(["query", "select * from note"])).toMatchObject({ code: "store.unknown_table" });

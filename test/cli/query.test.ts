@@ -94,7 +94,6 @@ test("an Arrow file has the types of the table's columns, and fitting ones for w
 });
 
 test.each([
-  [["--memory", "0"], "--memory"],
   [["--read", "2"], "--read"],
   [["--rows", "1"], "--rows"],
 ])("a bound that is met says how to raise it: %p", async (flags, fix) => {

@@ -42,7 +42,12 @@ export const queryCommand: Command = {
     rows: { kind: "number", describe: "most rows of the answer", default: 10_000 },
     read: { kind: "number", describe: "most stored rows that are read", default: 20_000_000 },
     "skip-damaged": SKIP_DAMAGED,
-    memory: { kind: "number", describe: "most memory for them, in MiB", default: 512 },
+    memory: {
+      kind: "number",
+      least: 1,
+      describe: "most memory for them, in MiB; what SQLite takes to sort, group and join them comes on top",
+      default: 512,
+    },
   },
   async run(world, input) {
     const sql = requireWord(queryCommand, input, 0, "the query, as one word in quotes,");
