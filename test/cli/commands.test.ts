@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { parseContract } from "../../src/contract/contract.ts";
+import { proofOf } from "../../src/runtime/running.ts";
 import { commandsIn } from "./support.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "mlpe-cli-"));
@@ -222,6 +223,37 @@ describe("health", () => {
       status: null,
     });
     expect((await mlpe.run(["health", "--url", "not a url"])).code).toBe(1);
+  });
+
+  test("asks the project's own server where it says that it answers, else where flags or config say", async () => {
+    const token = "a token";
+    const server = Bun.serve({
+      port: 0,
+      fetch: (request) => {
+        const { pathname, searchParams } = new URL(request.url);
+        if (pathname === "/readyz") return new Response("");
+        return Response.json({ proof: proofOf(token, searchParams.get("challenge") ?? "") });
+      },
+    });
+    const config = join(directory, "health.yaml");
+    const project = ["health", "--config", config, "--timeout", "500"];
+    const text = "site: here\nkeys: { provider: file, path: key }\ndata: health-data\n";
+    writeFileSync(config, `${text}listen: { port: ${server.port} }\n`);
+    expect(await mlpe.json(project)).toMatchObject({ url: `http://127.0.0.1:${server.port}/readyz`, ready: true });
+    writeFileSync(config, `${text}listen: { port: 1 }\n`);
+    expect(await mlpe.json(project, 1)).toMatchObject({ url: "http://127.0.0.1:1/readyz", ready: false });
+    expect(await mlpe.json([...project, "--port", String(server.port)])).toMatchObject({ ready: true });
+    mkdirSync(join(directory, "health-data"));
+    const address = (proof: string) =>
+      writeFileSync(
+        join(directory, "health-data/server.url"),
+        JSON.stringify({ url: server.url.origin, token: proof }),
+      );
+    address(token);
+    expect(await mlpe.json(project)).toMatchObject({ url: `${server.url.origin}/readyz`, ready: true });
+    address("of another server, which has the port by now");
+    expect(await mlpe.json(project, 1)).toMatchObject({ url: "http://127.0.0.1:1/readyz" });
+    await server.stop(true);
   });
 });
 
