@@ -8,10 +8,15 @@ import { serve } from "./run.ts";
 
 export const demo: Command = {
   name: "demo",
-  summary: "run the whole path once on a year of New York flights, and say what happened",
+  summary:
+    "run the whole path once on a year of New York flights, and say what happened; needs a clone's examples/ and models/",
   flags: {
-    project: { kind: "text", describe: "the folder of the example", default: "examples/nycflights" },
-    packages: { kind: "text", describe: "the folder of its model packages", default: "models" },
+    project: {
+      kind: "text",
+      describe: "the folder of the example, which is in a clone and not in the executable",
+      default: "examples/nycflights",
+    },
+    packages: { kind: "text", describe: "the folder of its model packages, the same", default: "models" },
     directory: {
       kind: "text",
       describe: "where data and key go; what an earlier demo left there is removed",
