@@ -284,7 +284,7 @@ export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): 
   for (const bytes of encoded) writer.raw(bytes);
 }
 
-export function decodeDictionary(reader: ByteReader): string[] {
+function decodeDictionary(reader: ByteReader): string[] {
   const texts = decodeTexts(reader);
   return Array.from({ length: texts.length }, (_, i) => texts.at(i));
 }

@@ -36,7 +36,7 @@ export interface SegmentFiles {
 }
 
 /** What a reader keeps decoded, where its owner says nothing. */
-export const DEFAULT_CACHE_BYTES = 64 << 20;
+const DEFAULT_CACHE_BYTES = 64 << 20;
 /** Open files, each of which counts as this part of the cache at least. */
 const OPEN_FILES_MAX = 128;
 /** Readers of the tail page through a segment in windows, those of one page together at most this part of the cache. */
