@@ -24,7 +24,7 @@ test.each([
   for await (const chunk of child.stdout) {
     said += new TextDecoder().decode(chunk);
     if (said !== "begun\nbegun\n") continue;
-    expect(readdirSync(directory)).toEqual([`a.${child.pid}.tmp`, `b.${child.pid}.tmp`]);
+    expect(readdirSync(directory).sort()).toEqual([`a.${child.pid}.tmp`, `b.${child.pid}.tmp`]);
     child.kill(signal);
   }
   expect(await child.exited).toBe(code);
