@@ -5,6 +5,9 @@ import { storeErrors } from "./errors.ts";
 
 export const LOCK_FILE = "writer.lock";
 
+/** Locks of this process: a database that nothing refers to is closed with the next garbage collection. */
+const taken = new Set<Database>();
+
 /**
  * One writer for a directory: an exclusive lock on a file of its own, which the operating system drops with the
  * process, however it ends. Throws store.locked naming the holder.
@@ -26,7 +29,9 @@ export function takeWriterLock(directory: string): () => void {
   }
   writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
   chmodSync(holderPath, 0o600);
+  taken.add(lock);
   return () => {
+    taken.delete(lock);
     lock.run("ROLLBACK");
     lock.close();
   };

@@ -5,7 +5,7 @@
  */
 import { closeSync, existsSync, mkdirSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { check, flightOf, type Ledger, pushProject, scheduledOf } from "./kills.ts";
+import { check, emptyLedger, flightOf, pushProject, scheduledOf } from "./kills.ts";
 import { keyed, on, programAt } from "./support/program.ts";
 
 /** Megabytes of the small disk: the runtime that the executable unpacks takes some of it. */
@@ -41,15 +41,7 @@ async function fillWhileServing(place: string, executable: string): Promise<Full
     },
   });
   const program = programAt(executable, directory);
-  const ledger: Ledger = {
-    rows: new Set(),
-    scores: new Map(),
-    again: [],
-    repeated: { sent: 0, committed: 0 },
-    problems: [],
-    next: 1,
-    last: 0,
-  };
+  const ledger = emptyLedger();
   const { problems } = ledger;
   const server = await program.serve(project);
   const ready = async () => (await server.get("/readyz")).body as { space?: { state: string } };

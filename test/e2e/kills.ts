@@ -7,7 +7,7 @@ import { existsSync, readdirSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { EXAMPLE } from "./support/flights.ts";
-import { keyed, on, type Placed, type Program } from "./support/program.ts";
+import { keyed, on, type Placed, type Program, readLines } from "./support/program.ts";
 import { type ConfigText, exampleConfig, place } from "./support/project.ts";
 
 export interface ServingKills {
@@ -61,6 +61,16 @@ export interface Ledger {
   last: number;
 }
 
+export const emptyLedger = (): Ledger => ({
+  rows: new Set(),
+  scores: new Map(),
+  again: [],
+  repeated: { sent: 0, committed: 0 },
+  problems: [],
+  next: 1,
+  last: 0,
+});
+
 export async function killServing(
   program: Program,
   directory: string,
@@ -71,15 +81,7 @@ export async function killServing(
   const began = performance.now();
   const { next } = seededRandom(seed);
   const project = await pushProject(directory);
-  const ledger: Ledger = {
-    rows: new Set(),
-    scores: new Map(),
-    again: [],
-    repeated: { sent: 0, committed: 0 },
-    problems: [],
-    next: 1,
-    last: 0,
-  };
+  const ledger = emptyLedger();
   const kills = { starting: 0, serving: 0, closing: 0, compacting: 0 };
   let startMs = 1_000;
   const named = new Set<string>();
@@ -88,7 +90,7 @@ export async function killServing(
     const kind = run > 0 && draw < 0.25 ? "starting" : draw < 0.4 ? "closing" : "serving";
     const child = program.start(["run", ...on(project).slice(0, 4), "--port", "0"], keyed(project));
     const log: string[] = [];
-    void linesOf(child.stderr, log);
+    void readLines(child.stderr, log);
     if (kind === "starting") await Promise.race([Bun.sleep(next() * startMs), child.exited]);
     else {
       const since = performance.now();
@@ -256,16 +258,6 @@ function nextCompaction(data: string) {
   const before = compactionsOf(data);
   const timer = setInterval(() => compactionsOf(data) > before && resolve(), RECORDED_POLL_MS);
   return { seen: promise, end: () => clearInterval(timer) };
-}
-
-async function linesOf(stream: ReadableStream<Uint8Array>, into: string[]): Promise<void> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of stream) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop()!;
-    into.push(...lines);
-  }
 }
 
 /**

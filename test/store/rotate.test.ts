@@ -16,7 +16,7 @@ import { type RotationStep, rotateKeys } from "../../src/store/rotate.ts";
 import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
-import { createDesk } from "../support/world.ts";
+import { createSmallDesk } from "../support/world.ts";
 
 const STREAMS = ["curated/timed", "landing/plain", "landing/other"];
 
@@ -309,16 +309,7 @@ test("store keys go round: after 255 comes 1, and the newest of neighbours is fo
 });
 
 test("the commands: list, rotate, rewrap, and the config that goes with them", async () => {
-  const desk = createDesk();
-  desk.write(
-    "mlpe.yaml",
-    "site: here\nkeys: { path: keys/store.key }\ndata: data\nsources: { s: { connector: file, path: a.csv, dataset: d } }\ndatasets: { d: { contract: d.avsc, static: true } }\n",
-  );
-  desk.write(
-    "d.avsc",
-    '{"type":"record","name":"d","recordId":["id"],"entity":["id"],"fields":[{"name":"id","type":"long"}]}',
-  );
-  desk.write("a.csv", "id\n1\n2\n");
+  const desk = createSmallDesk();
   expect((await desk.run("ingest")).exit).toBe(0);
   expect((await desk.run("keys", "list")).output).toContain("store key 1, wrapped by file");
   const rotated = await desk.run("keys", "rotate", "--json");

@@ -63,3 +63,18 @@ export function createDesk(environment: Readonly<Record<string, string>> = {}): 
     remove: () => rmSync(home, { recursive: true, force: true }),
   };
 }
+
+/** A desk with a project of one file source and two rows, not ingested yet. */
+export function createSmallDesk(): Desk {
+  const desk = createDesk();
+  desk.write(
+    "mlpe.yaml",
+    "site: here\nkeys: { path: keys/store.key }\ndata: data\nsources: { s: { connector: file, path: a.csv, dataset: d } }\ndatasets: { d: { contract: d.avsc, static: true } }\n",
+  );
+  desk.write(
+    "d.avsc",
+    '{"type":"record","name":"d","recordId":["id"],"entity":["id"],"fields":[{"name":"id","type":"long"}]}',
+  );
+  desk.write("a.csv", "id\n1\n2\n");
+  return desk;
+}

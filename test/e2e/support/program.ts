@@ -193,7 +193,8 @@ async function serve(start: Program["start"], project: Placed): Promise<Server> 
   };
 }
 
-async function readLines(stream: ReadableStream<Uint8Array>, into: string[]): Promise<void> {
+/** Adds the whole lines of a stream to `into` as they come. */
+export async function readLines(stream: ReadableStream<Uint8Array>, into: string[]): Promise<void> {
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of stream) {
