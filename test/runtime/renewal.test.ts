@@ -202,3 +202,26 @@ test("a server whose readings are retained answers as the log is, without a rest
   await new Promise((resolve) => setImmediate(resolve));
   expect(rows()).toBe(0);
 }, 30_000);
+
+test("a server whose readings of an entity are erased answers without them, without a restart", async () => {
+  const desk = await createDelivered();
+  cleanups.push(desk.remove);
+  const engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
+  cleanups.push(() => engine.close());
+  await engine.store.compact();
+  const renewed = Promise.withResolvers<void>();
+  const serving = createServing(engine, (message) => message === "index made anew" && renewed.resolve());
+  cleanups.push(() => serving.close());
+  await serving.start();
+  const rows = () => serving.index().tables.get("readings")!.length;
+  expect(rows()).toBe(3);
+  const { erasure } = await engine.store.erase({
+    entity: { sensor: "s1" },
+    prefixes: ["", "key_"],
+    mustBeStored: true,
+  });
+  expect(erasure.streams.map(({ stream }) => stream)).toContain(curatedStream("readings"));
+  await renewed.promise;
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(rows()).toBe(1); // s2 alone
+}, 30_000);
