@@ -1,2 +1,28 @@
 /** Lets whatever else waits in this thread have a turn: for work that is long, and may be in the thread that serves. */
 export const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Milliseconds that work in turns holds its thread for, if none of its steps takes longer. */
+const HOLD_MS = 1;
+
+/** Long work in small steps: between two of them, others have a turn if it has held the thread for a while. */
+export interface Pace {
+  /** To be asked between two steps. */
+  due(): boolean;
+  /** Lets others have a turn. */
+  turn(): Promise<void>;
+}
+
+/**
+ * By the time that went by, not by what was done: what a step takes depends on the machine, on what of the memory it is the
+ * first to touch, and on the garbage that is collected meanwhile. Nothing that is computed may depend on it.
+ */
+export function pace(): Pace {
+  let since = performance.now();
+  return {
+    due: () => performance.now() - since >= HOLD_MS,
+    async turn() {
+      await othersTurn();
+      since = performance.now();
+    },
+  };
+}

@@ -1,4 +1,5 @@
 import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
+import { cleared, type NextSlots, nextSlots } from "./slots.ts";
 
 /**
  * Texts -> small whole numbers (codes), packed: no text is an object of its own, so a million entities cost a few bytes
@@ -12,8 +13,10 @@ export interface Dictionary {
   readonly ends: Chunked;
   /** Open addressing by hash: a code plus one, or 0. */
   slots: Int32Array;
+  /** While `units` is getting full: what will replace it, with the first `copied` of them in it. */
+  longer: { readonly units: Uint8Array; copied: number } | undefined;
   /** While `slots` is getting full: what will replace it, with the first `moved` codes in it. */
-  next: { readonly slots: Int32Array; moved: number } | undefined;
+  next: NextSlots | undefined;
   /** Texts of the first codes as strings, which most features are; later ones are made when asked for. */
   readonly strings: (string | undefined)[];
 }
@@ -22,12 +25,18 @@ export interface Dictionary {
 const STRINGS_KEPT = 65_536;
 /** Codes moved to the next slots with each new one: they are all there long before the slots are full. */
 const MOVED_AT_ONCE = 16;
+/** Units up to here are copied at once when they grow. */
+const GROWN_AT_ONCE = 1 << 16;
+const NEARLY_FULL = 7 / 8;
+/** Units copied with each new text: they are all there before the next room is needed, unless texts get very long. */
+const COPIED_AT_ONCE = 2_048;
 /** Bytes of all texts of one column: what 31 bits of an end can say. */
 const UNITS_MAX = 2 ** 31 - 1;
 
 export const dictionary = (): Dictionary => ({
   count: 0,
   units: new Uint8Array(64),
+  longer: undefined,
   ends: chunked(0),
   slots: new Int32Array(16),
   next: undefined,
@@ -103,17 +112,37 @@ function appendUnits(of: Dictionary, code: number, text: string): void {
   const wide = isWide(text);
   const end = start + text.length * (wide ? 2 : 1);
   if (end > UNITS_MAX) throw new RangeError("the texts of one column are longer than 2 GiB");
-  if (end > of.units.length) {
-    const grown = new Uint8Array(Math.min(UNITS_MAX, Math.max(end, of.units.length * 2)));
-    grown.set(of.units);
-    of.units = grown;
-  }
+  if (end > of.units.length) lengthen(of, start, end);
   for (let i = 0, at = start; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     of.units[at++] = unit & 255;
     if (wide) of.units[at++] = unit >>> 8;
   }
   setNumber(of.ends, code, (end * 2 + (wide ? 1 : 0)) | 0);
+  copyAhead(of, end);
+}
+
+/** Once the units are nearly full, copies a part of them with each new text, so that none ever waits for all of them. */
+function copyAhead(of: Dictionary, end: number): void {
+  const { units, longer } = of;
+  if (longer) copyUnits(of, Math.min(end, longer.copied + COPIED_AT_ONCE));
+  else if (units.length >= GROWN_AT_ONCE && end > units.length * NEARLY_FULL) {
+    of.longer = { units: new Uint8Array(Math.min(UNITS_MAX, units.length * 2)), copied: 0 };
+  }
+}
+
+function copyUnits({ units, longer }: Dictionary, to: number): void {
+  longer!.units.set(units.subarray(longer!.copied, to), longer!.copied);
+  longer!.copied = to;
+}
+
+/** Makes room for units up to `end`, of which there are `start`. */
+function lengthen(of: Dictionary, start: number, end: number): void {
+  const length = Math.min(UNITS_MAX, Math.max(end, of.units.length * 2));
+  if (!of.longer || of.longer.units.length < end) of.longer = { units: new Uint8Array(length), copied: 0 };
+  copyUnits(of, start);
+  of.units = of.longer.units;
+  of.longer = undefined;
 }
 
 function isWide(text: string): boolean {
@@ -156,8 +185,8 @@ function place(slots: Int32Array, hash: number, code: number): void {
 
 /** Moves some codes to larger slots once these are half full, so that no text ever waits for all of them. */
 function moveOn(of: Dictionary): void {
-  if (of.count * 2 > of.slots.length) of.next ??= { slots: new Int32Array(of.slots.length * 2), moved: 0 };
-  if (of.next === undefined) return;
+  if (of.count * 2 > of.slots.length) of.next ??= nextSlots(of.slots.length * 2);
+  if (of.next === undefined || !cleared(of.next)) return;
   moveTo(of, of.next, of.next.moved + MOVED_AT_ONCE);
   if (of.next.moved < of.count) return;
   of.slots = of.next.slots;

@@ -1,5 +1,5 @@
 import { invariant } from "../base/errors.ts";
-import { othersTurn } from "../base/turn.ts";
+import { pace } from "../base/turn.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { curatedStream, ERASURES, RETENTION } from "../contract/streams.ts";
 import type { Store, StoredRows } from "../store/port.ts";
@@ -35,8 +35,8 @@ export function removedFrom({ stream, batch }: StoredRows, streams: readonly str
   return rowsOf(batch).some((row) => streams.includes(row.stream as string));
 }
 
-/** Rows that are folded before others have a turn. */
-const SLICE_ROWS = 256;
+/** Rows that are folded before it is asked whether others should have a turn. */
+const STEP_ROWS = 32;
 
 /** An empty index for those views; several views share the tables of the datasets they both read. */
 export function createIndex(plans: readonly ViewPlan[], options: IndexOptions = {}): LiveIndex {
@@ -96,12 +96,13 @@ export async function foldRange(
   stopped: Stopped = () => false,
 ): Promise<void> {
   if (after >= upTo) return;
+  const steps = pace();
   for (const table of index.tables.values()) {
     const columns = table.fields.map(({ field }) => field.name);
     for await (const stored of store.scan(curatedStream(table.dataset), { columns, after, upTo })) {
-      for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
-        applyRows(index, stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
-        await othersTurn();
+      for (let at = 0; at < stored.batch.length; at += STEP_ROWS) {
+        applyRows(index, stored, at, Math.min(at + STEP_ROWS, stored.batch.length));
+        if (steps.due()) await steps.turn();
         if (stopped()) return;
       }
     }

@@ -2,6 +2,7 @@ import { compareValues, type Value } from "../base/row.ts";
 import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import { isNullAt, readValue, type StoreColumn } from "./column.ts";
 import { codeOf } from "./dictionary.ts";
+import { cleared, type NextSlots, nextSlots } from "./slots.ts";
 
 /**
  * Tuples of columns -> small whole numbers (entries), by open addressing over the columns themselves: no key is stored
@@ -13,7 +14,7 @@ export interface KeyTable {
   /** By hash: an entry plus one, or 0. */
   slots: Int32Array;
   /** While `slots` is getting full: what will replace it, with the first `moved` entries in it. */
-  next: { readonly slots: Int32Array; moved: number } | undefined;
+  next: NextSlots | undefined;
   readonly representatives: Chunked;
   count: number;
   /** The tuple that is looked for, as codes and numbers; reused. */
@@ -169,10 +170,10 @@ const MOVED_AT_ONCE = 16;
 /** Once the slots are half full, moves some entries to larger ones, so that no row ever waits for all of them. */
 function moveOn(table: KeyTable): void {
   if (table.count * 2 > table.slots.length) {
-    table.next ??= { slots: new Int32Array(table.slots.length * 2), moved: 0 };
+    table.next ??= nextSlots(table.slots.length * 2);
   }
   const { next } = table;
-  if (next === undefined) return;
+  if (next === undefined || !cleared(next)) return;
   const mask = next.slots.length - 1;
   const end = Math.min(next.moved + MOVED_AT_ONCE, table.count);
   for (; next.moved < end; next.moved++) {

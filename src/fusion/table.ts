@@ -33,6 +33,8 @@ export interface Table {
   /** While longer arrays are being filled, which will replace those that are nearly full. */
   growth: Growth | undefined;
   readonly columns: Map<string, StoreColumn>;
+  /** The rows that are being folded in steps. */
+  opened: { readonly stored: StoredRows; readonly copiers: readonly CopyRow[] } | undefined;
   readonly fields: { readonly field: Field; readonly column: StoreColumn }[];
   readonly derivers: Deriver[];
   /** 1 while the place holds the latest version of a record that was not withdrawn. */
@@ -110,6 +112,7 @@ export function createTable(needs: readonly TableNeeds[]): Table {
     capacity: 0,
     growth: undefined,
     columns,
+    opened: undefined,
     fields,
     derivers,
     alive: new Uint8Array(0),
@@ -181,13 +184,14 @@ export type OnChange = (table: Table, removed: number, added: number) => void;
 
 /** Folds stored rows `from` to `to` (exclusive) into the table. In any order: the greatest sequence of a record wins. */
 export function applyToTable(table: Table, stored: StoredRows, from: number, to: number, onChange?: OnChange): void {
-  const copiers = openBatch(table, stored);
+  if (table.opened?.stored !== stored) table.opened = { stored, copiers: openBatch(table, stored) };
+  const { copiers } = table.opened;
   for (let i = from; i < to; i++) applyRow(table, stored, i, copiers, onChange);
   growAhead(table, to - from);
+  if (to >= stored.batch.length) table.opened = undefined;
 }
 
-function openBatch(table: Table, stored: StoredRows): readonly CopyRow[] {
-  const { contract, columns } = stored.batch;
+function openBatch(table: Table, { batch: { contract, columns } }: StoredRows): readonly CopyRow[] {
   return table.fields.map(({ field, column }) => {
     const at = contract.fields.findIndex((candidate) => candidate.name === field.name);
     return copierOf(column, at < 0 ? undefined : columns[at], field);

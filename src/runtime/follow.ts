@@ -1,9 +1,10 @@
 import { invariant } from "../base/errors.ts";
-import { othersTurn } from "../base/turn.ts";
+import { type Pace, pace } from "../base/turn.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 
-/** Rows applied to the index before requests have a turn. */
-const SLICE_ROWS = 256;
+/** A commit of more rows goes into the index by steps, between which requests may have a turn. */
+const LARGE_COMMIT = 256;
+const STEP_ROWS = 32;
 const ROWS_A_PAGE = 4_096;
 
 /** What a follower of the log does with what it reads. */
@@ -18,6 +19,8 @@ export interface Following {
   /** Whether the rows deploy a model. */
   deploys(stored: StoredRows): boolean;
   deploy(): Promise<void>;
+  /** When others have a turn; by the time it takes, where nothing is said. */
+  readonly steps?: Pace;
 }
 
 export interface FollowState {
@@ -41,16 +44,14 @@ export const followState = (position: number): FollowState => ({
  */
 export async function followPage(following: Following, state: FollowState): Promise<number> {
   const page = await following.store.tail(state.position, following.streams, ROWS_A_PAGE);
-  let rows = 0; // since others had a turn
+  const steps = following.steps ?? pace();
   for (let from = 0; from < page.rows.length; ) {
     const commitNo = commitOf(page.rows[from]!);
     let to = from + 1;
     while (to < page.rows.length && commitOf(page.rows[to]!) === commitNo) to++;
-    rows += await foldCommit(following, state, page.rows.slice(from, to));
+    await foldCommit(following, state, page.rows.slice(from, to), steps);
     from = to;
-    if (rows < SLICE_ROWS) continue;
-    await othersTurn();
-    rows = 0;
+    if (steps.due()) await steps.turn();
   }
   state.position = page.upTo;
   // At the end only: a model that can't be loaded now must not keep the index from catching up.
@@ -69,16 +70,21 @@ const commitOf = (stored: StoredRows): number => {
 
 /**
  * One commit: at once where it is small; in slices where it is large, and answers wait meanwhile, since a position can't
- * say that half a commit was seen. Answers the rows it put into the index.
+ * say that half a commit was seen.
  */
-async function foldCommit(following: Following, state: FollowState, parts: readonly StoredRows[]): Promise<number> {
+async function foldCommit(
+  following: Following,
+  state: FollowState,
+  parts: readonly StoredRows[],
+  steps: Pace,
+): Promise<void> {
   const indexed = parts.filter(({ stream }) => following.indexed(stream));
   const rows = indexed.reduce((sum, { batch }) => sum + batch.length, 0);
   const { promise, resolve } = Promise.withResolvers<void>();
   try {
-    if (rows > SLICE_ROWS) {
+    if (rows > LARGE_COMMIT) {
       state.folding = promise;
-      await applyInSlices(following, indexed);
+      await applyInSteps(following, indexed, steps);
     } else for (const stored of indexed) following.apply(stored, 0, stored.batch.length);
     for (const stored of parts) {
       following.folded(stored);
@@ -90,14 +96,13 @@ async function foldCommit(following: Following, state: FollowState, parts: reado
     state.folding = undefined;
     resolve();
   }
-  return rows;
 }
 
-async function applyInSlices(following: Following, parts: readonly StoredRows[]): Promise<void> {
+async function applyInSteps(following: Following, parts: readonly StoredRows[], steps: Pace): Promise<void> {
   for (const stored of parts) {
-    for (let at = 0; at < stored.batch.length; at += SLICE_ROWS) {
-      following.apply(stored, at, Math.min(at + SLICE_ROWS, stored.batch.length));
-      await othersTurn();
+    for (let at = 0; at < stored.batch.length; at += STEP_ROWS) {
+      following.apply(stored, at, Math.min(at + STEP_ROWS, stored.batch.length));
+      if (steps.due()) await steps.turn();
     }
   }
 }

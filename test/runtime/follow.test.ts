@@ -1,5 +1,6 @@
 /** Pages of the log folded as the serving thread folds them, with failures and requests in between. */
 import { expect, test } from "bun:test";
+import { othersTurn } from "../../src/base/turn.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { type Following, followPage, followState } from "../../src/runtime/follow.ts";
 import { MemoryStore } from "../support/memory_store.ts";
@@ -72,6 +73,7 @@ test("who looks while nothing is being folded sees whole commits, also of two st
   for (const commit of commits) whole.push(whole.at(-1)! + commit["curated/a"] + commit["curated/b"]);
   let [looks, waits] = [0, 0];
   let done = false;
+  const steps = { due: () => true, turn: othersTurn };
   const looking = (async () => {
     while (!done) {
       for (let folding = state.folding; folding; folding = state.folding) {
@@ -83,7 +85,7 @@ test("who looks while nothing is being folded sees whole commits, also of two st
       await new Promise((resolve) => setImmediate(resolve));
     }
   })();
-  while ((await followPage(following, state)) > state.position);
+  while ((await followPage({ ...following, steps }, state)) > state.position);
   done = true;
   await looking;
   expect(state.position).toBe(30);
