@@ -1,10 +1,12 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
 export const BUSY_TIMEOUT_MS = 5_000;
 const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
+
+const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
 
 export const databasePath = (directory: string) => join(directory, "log.db");
 export const segmentsPath = (directory: string) => join(directory, "segments");
@@ -19,8 +21,35 @@ export const hasStore = (directory: string): boolean => {
   }
 };
 
-/** The handle of the one writer. Makes the directory (0700) and the file (0600). */
+/**
+ * What is left of a store whose `log.db` is gone or holds no tables, in words; undefined where nothing is. Whoever made a
+ * new store there would sweep its segments.
+ */
+export function remainsOf(directory: string): string | undefined {
+  const path = databasePath(directory);
+  const isEmpty = bytesOf(path) === 0;
+  if (isEmpty && bytesOf(`${path}-wal`) > 0) return "a write-ahead log";
+  if (isEmpty && existsSync(join(directory, "log.sums"))) return "log.sums";
+  const segments = existsSync(segmentsPath(directory)) ? readdirSync(segmentsPath(directory)).length : 0;
+  return segments > 0 ? `${segments} files in segments/` : undefined;
+}
+
+/** What to do where `remainsOf` finds something. */
+export const REMAINS_FIX =
+  "Put log.db back, with log.db-wal if there was one, or restore a backup into another directory. Nothing was changed.";
+
+/** Throws store.damaged where `log.db` has no store though the rest of one is there. */
+export function checkRemains(directory: string, database?: Database): void {
+  const made = database?.query("SELECT 1 FROM sqlite_master WHERE name = 'store'").get();
+  const remains = made ? undefined : remainsOf(directory);
+  if (remains === undefined) return;
+  const message = `log.db of ${directory} is gone or empty, though there is ${remains}`;
+  throw storeErrors.error("damaged", message, { place: databasePath(directory), fix: REMAINS_FIX });
+}
+
+/** The handle of the one writer. Makes the directory (0700) and the file (0600). Throws store.damaged as `checkRemains`. */
 export function openWriterDatabase(directory: string): Database {
+  if (bytesOf(databasePath(directory)) === 0) checkRemains(directory);
   mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const path = databasePath(directory);
@@ -38,19 +67,30 @@ export function openWriterDatabase(directory: string): Database {
   ]) {
     database.run(`PRAGMA ${pragma}`);
   }
-  return database;
+  return checked(directory, database);
+}
+
+function checked(directory: string, database: Database): Database {
+  try {
+    checkRemains(directory, database);
+    return database;
+  } catch (cause) {
+    database.close();
+    throw cause;
+  }
 }
 
 /** A handle that only reads, beside a writer or without one. No statement of it stays open after a call. */
 export function openReaderDatabase(directory: string): Database {
   if (!hasStore(directory)) {
+    checkRemains(directory);
     throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
   }
   // Not SQLite's read-only mode: a reader of a WAL database may have to make the shared-memory file.
   const database = patientDatabase(databasePath(directory));
   database.run("PRAGMA temp_store = memory");
   database.run("PRAGMA query_only = ON");
-  return database;
+  return checked(directory, database);
 }
 
 /** Waits from its first statement on: another process may be recovering the log after a kill, or closing it. */

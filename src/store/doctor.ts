@@ -9,7 +9,7 @@ import { MICROS_PER_SECOND } from "../base/time.ts";
 import { type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
 import { checkCatalogue } from "./check.ts";
 import { damagedRows, isDamage } from "./damage.ts";
-import { databasePath, hasStore, segmentsPath } from "./database.ts";
+import { databasePath, hasStore, REMAINS_FIX, remainsOf, segmentsPath } from "./database.ts";
 import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type Keys, openSealer } from "./sealer.ts";
@@ -62,7 +62,7 @@ export async function examine(options: DoctorOptions): Promise<Diagnosis> {
   const { directory, facts, complaints } = exam;
   try {
     if (!hasStore(directory)) {
-      complain(exam, "directory", `${directory} holds no store`, "Run `mlpe run` or `mlpe ingest` to make one.");
+      complainOfNone(exam, `${directory} holds no store`);
       return { facts, complaints };
     }
     lookAtFiles(exam);
@@ -88,6 +88,13 @@ export async function examine(options: DoctorOptions): Promise<Diagnosis> {
     database?.close();
   }
   return { facts, complaints };
+}
+
+/** There is no store, or one without its catalogue. */
+function complainOfNone(exam: Exam, message: string): void {
+  const remains = remainsOf(exam.directory);
+  if (remains === undefined) complain(exam, "directory", message, "Run `mlpe run` or `mlpe ingest` to make one.");
+  else complain(exam, "store", `${message}, though there is ${remains}`, REMAINS_FIX);
 }
 
 function complain({ complaints }: Exam, about: Complaint["about"], message: string, next: string): void {
@@ -135,9 +142,10 @@ function lookAtSpace(exam: Exam): void {
 
 function lookAtStore(exam: Exam, database: Database): boolean {
   try {
-    const identity = readIdentity(database);
+    const made = database.query("SELECT 1 FROM sqlite_master WHERE name = 'store'").get();
+    const identity = made ? readIdentity(database) : undefined;
     if (!identity) {
-      complain(exam, "store", "log.db names no store", "Run `mlpe run` to make one, or restore a backup.");
+      complainOfNone(exam, "log.db names no store");
       return false;
     }
     const applied = checkMigrations(database);

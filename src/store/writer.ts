@@ -19,7 +19,7 @@ import {
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
-import { databasePath, openReaderDatabase, openWriterDatabase, segmentsPath } from "./database.ts";
+import { checkRemains, databasePath, openReaderDatabase, openWriterDatabase, segmentsPath } from "./database.ts";
 import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { idleCheckpoints } from "./idle_checkpoint.ts";
@@ -183,6 +183,7 @@ function checkpoint(database: ReturnType<typeof openWriterDatabase>): void {
 /** A store that is there must open with these keys before a byte of its directory is touched. */
 async function checkKeys(directory: string, keys: Keys, random: Random): Promise<void> {
   if (!existsSync(databasePath(directory))) {
+    checkRemains(directory); // before a key file is made
     providerOf(keys, directory, true, random);
     return;
   }
