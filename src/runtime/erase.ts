@@ -2,9 +2,9 @@ import { signText, treeHead, verifierKey } from "../audit/checkpoint.ts";
 import { toBase64, toHex } from "../base/bytes.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
 import { rowAt } from "../contract/batch.ts";
+import { isReject } from "../contract/coerce.ts";
 import type { PageFormat } from "../contract/page.ts";
 import {
-  CONTROL,
   curatedStream,
   featuresStream,
   LINEAGE,
@@ -19,7 +19,7 @@ import type { ErasedRows } from "../store/erase.ts";
 import type { EntityName, Erased, EraseRequest } from "../store/erase_select.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import type { Engine } from "./engine.ts";
-import { runtimeErrors } from "./errors.ts";
+import { nameEraser, storedEntity } from "./erase_names.ts";
 import { type Project, viewOfModel } from "./project.ts";
 
 /** What is handed to whoever asked: every word of it can be checked against the log, and the signature against its key. */
@@ -103,28 +103,27 @@ function receiptOf({ store }: Engine, { erasure, outcome }: Erased): ErasureRece
   };
 }
 
-function requestFor(engine: Engine, entity: EntityName): EraseRequest {
+/** `given` names the entity as it was written; rows hold it as their types do. */
+function requestFor(engine: Engine, given: EntityName): EraseRequest {
   const { project, store } = engine;
-  const fields = Object.keys(entity).sort();
-  const isKnown = [...project.contracts.values()].some((contract) =>
-    fields.every((name) => contract.fields.some((field) => field.name === name)),
-  );
-  if (!isKnown || fields.length === 0) {
-    const message = `no dataset has the fields ${fields.join(", ") || "of an empty entity"}`;
-    throw runtimeErrors.error("not_an_entity", message, { place: "entity" });
-  }
+  const entity = storedEntity(project, given);
   const test: EntityTest = {
-    fieldSets: [fields],
-    has: (names, values) => names.every((name, i) => values[i] !== null && String(values[i]) === entity[name]),
+    fieldSets: [Object.keys(entity).sort()],
+    has: (names, values) =>
+      names.every((name, i) => {
+        const value = values[i] ?? null;
+        return value !== null && (String(value) === entity[name] || String(value) === given[name]);
+      }),
   };
   return {
     entity,
+    given,
     prefixes: ["", "key_"],
     also: async (found, upTo) => [
       ...(await pagesOf(store, project, test, upTo)),
       ...(await quarantineOf(store, project, test, upTo)),
       ...(await derivedRows(store, project, found, upTo)),
-      ...(await mentions(store, Object.values(entity), upTo)),
+      ...(await mentions(store, project, given, upTo)),
     ],
   };
 }
@@ -152,9 +151,12 @@ async function quarantineOf(store: Store, project: Project, test: EntityTest, up
   for (const [name, dataset] of project.datasets) {
     const emptied: number[] = [];
     const [fields] = test.fieldSets;
-    const nameOf = (field: string) =>
-      dataset.sourceNames[dataset.contract.fields.findIndex((own) => own.name === field)] ?? field;
-    const ways = [fields!.map(nameOf), fields!];
+    const positions = fields!.map((field) => dataset.contract.fields.findIndex((own) => own.name === field));
+    const ways = [fields!.map((field, i) => dataset.sourceNames[positions[i]!] ?? field), fields!];
+    const stored = (value: Value, i: number): Value => {
+      const read = value === null ? null : dataset.coercers[positions[i]!]?.(value);
+      return read === undefined || isReject(read) ? value : read;
+    };
     await eachRow(store, quarantineStream(name), upTo, (row, sequence) => {
       const text = row.record as string;
       const record = objectIn(text);
@@ -162,7 +164,7 @@ async function quarantineOf(store: Store, project: Project, test: EntityTest, up
         ? ways.some((names) =>
             test.has(
               fields!,
-              names.map((one) => plain(record[one])),
+              names.map((one, i) => stored(plain(record[one]), i)),
             ),
           )
         : wordsName(text, test);
@@ -221,24 +223,23 @@ async function derivedRows(
   return rows;
 }
 
-/** Shorter values, and those without a letter, are words that mean anything. */
-const NAME_LENGTH_LEAST = 3;
+/** Where free text may name an entity; everything else of these streams is names of ours. */
+const MENTIONING = [
+  { stream: VERDICTS, column: "detail" },
+  { stream: LINEAGE, column: "event" },
+] as const;
 
 /** Verdicts and events that name the entity lose the name. */
-async function mentions(store: Store, values: readonly string[], upTo: number): Promise<ErasedRows[]> {
-  const names = values.filter((value) => value.length >= NAME_LENGTH_LEAST && /[A-Za-z]/.test(value));
-  if (names.length === 0) return [];
-  const escaped = names.map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  const pattern = new RegExp(`(?<![\\w-])(?:${escaped.join("|")})(?![\\w-])`, "g");
+async function mentions(store: Store, project: Project, given: EntityName, upTo: number): Promise<ErasedRows[]> {
+  const erase = nameEraser(project, given);
+  if (erase === undefined) return [];
   const found: ErasedRows[] = [];
-  for (const stream of [VERDICTS, LINEAGE, CONTROL]) {
+  for (const { stream, column } of MENTIONING) {
     const replaced: { sequence: number; row: Row }[] = [];
     await eachRow(store, stream, upTo, (row, sequence) => {
-      const changed = Object.entries(row).map(([name, value]) => {
-        return [name, typeof value === "string" ? value.replace(pattern, "[erased]") : value] as const;
-      });
-      if (changed.some(([name, value]) => value !== row[name]))
-        replaced.push({ sequence, row: Object.fromEntries(changed) });
+      const text = row[column];
+      const changed = typeof text === "string" ? erase(text) : text;
+      if (changed !== text) replaced.push({ sequence, row: { ...row, [column]: changed ?? null } });
     });
     if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
   }

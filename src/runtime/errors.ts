@@ -89,7 +89,7 @@ export const runtimeErrors = errorTable("runtime", {
   },
   not_an_entity: {
     kind: "invalid",
-    meaning: "No dataset has all the fields that are to name the entity.",
+    meaning: "No dataset has all the fields that are to name the entity, or two read the values differently.",
     fix: "Name fields of one dataset's contract, as `--entity tailnum=N14228`.",
   },
   not_text: { kind: "invalid", meaning: "A file of the project is not UTF-8 text.", fix: "Save the file as UTF-8." },

@@ -16,6 +16,8 @@ export type EntityName = Readonly<Record<string, string>>;
 
 export interface EraseRequest {
   readonly entity: EntityName;
+  /** The same as whoever asks wrote it, for messages; default `entity`. */
+  readonly given?: EntityName;
   /** Put before a field's name, each also names it: `key_` in feature rows. Default the name alone. */
   readonly prefixes?: readonly string[];
   /** Whether it is refused where nothing of the entity is stored: a name with a mistake in it would be suppressed for good. */
@@ -48,7 +50,7 @@ export async function eraseEntity(
 ): Promise<Erased> {
   for (let tries = 1; ; tries++) {
     const erasure = await planErasure(store, request, clock, random);
-    if (request.mustBeStored && erasure.streams.length === 0) throw notStored(request.entity);
+    if (request.mustBeStored && erasure.streams.length === 0) throw notStored(request.given ?? request.entity);
     try {
       return { erasure, outcome: await writer.erase(erasure) };
     } catch (cause) {

@@ -39,6 +39,11 @@ function entityOf(input: Input): Readonly<Record<string, string>> {
     throw cliErrors.error("bad_usage", `--entity is "${text}", which is not field=value`, { place: "mlpe erase" });
   });
   if (given.length === 0) throw cliErrors.error("bad_usage", "--entity is missing", { place: "mlpe erase" });
+  const twice = given.find(([field], i) => given.findIndex(([other]) => other === field) !== i);
+  if (twice) {
+    const fix = "Erase one entity after the other: all of the fields that are given must hold.";
+    throw cliErrors.error("bad_usage", `--entity names ${twice[0]} twice`, { place: "mlpe erase", fix });
+  }
   return Object.fromEntries(given);
 }
 
