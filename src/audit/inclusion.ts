@@ -1,4 +1,5 @@
 import { leafOf } from "../store/record.ts";
+import { readAgain } from "../store/replaced.ts";
 import { bySequence } from "../store/segment_files.ts";
 import { STATEMENTS, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
@@ -27,9 +28,11 @@ export function inclusionProof(store: LogStore, commitNo: number): InclusionProo
 
 /** The leaf of every commit, in order. */
 function leavesOf(store: LogStore): Uint8Array[] {
-  const { segments, tail } = store.reader.snapshot();
-  const holders = segments.filter((info) => info.stream === STATEMENTS);
-  holders.sort((a, b) => a.firstCommit - b.firstCommit);
-  const compacted = holders.flatMap((info) => statedCommits(bySequence(store.reader.segments.open(info))).map(leafOf));
-  return [...compacted, ...tail.map((commit) => commit.leaf)];
+  const { reader } = store;
+  return readAgain(reader.snapshot, ({ segments, tail }) => {
+    const holders = segments.filter((info) => info.stream === STATEMENTS);
+    holders.sort((a, b) => a.firstCommit - b.firstCommit);
+    const compacted = holders.flatMap((info) => statedCommits(bySequence(reader.segments.open(info))).map(leafOf));
+    return [...compacted, ...tail.map((commit) => commit.leaf)];
+  });
 }

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { fstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fromHex, toBase64 } from "../base/bytes.ts";
 import { rowsOf } from "../contract/batch.ts";
@@ -13,6 +13,7 @@ import { contentHasher } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
 import type { StoredRows } from "../store/port.ts";
 import { HASH_BYTES, leafOf } from "../store/record.ts";
+import { type HeldSnapshot, holdSnapshot } from "../store/replaced.ts";
 import { CHUNK_ROWS, saltsOf } from "../store/salts.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
@@ -56,18 +57,21 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
   const findings: Finding[] = [];
   const kept = options.checkpoint === undefined ? undefined : readCheckpoint(options.checkpoint, store);
   let reader: LogReader | undefined;
+  let held: HeldSnapshot | undefined;
   try {
     reader = logReader(store.directory, store.sealer);
     findings.push(...checkPages(reader));
     findings.push(...checkSums(reader, store.sealer));
     findings.push(...checkCatalogue(reader, store.sealer));
-    const audit = new Audit(reader, store.sealer, findings);
+    held = holdSnapshot(store.directory, reader.snapshot);
+    const audit = new Audit(reader, held, store.sealer, findings);
     audit.run(kept);
     return audit.report();
   } catch (cause) {
     findings.push(findingOf(cause, "the catalogue"));
     return { size: 0, verified: false, problems: findings, root: "", rows: 0, erased: 0 };
   } finally {
+    held?.close();
     reader?.close();
   }
 }
@@ -88,6 +92,7 @@ class Audit {
   readonly #sealer: Sealer;
   readonly #findings: Finding[];
   readonly #snapshot: Snapshot;
+  readonly #handles: ReadonlyMap<string, number>;
   readonly #saltKey: Uint8Array;
   readonly #canvas = canvasFor(CHUNK_ROWS);
   #kept: ReadonlyMap<string, ReadonlyMap<number, KeptRow>> = new Map();
@@ -100,11 +105,12 @@ class Audit {
   #checkpoint: Checkpoint | undefined;
   #rootAtCheckpoint: Uint8Array | undefined;
 
-  constructor(reader: LogReader, sealer: Sealer, findings: Finding[]) {
+  constructor(reader: LogReader, held: HeldSnapshot, sealer: Sealer, findings: Finding[]) {
     this.#reader = reader;
     this.#sealer = sealer;
     this.#findings = findings;
-    this.#snapshot = reader.snapshot();
+    this.#snapshot = held.snapshot;
+    this.#handles = held.handles;
     this.#saltKey = readSecret(reader.database, sealer, "salt");
   }
 
@@ -221,8 +227,7 @@ class Audit {
     const end = info.firstSequence + info.rows;
     if (next !== end) this.#problem(placeOf(info), `no commit states the rows from sequence ${next} on`);
     for (const [at, { salt }] of kept) if (salt) salts.set(new Int32Array(salt.slice().buffer), at * 4);
-    this.#checkSize(info);
-    const file = openSegment(this.#reader.directory, info, this.#sealer, this.#reader.names);
+    const file = this.#open(info);
     try {
       const found = segmentLeaves(file, salts, this.#canvas);
       if (!found.gapless) this.#problem(placeOf(info), "sequences are missing, or there twice");
@@ -346,15 +351,18 @@ class Audit {
     return found.commits;
   }
 
-  #checkSize(info: SegmentInfo): void {
-    const { size } = statSync(join(segmentsPath(this.#reader.directory), info.file));
+  /** Checks the size too. Files that a server beside replaces meanwhile are read through the handles that are held. */
+  #open(info: SegmentInfo): SegmentFile {
+    const { directory, names } = this.#reader;
+    const handle = this.#handles.get(info.file);
+    const { size } = handle === undefined ? statSync(join(segmentsPath(directory), info.file)) : fstatSync(handle);
     if (size !== info.bytes) this.#problem(placeOf(info), `the file has ${size} bytes, not ${info.bytes}`);
+    return openSegment(directory, info, this.#sealer, names, handle);
   }
 
   /** The whole segment in order of sequence: reading it opens every chunk of the file. */
   #read(info: SegmentInfo): StoredRows {
-    this.#checkSize(info);
-    const file = openSegment(this.#reader.directory, info, this.#sealer, this.#reader.names);
+    const file = this.#open(info);
     try {
       return bySequence(file);
     } finally {

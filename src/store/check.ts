@@ -51,8 +51,18 @@ export function checkPages({ database, directory }: Catalogue): Finding[] {
 /** Complaints of SQLite about pages, at most. */
 const PAGES_SAID = 3;
 
-/** Reads every row of the catalogue but the commits: each must open and say what the others say. */
+/**
+ * Reads every row of the catalogue but the commits: each must open and say what the others say, in one read transaction,
+ * since a server beside may be changing several of them.
+ */
 export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
+  const { database, directory } = reader;
+  const found = database.transaction(() => checkRows(reader, sealer))();
+  checkFolds(directory, database, sealer, (place, message) => found.push({ place, message }));
+  return found;
+}
+
+function checkRows(reader: Catalogue, sealer: Sealer): Finding[] {
   const { database } = reader;
   const found: Finding[] = [];
   const check = (place: string, look: () => string | undefined) => {
@@ -89,7 +99,6 @@ export function checkCatalogue(reader: Catalogue, sealer: Sealer): Finding[] {
       : `there should be ${stated.length} rows, and there are ${rows.length}`;
   });
   check("table upkeep", () => void readUpkeep(database, sealer));
-  checkFolds(reader.directory, database, sealer, (place, message) => found.push({ place, message }));
   return found;
 }
 

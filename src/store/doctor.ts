@@ -14,6 +14,7 @@ import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type Keys, openSealer } from "./sealer.ts";
 import type { SegmentInfo } from "./segment_info.ts";
+import { type HeldSnapshot, holdSnapshot } from "./replaced.ts";
 import { openSegment } from "./segment_read.ts";
 import { amountsOf, freeSpace, type SpaceSettings } from "./space.ts";
 import { checkSums } from "./sums.ts";
@@ -179,16 +180,20 @@ function lookInside(exam: Exam, database: Database, sealer: Sealer): void {
     const next = fold ? "Delete that file: the next start folds anew." : "Restore the data directory from a backup.";
     complain(exam, "catalogue", `${place}: ${message}`, next);
   }
-  let snapshot: Snapshot;
+  let held: HeldSnapshot;
   try {
-    snapshot = tailIndex(database, sealer).look();
+    held = holdSnapshot(exam.directory, tailIndex(database, sealer).look);
   } catch (cause) {
     told(exam, "log", cause);
     return;
   }
-  lookAtLog(exam, database, snapshot);
-  lookAtSegments(exam, database, sealer, snapshot);
-  lookAtClock(exam, snapshot);
+  try {
+    lookAtLog(exam, database, held.snapshot);
+    lookAtSegments(exam, database, sealer, held);
+    lookAtClock(exam, held.snapshot);
+  } finally {
+    held.close();
+  }
 }
 
 function lookAtLog(exam: Exam, database: Database, { head, tail }: Snapshot): void {
@@ -212,11 +217,12 @@ function lookAtLog(exam: Exam, database: Database, { head, tail }: Snapshot): vo
   }
 }
 
-function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, { segments }: Snapshot): void {
+function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, held: HeldSnapshot): void {
+  const { segments } = held.snapshot;
   const named = new Set(segments.map(({ file }) => file));
   const orphans = readdirSync(segmentsPath(exam.directory)).filter((file) => !named.has(file));
   const names = namesOf(database, sealer);
-  const damaged = segments.flatMap((info) => damageOf(exam, info, names, sealer) ?? []);
+  const damaged = segments.flatMap((info) => damageOf(exam, info, names, sealer, held.handles.get(info.file)) ?? []);
   Object.assign(exam.facts, {
     segments: segments.length,
     segment_bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -231,9 +237,9 @@ function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, { segmen
   }
 }
 
-function damageOf({ directory, quick }: Exam, info: SegmentInfo, names: Names, sealer: Sealer) {
+function damageOf({ directory, quick }: Exam, info: SegmentInfo, names: Names, sealer: Sealer, handle?: number) {
   try {
-    const file = openSegment(directory, info, sealer, names);
+    const file = openSegment(directory, info, sealer, names, handle);
     try {
       file.filter();
       const blocks = quick ? 0 : file.footer.blockRows.length;

@@ -44,6 +44,12 @@ export const storeErrors = errorTable("store", {
     fix: "Look at the disk's space and health; it is tried again, and without it the next start takes longer.",
     retryable: true,
   },
+  overtaken: {
+    kind: "unavailable",
+    meaning: "Segments were merged or rewritten faster than a reader beside the server could open them.",
+    fix: "Run the command again, on a machine with less to do or while the server is stopped. Nothing is damaged by that.",
+    retryable: true,
+  },
   rekeyed: {
     kind: "unavailable",
     meaning: "The store got new data keys since it was opened here.",

@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import type { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
@@ -8,6 +9,7 @@ import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
+import { isReplaced, readAgain, readAgainInTurns } from "./replaced.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
@@ -37,7 +39,7 @@ export interface LogReader {
 export function logReader(directory: string, sealer: Sealer, cacheBytes?: number): LogReader {
   const database = openReaderDatabase(directory);
   const names = namesOf(database, sealer);
-  const index = tailIndex(database, sealer);
+  const { look } = tailIndex(database, sealer);
   const segments = segmentFiles(directory, sealer, names, cacheBytes);
   const view: View = {
     sealer,
@@ -48,14 +50,16 @@ export function logReader(directory: string, sealer: Sealer, cacheBytes?: number
     ofStream: segmentsByStream(),
   };
   return {
-    head: () => index.look().head,
-    commitAt: (knownTime) => commitAt(index.look(), view, knownTime),
-    tail: (after, streams, maxRows) => tailPage(index.look(), view, after, streams, maxRows),
-    scan: (stream, options) => scanRows(index.look(), view, stream, options),
-    asOf: (stream, probes, options) => asOfRows(index.look(), view, stream, probes, options),
-    streams: () => streamInfos(index.look(), view),
-    state: () => foldState(index.look(), view),
-    snapshot: () => index.look(),
+    head: () => look().head,
+    commitAt: (knownTime) => readAgain(look, (snapshot) => commitAt(snapshot, view, knownTime)),
+    tail: (after, streams, maxRows) =>
+      readAgainInTurns(look, (snapshot) => tailPage(snapshot, view, after, streams, maxRows)),
+    scan: (stream, options) => scanAgain(look, view, stream, options),
+    asOf: (stream, probes, options) =>
+      readAgain(look, (snapshot) => asOfRows(snapshot, view, stream, probes, options)),
+    streams: () => streamInfos(look(), view),
+    state: () => foldState(look(), view),
+    snapshot: look,
     directory,
     database,
     names,
@@ -139,9 +143,40 @@ function appendsOf(commit: TailCommit, names: Names, wanted: ReadonlySet<string>
   return found.map(({ index }) => index);
 }
 
-function* scanRows(snapshot: Snapshot, view: View, stream: string, options: ScanOptions): Iterable<StoredRows> {
-  const upTo = options.upTo ?? snapshot.head.commitNo;
-  yield* view.segments.scan(snapshot.segments, stream, { ...options, upTo });
+/**
+ * A scan opens the files of its snapshot before it hands out the first row, and is begun again where one of them was gone.
+ * What it goes up to stays: later commits are not part of it.
+ */
+function* scanAgain(look: () => Snapshot, view: View, stream: string, options: ScanOptions): Iterable<StoredRows> {
+  const told = new Set<string>();
+  const { leftOut } = options;
+  const only = leftOut && {
+    leftOut(damage: MlpeError) {
+      if (isReplaced(damage, look)) throw damage; // it is not damaged: the scan is begun again
+      if (!told.has(damage.message)) leftOut(damage);
+      told.add(damage.message);
+    },
+  };
+  let upTo = options.upTo;
+  const [scan, first] = readAgain(look, (snapshot) => {
+    upTo ??= snapshot.head.commitNo;
+    const rows = scanRows(snapshot, view, stream, { ...options, ...only, upTo });
+    return [rows, rows.next()] as const;
+  });
+  if (first.done) return;
+  try {
+    yield first.value;
+    for (let next = scan.next(); !next.done; next = scan.next()) yield next.value;
+  } finally {
+    scan.return();
+  }
+}
+
+type BoundedScan = ScanOptions & { readonly upTo: number };
+
+function* scanRows(snapshot: Snapshot, view: View, stream: string, options: BoundedScan): Generator<StoredRows, void> {
+  const { upTo } = options;
+  yield* view.segments.scan(snapshot.segments, stream, options);
   const streamId = view.names.streamIdOf(stream);
   for (const commit of snapshot.tail) {
     if (commit.commitNo > upTo) return;

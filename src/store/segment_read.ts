@@ -34,10 +34,19 @@ export interface SegmentFile {
   close(): void;
 }
 
-/** Opens the file and its footer. Throws store.damaged naming stream and sequences. */
-export function openSegment(directory: string, info: SegmentInfo, sealer: Sealer, names: Names): SegmentFile {
+/**
+ * Opens the file and its footer, or reads it through the handle that its caller holds, and closes. Throws store.damaged
+ * naming stream and sequences.
+ */
+export function openSegment(
+  directory: string,
+  info: SegmentInfo,
+  sealer: Sealer,
+  names: Names,
+  held?: number,
+): SegmentFile {
   const contract = names.contractOf(info.contractId);
-  const { read, close } = chunkReader(directory, info, sealer, contract);
+  const { read, close } = chunkReader(directory, info, sealer, contract, held);
   try {
     const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
     return segmentFile(info, contract, footer, read, close);
@@ -61,7 +70,13 @@ export function readFilter(directory: string, info: SegmentInfo, sealer: Sealer,
 
 type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
 
-function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract) {
+function chunkReader(
+  directory: string,
+  info: SegmentInfo,
+  sealer: Sealer,
+  { fingerprint }: Contract,
+  held?: number,
+) {
   let handle: number | undefined;
   let closed = false; // by a cache, while a reader still has it: then opened for each chunk
   if (!sealer.keyring.knows(info.keyId)) {
@@ -71,13 +86,14 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
   const bound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
   const read: ReadChunk = (chunk, at, length) => {
     const sealed = new Uint8Array(length);
-    const from = handle ?? openHandle(directory, info);
-    if (!closed) handle = from;
+    const from = held ?? handle ?? openHandle(directory, info);
+    const own = from !== held;
+    if (own && !closed) handle = from;
     let got: number;
     try {
       got = readAt(from, sealed, at, info);
     } finally {
-      if (closed) closeSync(from);
+      if (own && closed) closeSync(from);
     }
     const opened = got === length ? keys.open(chunk, sealed, bound(chunk)) : undefined;
     if (!opened) throw damagedSegment(info, `chunk ${chunk}`);
@@ -99,7 +115,8 @@ function readAt(handle: number, into: Uint8Array, at: number, info: SegmentInfo)
   }
 }
 
-function openHandle(directory: string, info: SegmentInfo): number {
+/** The file, to read. Throws store.damaged; where it is gone, the error's cause has the code ENOENT. */
+export function openHandle(directory: string, info: SegmentInfo): number {
   try {
     return openSync(join(segmentsPath(directory), info.file), "r");
   } catch (cause) {

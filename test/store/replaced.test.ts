@@ -1,0 +1,185 @@
+/**
+ * Readers beside a writer that replaces segments and has removed the old files before they were opened. In one process
+ * the moment is chosen: a getter of what is asked for, which is read after the catalogue and before the files. Then
+ * another process reads on and on, while this one commits and compacts, with a clock that lets no file stay.
+ */
+import { afterEach, expect, test } from "bun:test";
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { verifyAudit } from "../../src/audit/verify.ts";
+import type { MlpeError } from "../../src/base/errors.ts";
+import { batchOf } from "../../src/contract/batch.ts";
+import { logReader } from "../../src/store/log_reader.ts";
+import type { StoredRows } from "../../src/store/port.ts";
+import { holdSnapshot, readAgain, readAgainInTurns } from "../../src/store/replaced.ts";
+import { openSegment } from "../../src/store/segment_read.ts";
+import { type LogStore, openStore } from "../../src/store/store.ts";
+import { replacementOf } from "../support/replacing.ts";
+import { timedContract } from "../support/rows.ts";
+import { storeHome } from "../support/store_home.ts";
+
+const STREAM = "curated/flights";
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const row = (i: number) => ({ id: `r${i}`, place: `p${i % 7}`, gate: 1, at: i, amount: i / 2, note: `note ${i}` });
+const append = (store: LogStore, from: number, rows: number) =>
+  store.commit({
+    appends: [
+      { stream: STREAM, batch: batchOf(timedContract, Array.from({ length: rows }, (_, i) => row(from + i)) as never) },
+    ],
+  });
+
+/** A log of three segments and a tail, and a reader of its own, as in another process. */
+async function stored() {
+  const home = storeHome();
+  cleanups.push(home.remove);
+  const store = await openStore(home.options);
+  cleanups.push(() => store.close());
+  for (let i = 0; i < 3; i++) {
+    await append(store, i * 10, 10);
+    await store.compact();
+  }
+  await append(store, 30, 5);
+  const reading = await openStore({ ...home.options, mode: "read" });
+  cleanups.push(() => reading.close());
+  const replace = await replacementOf(store);
+  return { store, reading, replace, directory: home.options.directory };
+}
+
+/** `value` with a property that does `act` when it is first read, and is absent. */
+function tripped<T extends object>(value: T, name: string, act: () => void): T {
+  let done = false;
+  const get = () => {
+    if (!done) act();
+    done = true;
+    return undefined;
+  };
+  return Object.defineProperty(value, name, { get, enumerable: true });
+}
+
+const rowsOf = (parts: readonly StoredRows[]) =>
+  parts
+    .flatMap(({ sequences, commitNos }) => Array.from(sequences, (sequence, i) => [sequence, commitNos[i]!] as const))
+    .sort((a, b) => a[0] - b[0]);
+const ALL = Array.from({ length: 35 }, (_, i) => [i, 1 + Math.floor(i / 10)] as const);
+
+async function scanned(store: LogStore, options = {}): Promise<StoredRows[]> {
+  const parts: StoredRows[] = [];
+  for await (const part of store.scan(STREAM, options)) parts.push(part);
+  return parts;
+}
+
+test("a scan goes on over what replaced its segments, with the same rows, up to the commit it began with", async () => {
+  const { store, reading, replace } = await stored();
+  const before = readdirSync(join(store.directory, "segments"));
+  const more: Promise<unknown>[] = [];
+  const options = tripped({}, "from", () => {
+    replace();
+    more.push(append(store, 35, 5)); // a later commit
+  });
+  expect(rowsOf(await scanned(reading, options))).toEqual(ALL);
+  expect(more).toHaveLength(1);
+  await Promise.all(more);
+  const after = readdirSync(join(store.directory, "segments"));
+  expect(after.filter((file) => before.includes(file)).length).toBeLessThan(before.length);
+  expect(rowsOf(await scanned(reading))).toHaveLength(40);
+});
+
+test("a scan that leaves damage out does not take a replaced segment for it", async () => {
+  const { reading, replace } = await stored();
+  const left: MlpeError[] = [];
+  const options = { leftOut: (damage: MlpeError) => void left.push(damage) };
+  expect(rowsOf(await scanned(reading, tripped(options, "from", replace)))).toEqual(ALL);
+  expect(left).toEqual([]);
+});
+
+test("a page of the tail goes on at the same position", async () => {
+  const { reading, replace } = await stored();
+  const page = reading.tail(1, [STREAM], 20); // it has looked, and opens windows in turns
+  replace();
+  const { rows, upTo } = await page;
+  expect(rowsOf(rows)).toEqual(ALL.slice(10, 30));
+  const next = await reading.tail(upTo, [STREAM]);
+  expect(rowsOf([...rows, ...next.rows])).toEqual(ALL.slice(10));
+});
+
+test("an as-of read finds what it would have found", async () => {
+  const { reading, replace } = await stored();
+  const options = tripped({}, "maxAge", replace); // asked for just before segments are opened
+  expect(await reading.asOf(STREAM, [{ entity: ["p3", 1], at: 24 }], options)).toMatchObject([{ id: "r24" }]);
+  expect("maxAge" in options).toBe(true);
+});
+
+test("a file that is missing and still named is damage, at once", async () => {
+  const { store, reading } = await stored();
+  const [info] = store.reader.snapshot().segments.filter(({ stream }) => stream === STREAM);
+  rmSync(join(store.directory, "segments", info!.file));
+  let looks = 0;
+  const looked = () => {
+    looks++;
+    return reading.reader.snapshot();
+  };
+  const open = () => openSegment(store.directory, info!, reading.sealer, reading.reader.names);
+  expect(() => readAgain(looked, open)).toThrow(/missing/);
+  expect(looks).toBe(2); // and whether it is still named
+  expect((await scanned(reading).catch((error) => error)).code).toBe("store.damaged");
+});
+
+test("where segments are replaced again and again, a read gives up with a clear error", async () => {
+  const { store, reading } = await stored();
+  let tries = 0;
+  const read = async () => {
+    tries++;
+    const [info] = reading.reader.snapshot().segments;
+    (await replacementOf(store))();
+    return openSegment(store.directory, info!, reading.sealer, reading.reader.names);
+  };
+  expect((await readAgainInTurns(reading.reader.snapshot, read).catch((error) => error)).code).toBe("store.overtaken");
+  expect(tries).toBe(5);
+});
+
+test("an audit that takes long reads the files it began with", async () => {
+  const { store, reading, replace, directory } = await stored();
+  const reader = logReader(directory, reading.sealer);
+  const held = holdSnapshot(directory, reader.snapshot);
+  replace();
+  const found = held.snapshot.segments
+    .filter(({ stream }) => stream === STREAM)
+    .map((info) => openSegment(directory, info, reading.sealer, reader.names, held.handles.get(info.file)).rows(0));
+  expect(rowsOf(found)).toEqual(ALL.slice(0, 30));
+  held.close();
+  reader.close();
+  expect(verifyAudit(store).problems).toEqual([]);
+});
+
+test("another process reads every row once, whatever is replaced beside it", async () => {
+  let now = 1_700_000_000_000_000;
+  const leaping = () => {
+    now += 20_000_000; // no replaced file stays until the next compaction
+    return now;
+  };
+  const home = storeHome({ clock: { now: leaping } });
+  cleanups.push(home.remove);
+  const store = await openStore(home.options);
+  cleanups.push(() => store.close());
+  await append(store, 0, 10);
+  const script = join(import.meta.dir, "../support/reading_process.ts");
+  const child = Bun.spawn([process.execPath, script, home.home, STREAM], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  try {
+    const lines = child.stdout.getReader();
+    expect(new TextDecoder().decode((await lines.read()).value)).toBe("ready\n");
+    for (let turn = 1; turn < 120; turn++) {
+      await append(store, turn * 10, 10);
+      await store.compact();
+    }
+    child.stdin.end();
+    const told = new TextDecoder().decode((await lines.read()).value);
+    expect(await child.exited, await child.stderr.text()).toBe(0);
+    expect(JSON.parse(told)).toEqual({ rows: 1_200, problems: [] });
+  } finally {
+    child.kill("SIGKILL");
+  }
+}, 60_000);
