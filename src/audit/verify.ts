@@ -1,5 +1,4 @@
-import { fstatSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, fstatSync } from "node:fs";
 import { fromHex, toBase64 } from "../base/bytes.ts";
 import { rowsOf } from "../contract/batch.ts";
 import { ERASURES, RETENTION } from "../contract/streams.ts";
@@ -7,17 +6,16 @@ import { canvasFor } from "../store/canonical_rows.ts";
 import { readSecret, type Sealer } from "../store/catalogue.ts";
 import { checkCatalogue, checkPages, type Finding } from "../store/check.ts";
 import { statedCommit } from "../store/compact_work.ts";
-import { segmentsPath } from "../store/database.ts";
 import { type KeptRow, keptRows } from "../store/erased.ts";
 import { contentHasher } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
 import type { StoredRows } from "../store/port.ts";
 import { HASH_BYTES, leafOf } from "../store/record.ts";
-import { type HeldSnapshot, holdSnapshot } from "../store/replaced.ts";
+import { type HeldSnapshot, holdSnapshot, isReplaced, overtaken } from "../store/replaced.ts";
 import { CHUNK_ROWS, saltsOf } from "../store/salts.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
-import { openSegment, type SegmentFile } from "../store/segment_read.ts";
+import { openHandle, openSegment, type SegmentFile } from "../store/segment_read.ts";
 import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { checkSums } from "../store/sums.ts";
@@ -51,7 +49,8 @@ const STATED_ROWS_MAX = 1 << 17;
 /**
  * Reads everything at rest again and checks it against the tree: catalogue rows, segment files, commit records, the
  * content root of every append, the leaf of every commit, and the tree against the stored frontier and a checkpoint.
- * Memory is bounded by the largest segment. Damage is reported, never thrown.
+ * Memory is bounded by the largest segment. Damage is reported, never thrown; store.overtaken is, where a server beside
+ * replaced a file of a directory of very many before it was read.
  */
 export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditReport {
   const findings: Finding[] = [];
@@ -68,6 +67,7 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
     audit.run(kept);
     return audit.report();
   } catch (cause) {
+    if ((cause as { code?: string }).code === "store.overtaken") throw cause;
     findings.push(findingOf(cause, "the catalogue"));
     return { size: 0, verified: false, problems: findings, root: "", rows: 0, erased: 0 };
   } finally {
@@ -145,6 +145,7 @@ class Audit {
     try {
       look();
     } catch (cause) {
+      if (isReplaced(cause, this.#reader.snapshot)) throw overtaken(cause); // one of more files than are held
       this.#findings.push(findingOf(cause, place));
     }
   }
@@ -354,10 +355,12 @@ class Audit {
   /** Checks the size too. Files that a server beside replaces meanwhile are read through the handles that are held. */
   #open(info: SegmentInfo): SegmentFile {
     const { directory, names } = this.#reader;
-    const handle = this.#handles.get(info.file);
-    const { size } = handle === undefined ? statSync(join(segmentsPath(directory), info.file)) : fstatSync(handle);
+    const held = this.#handles.get(info.file);
+    const handle = held ?? openHandle(directory, info);
+    const { size } = fstatSync(handle);
+    if (held === undefined) closeSync(handle);
     if (size !== info.bytes) this.#problem(placeOf(info), `the file has ${size} bytes, not ${info.bytes}`);
-    return openSegment(directory, info, this.#sealer, names, handle);
+    return openSegment(directory, info, this.#sealer, names, held);
   }
 
   /** The whole segment in order of sequence: reading it opens every chunk of the file. */

@@ -55,8 +55,7 @@ export function logReader(directory: string, sealer: Sealer, cacheBytes?: number
     tail: (after, streams, maxRows) =>
       readAgainInTurns(look, (snapshot) => tailPage(snapshot, view, after, streams, maxRows)),
     scan: (stream, options) => scanAgain(look, view, stream, options),
-    asOf: (stream, probes, options) =>
-      readAgain(look, (snapshot) => asOfRows(snapshot, view, stream, probes, options)),
+    asOf: (stream, probes, options) => readAgain(look, (snapshot) => asOfRows(snapshot, view, stream, probes, options)),
     streams: () => streamInfos(look(), view),
     state: () => foldState(look(), view),
     snapshot: look,

@@ -70,13 +70,7 @@ export function readFilter(directory: string, info: SegmentInfo, sealer: Sealer,
 
 type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
 
-function chunkReader(
-  directory: string,
-  info: SegmentInfo,
-  sealer: Sealer,
-  { fingerprint }: Contract,
-  held?: number,
-) {
+function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract, held?: number) {
   let handle: number | undefined;
   let closed = false; // by a cache, while a reader still has it: then opened for each chunk
   if (!sealer.keyring.knows(info.keyId)) {

@@ -17,7 +17,9 @@ let rows = 0;
 
 /** Every sequence once, of its commit. */
 function check(what: string, parts: readonly StoredRows[]): void {
-  const found = parts.flatMap(({ sequences, commitNos }) => Array.from(sequences, (at, i) => [at, commitNos[i]!] as const));
+  const found = parts.flatMap(({ sequences, commitNos }) =>
+    Array.from(sequences, (at, i) => [at, commitNos[i]!] as const),
+  );
   found.sort((a, b) => a[0] - b[0]);
   const wrong = found.findIndex(([sequence, commitNo], i) => sequence !== i || commitNo !== 1 + Math.floor(i / 10));
   if (wrong >= 0) problems.push(`${what}: ${found[wrong]} at ${wrong}`);
