@@ -14,7 +14,13 @@ const MAIN = join(root, "src/main.ts");
  * Threads of their own, relative to the folder of the main entry. In the executable they keep that place, so
  * `new URL("./store/log_worker.ts", import.meta.url)` finds them in both.
  */
-const WORKERS = ["store/log_worker.ts", "store/compact_worker.ts", "pipeline_worker.ts", "runtime/pipeline_worker.ts"];
+const WORKERS = [
+  "store/log_worker.ts",
+  "store/compact_worker.ts",
+  "store/query_worker.ts",
+  "pipeline_worker.ts",
+  "runtime/pipeline_worker.ts",
+];
 const LIBRARIES: Readonly<Record<string, string>> = {
   "linux-x64": "libonnxruntime.so.1",
   "linux-arm64": "libonnxruntime.so.1",

@@ -167,6 +167,7 @@ export const systemWorld: World = {
   workers: {
     log: new URL("./store/log_worker.ts", import.meta.url).href,
     pipeline: new URL("./pipeline_worker.ts", import.meta.url).href,
+    query: new URL("./store/query_worker.ts", import.meta.url).href,
   },
 };
 

@@ -30,7 +30,7 @@ export interface World {
   /** Bytes of memory the process holds now. */
   residentBytes(): number;
   /** Where the threads' entry files are. */
-  readonly workers: { readonly log: string; readonly pipeline: string };
+  readonly workers: { readonly log: string; readonly pipeline: string; readonly query: string };
 }
 
 export type StopSignal = "SIGINT" | "SIGTERM";

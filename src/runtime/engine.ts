@@ -40,14 +40,16 @@ const READING_THREADS = 2;
 export const cacheOf = ({ config }: Project): number => Math.floor(config.store.cache / READING_THREADS);
 
 /** Opens the store; what the operating system or SQLite refuses is said of the data directory, in words. */
-export async function openLog(options: OpenOptions): Promise<LogStore> {
+export const openLog = (options: OpenOptions): Promise<LogStore> => ofDirectory(options.directory, openStore(options));
+
+/** The same of whatever opens a store and works. */
+export async function ofDirectory<Result>(directory: string, work: Promise<Result>): Promise<Result> {
   try {
-    return await openStore(options);
+    return await work;
   } catch (cause) {
     if (cause instanceof MlpeError) throw cause;
     const code = systemCode(cause);
     if (code === undefined) throw cause;
-    const { directory } = options;
     const refused = UNUSABLE[code] ?? UNUSABLE[primaryCode(code)] ?? `the operating system answers ${code}`;
     throw runtimeErrors.error("unusable_data", `${directory} can't be used as a data directory: ${refused}`, {
       place: directory,

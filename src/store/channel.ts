@@ -62,7 +62,7 @@ type Announcement =
   | { readonly compactionFailed: Failure; readonly retryInMs?: number | undefined }
   | { readonly space: SpaceReport };
 
-interface Failure {
+export interface Failure {
   readonly message: string;
   /** Present for an MlpeError. */
   readonly known?: Pick<MlpeError, "code" | "kind" | "place" | "fix" | "retryable">;

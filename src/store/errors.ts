@@ -106,8 +106,18 @@ export const storeErrors = errorTable("store", {
   },
   query_too_large: {
     kind: "too_large",
-    meaning: "A query reads or gives more rows than the limit.",
+    meaning: "A query reads or gives more rows, or needs more memory, than the limit.",
     fix: "Add conditions or a LIMIT, or raise the limit.",
+  },
+  query_too_long: {
+    kind: "too_large",
+    meaning: "A query takes longer than the limit.",
+    fix: "Add conditions, or raise the limit.",
+  },
+  query_ended: {
+    kind: "internal",
+    meaning: "The thread that answers a query is gone.",
+    fix: "Run the query again; if it ends again, report it with the query.",
   },
   nothing_to_erase: {
     kind: "refused",

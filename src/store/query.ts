@@ -1,4 +1,4 @@
-import { Database } from "bun:sqlite";
+import { Database, SQLiteError } from "bun:sqlite";
 import { invariant } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import type { Value } from "../base/row.ts";
@@ -24,6 +24,8 @@ export interface QueryLimits {
   readonly read?: number;
   /** Most bytes of memory for the rows that it is answered from, all tables together; default 512 MiB. */
   readonly memory?: number;
+  /** Called before SQLite answers from the rows, with what they left of `memory`. */
+  readonly answering?: (bytesLeft: number) => void;
 }
 
 export interface QueryResult {
@@ -57,9 +59,9 @@ const MEMORY_MAX = 512 << 20;
  * that are compared with them are spelled the same, so `<`, `=` and ORDER BY are right. Dates are texts, booleans 0 and 1,
  * NaN null. Rows that no condition on event time or entity lets into the answer are not read (`boundsOf`).
  *
- * Memory: the rows that were read and 32 to 64 bytes a record where records have versions, both under the bound; beside it
- * SQLite's own for sorting and grouping, and the answer. Throws `store.query_invalid`, `query_refused`, `unknown_table` or
- * `query_too_large`.
+ * Memory: the rows that were read and 32 to 64 bytes a record where records have versions, both under the bound. SQLite's own
+ * for sorting and grouping, and the answer, only `queryInThread` bounds. Throws `store.query_invalid`, `query_refused`,
+ * `unknown_table` or `query_too_large`.
  */
 export async function query(store: Store, sql: string, limits: QueryLimits = {}): Promise<QueryResult> {
   const parsed = parseQuery(sql);
@@ -81,6 +83,7 @@ export async function query(store: Store, sql: string, limits: QueryLimits = {})
       firsts.delete(plan); // what told its versions apart is done with
     }
     database.run("PRAGMA query_only = on");
+    limits.answering?.(budget.bytes);
     const columnIs = (column: string) => isTime(plans, column);
     return { ...answer(database, respell(parsed, spell, columnIs), plans, limits.rows ?? ROWS_MAX), read };
   } finally {
@@ -146,7 +149,11 @@ function answer(database: Database, sql: string, plans: readonly Plan[], rowsMax
     const types = statement.declaredTypes.map(declaredType);
     return { columns: statement.columnNames, types, rows: found.map((row) => row.map(shown)) };
   } catch (error) {
-    if (!(error instanceof Error) || error.name !== "SQLiteError") throw error;
+    if (!(error instanceof SQLiteError)) throw error;
+    if (error.code === "SQLITE_NOMEM") {
+      const message = "this machine has too little memory to sort, group or join that";
+      throw storeErrors.error("query_too_large", message, { cause: error });
+    }
     const columns = plans.map(({ name, all }) => `${name} has ${all.join(", ") || "no rows"}`);
     const fix = error.message.startsWith("no such column") ? `Columns: ${columns.join("; ")}.` : undefined;
     throw storeErrors.error("query_invalid", `the query can't be run: ${error.message}`, { fix });

@@ -6,10 +6,9 @@ import { columnOf } from "../../contract/batch.ts";
 import type { FieldType } from "../../contract/contract.ts";
 import { exactJsonText } from "../../contract/json.ts";
 import { csvField } from "../../contract/row_text.ts";
-import { withEngine } from "../../runtime/engine.ts";
 import { absolute } from "../../runtime/project.ts";
-import { passingOver } from "../../store/damage.ts";
-import { type QueryResult, query } from "../../store/query.ts";
+import { queryProject } from "../../runtime/query.ts";
+import type { QueryResult } from "../../store/query.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, locationOf, SKIP_DAMAGED, table, toldLeftOut } from "../project.ts";
@@ -45,9 +44,10 @@ export const queryCommand: Command = {
     memory: {
       kind: "number",
       least: 1,
-      describe: "most memory for them, in MiB; what SQLite takes to sort, group and join them comes on top",
+      describe: "most memory to hold, sort, group and join them, in MiB",
       default: 512,
     },
+    timeout: { kind: "number", describe: "most seconds until the answer; 0 is no bound", default: 600 },
   },
   async run(world, input) {
     const sql = requireWord(queryCommand, input, 0, "the query, as one word in quotes,");
@@ -71,11 +71,9 @@ export const queryCommand: Command = {
       read: input.number("read")!,
       memory: input.number("memory")! * (1 << 20),
     };
-    const { result, leftOut } = await withEngine(world, locationOf(input), "read", async ({ store }) => {
-      if (!input.on("skip-damaged")) return { result: await query(store, sql, limits), leftOut: [] };
-      const passing = passingOver(store);
-      return { result: await query(passing.store, sql, limits), leftOut: passing.leftOut() };
-    });
+    const asked = { sql, limits, skipDamaged: input.on("skip-damaged") };
+    const timeoutMs = input.number("timeout")! * 1000;
+    const { result, leftOut } = await queryProject(world, locationOf(input), asked, timeoutMs || undefined);
     const { columns, rows, read } = result;
     const json = { columns, rows: rows.map((row) => row.map(jsonValue)), read, ...toldLeftOut(world, leftOut) };
     const skipped = read.filter((table) => table.read < table.stored);
