@@ -292,8 +292,17 @@ function decodeDictionary(reader: ByteReader): string[] {
 /** A list of texts, each made when it is asked for; an array of texts is one too. */
 export type Texts = Pick<readonly string[], "length" | "at">;
 
-/** What `encodeDictionary` wrote, with the bytes that it takes in memory, about: reads of one row need few of its texts. */
-export function decodeTexts(reader: ByteReader): { length: number; at(index: number): string; bytes: number } {
+export interface PackedTexts {
+  readonly length: number;
+  at(index: number): string;
+  /** Negative where the text at `index` comes before the other as strings compare, positive where after. */
+  compare(index: number, other: string): number;
+  /** What it takes in memory, about. */
+  readonly bytes: number;
+}
+
+/** What `encodeDictionary` wrote: reads of one row need few of its texts, and compare some without making them. */
+export function decodeTexts(reader: ByteReader): PackedTexts {
   const length = reader.varint();
   if (length > reader.remaining) throw new RangeError("the dictionary claims too many entries");
   const ends = new Float64Array(length + 1);
@@ -308,7 +317,25 @@ export function decodeTexts(reader: ByteReader): { length: number; at(index: num
       const [from, to] = [ends[index]!, ends[index + 1]!];
       return ascii === undefined ? textOf(bytes.subarray(from, to)) : ascii.slice(from, to);
     },
+    compare(index, other) {
+      const [from, to] = [ends[index]!, ends[index + 1]!];
+      return ascii === undefined
+        ? compareTexts(textOf(bytes.subarray(from, to)), other)
+        : compareBytes(bytes, from, to, other);
+    },
   };
+}
+
+const compareTexts = (a: string, b: string): number => (a === b ? 0 : a < b ? -1 : 1);
+
+/** ASCII against a text, by its UTF-16 units: what comparing strings does. */
+function compareBytes(ascii: Uint8Array, from: number, to: number, other: string): number {
+  const shared = Math.min(to - from, other.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = ascii[from + i]! - other.charCodeAt(i);
+    if (difference !== 0) return difference;
+  }
+  return to - from - other.length;
 }
 
 const LONE_SURROGATES = 0xff; // never begins a text in UTF-8

@@ -6,7 +6,7 @@ import { createCipheriv, createDecipheriv } from "node:crypto";
  */
 export const KEY_BYTES = 32;
 export const NONCE_BYTES = 24;
-const TAG_BYTES = 16;
+export const TAG_BYTES = 16;
 
 const BLOCK = 16;
 

@@ -22,28 +22,34 @@ export interface VersionCursor {
   take(): Version;
 }
 
-/** A place that may hold versions of the entity, none of them later than `bound`. Opened when that matters. */
-export interface VersionSource {
-  readonly bound: Micros;
-  open(): VersionCursor | undefined;
+/** The places that may hold versions of the entity, by the latest event time that each may have, latest first. */
+export interface VersionSources {
+  /** No version of the places that are left is later; undefined where none is left. */
+  bound(): Micros | undefined;
+  /** Takes the next place and looks into it: undefined where it holds no version. */
+  next(): VersionCursor | undefined;
 }
 
 /**
  * The winner of one probe. All versions of a record in one entity have one event time (a correction that moves it
  * writes a tombstone at the old place), so it is enough to go back through event times, newest first, and to collapse
- * the versions of each time. `sources` come by bound, latest first: one is opened only where it may hold a version that
- * is as late as the latest found so far.
+ * the versions of each time. A source is looked into only where it may hold a version that is as late as the latest
+ * found so far. `first` is a cursor of the place that has no bound, the tail.
  */
-export function winnerOf(sources: readonly VersionSource[], probe: Probe, options: AsOfOptions): Version | undefined {
+export function winnerOf(
+  first: VersionCursor | undefined,
+  sources: VersionSources,
+  probe: Probe,
+  options: AsOfOptions,
+): Version | undefined {
   const oldest = options.maxAge === undefined ? Number.NEGATIVE_INFINITY : probe.at - options.maxAge;
-  const cursors: VersionCursor[] = [];
-  let next = 0;
+  const cursors = first ? [first] : [];
   for (;;) {
     let time = latestOf(cursors);
-    for (; next < sources.length; next++) {
-      const { bound } = sources[next]!;
-      if (bound < oldest || (time !== undefined && bound < time)) break;
-      const cursor = sources[next]!.open();
+    for (;;) {
+      const bound = sources.bound();
+      if (bound === undefined || bound < oldest || (time !== undefined && bound < time)) break;
+      const cursor = sources.next();
       if (!cursor) continue;
       cursors.push(cursor);
       time = latestOf(cursors);

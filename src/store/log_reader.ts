@@ -3,16 +3,17 @@ import type { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
-import { type VersionSource, winnerOf } from "./as_of.ts";
+import { winnerOf } from "./as_of.ts";
 import { type Names, namesOf, type Sealer } from "./catalogue.ts";
 import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
-import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
+import { type KeyHash, keyHasher } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
 import { isReplaced, readAgain, readAgainInTurns } from "./replaced.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
+import { type SegmentsByTime, segmentsByStream } from "./segments_by_time.ts";
 import { columnsNeeded, entityKey, selectRows } from "./select.ts";
 import { type LogState, stateOf } from "./sqlite_log.ts";
 import { bodyOf, openInTurns, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
@@ -47,7 +48,7 @@ export function logReader(directory: string, sealer: Sealer, cacheBytes?: number
     segments,
     tail: tailVersions(sealer, names),
     hashOf: keyHasher(sealer.storeId),
-    ofStream: segmentsByStream(),
+    segmentsOf: segmentsByStream(),
   };
   return {
     head: () => look().head,
@@ -76,7 +77,7 @@ interface View {
   readonly segments: SegmentFiles;
   readonly tail: TailVersions;
   readonly hashOf: (key: string) => KeyHash;
-  readonly ofStream: (segments: readonly SegmentInfo[], stream: string) => readonly SegmentInfo[];
+  readonly segmentsOf: (segments: readonly SegmentInfo[], stream: string) => SegmentsByTime;
 }
 
 function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): number {
@@ -199,43 +200,19 @@ function asOfRows(
   options: AsOfOptions,
 ): (Row | null)[] {
   const upTo = options.upTo ?? snapshot.head.commitNo;
-  const segments = view.ofStream(snapshot.segments, stream);
+  const segments = view.segmentsOf(snapshot.segments, stream);
   return probes.map((probe) => {
     const key = entityKey(probe.entity);
     if (key === null) return null;
-    const sources: VersionSource[] = [];
     const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
-    if (tail) sources.push({ bound: Number.POSITIVE_INFINITY, open: () => tail });
     const hash = view.hashOf(key);
-    for (const info of segments) {
-      if (info.firstCommit > upTo || (info.minTime !== undefined && info.minTime > probe.at)) continue;
-      if (info.filterBytes && !mayHold(info.filterBytes, hash)) continue;
-      const open = () => {
-        if (!info.filterBytes && !view.segments.mayHold(info, hash)) return undefined;
-        return segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo);
-      };
-      sources.push({ bound: boundOf(info), open });
-    }
-    const winner = winnerOf(sources, probe, options);
+    const open = (info: SegmentInfo) =>
+      view.segments.mayHold(info, hash)
+        ? segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo)
+        : undefined;
+    const winner = winnerOf(tail, segments.sources(probe.at, upTo, open), probe, options);
     return winner ? winner.row(options.columns) : null;
   });
-}
-
-/** No version in the segment is later. Without event times they count as later than all. */
-const boundOf = (info: SegmentInfo): Micros => info.maxTime ?? Number.POSITIVE_INFINITY;
-
-/** The segments of a stream, those with the latest event times first; kept while the list is the same. */
-function segmentsByStream(): View["ofStream"] {
-  let last: readonly SegmentInfo[] = [];
-  let streams = new Map<string, SegmentInfo[]>();
-  return (segments, stream) => {
-    if (segments !== last) {
-      streams = Map.groupBy(segments, (info) => info.stream);
-      for (const list of streams.values()) list.sort((a, b) => boundOf(b) - boundOf(a) || b.segmentId - a.segmentId);
-      last = segments;
-    }
-    return streams.get(stream) ?? [];
-  };
 }
 
 function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): StreamInfo[] {

@@ -6,6 +6,7 @@ import { passing } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import { readCache } from "./read_cache.ts";
+import { SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { commitsOf, type SegmentWindows, windowOf } from "./segment_pages.ts";
 import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
@@ -19,8 +20,8 @@ export interface SegmentFiles {
   mayHold(info: SegmentInfo, hash: KeyHash): boolean;
   /** The segment's file, from a bounded cache of open files. */
   open(info: SegmentInfo): SegmentFile;
-  /** Column `index` of a block (beyond the fields: sequences, tombstones), from the bounded cache. */
-  cached(file: SegmentFile, block: number, index: number): PointColumn;
+  /** The columns of a block that were read so far, from the bounded cache. */
+  block(file: SegmentFile, block: number): BlockColumns;
   /** The compacted commits after `after`, as a page of the tail. */
   commitsAfter(
     segments: readonly SegmentInfo[],
@@ -33,6 +34,11 @@ export interface SegmentFiles {
   /** What is kept decoded, about. */
   cachedBytes(): number;
   close(): void;
+}
+
+export interface BlockColumns {
+  /** Column `index` (beyond the fields: sequences, flags), read when it is first asked for. */
+  column(index: number): PointColumn;
 }
 
 /** What a reader keeps decoded, where its owner says nothing. */
@@ -50,10 +56,10 @@ export function segmentFiles(
   cacheBytes: number = DEFAULT_CACHE_BYTES,
 ): SegmentFiles {
   const hashOf = keyHasher(sealer.storeId);
-  const { cache, fresh, open, cached, maybe, windowsOf } = cachedParts(directory, sealer, names, cacheBytes);
+  const { cache, fresh, open, block, maybe, windowsOf } = cachedParts(directory, sealer, names, cacheBytes);
   return {
     open,
-    cached,
+    block,
     mayHold: maybe,
     *scan(segments, stream, options) {
       const { upTo = Number.POSITIVE_INFINITY, after = 0, leftOut } = options;
@@ -103,11 +109,10 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
     cache.recost(key, costOf(file)); // dictionaries that were read since
     return file;
   };
-  const cached = (file: SegmentFile, block: number, index: number) =>
-    cache.get(columnKey(file, block, index), () => {
-      const value = readPoints(file, block, index);
-      return { value, cost: value.bytes };
-    });
+  const block = (file: SegmentFile, number: number): BlockColumns => {
+    const key = file.info.segmentId * 2 ** 20 + number; // blocks stay below 2^20
+    return cache.get(key, () => blockColumns(file, number, (cost) => cache.recost(key, cost)));
+  };
   const filterOf = (info: SegmentInfo) =>
     cache.get(-2 * info.segmentId - 1, () => {
       const value = readFilter(directory, info, sealer, names) ?? null;
@@ -133,7 +138,7 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
     };
     return { rows, at };
   };
-  return { cache, fresh, open, cached, maybe, windowsOf };
+  return { cache, fresh, open, block, maybe, windowsOf };
 }
 
 /** Columns, and for each row its commit and known time. Segments of older versions don't say what they take. */
@@ -166,13 +171,26 @@ function inTime({ minTime, maxTime }: SegmentInfo, { from, to }: ScanOptions): b
   return !(from !== undefined && maxTime !== undefined && maxTime < from);
 }
 
-/** One number for a column of a block of a segment: blocks stay below 2^20, fields below 2^10. */
-function columnKey(file: SegmentFile, block: number, index: number): number {
-  return (file.info.segmentId * 2 ** 20 + block) * 2 ** 10 + index;
+/** What a block without columns takes, about. */
+const EMPTY_BLOCK_BYTES = 256;
+
+function blockColumns(file: SegmentFile, block: number, grown: (cost: number) => void) {
+  const columns: (PointColumn | undefined)[] = new Array(file.contract.fields.length + SYSTEM_COLUMNS).fill(undefined);
+  let cost = EMPTY_BLOCK_BYTES;
+  const read = (index: number): PointColumn => {
+    const column = readPoints(file, block, index);
+    columns[index] = column;
+    cost += column.bytes;
+    grown(cost);
+    return column;
+  };
+  const value: BlockColumns = { column: (index) => columns[index] ?? read(index) };
+  return { value, cost };
 }
 
 function readPoints(file: SegmentFile, block: number, index: number): PointColumn {
   if (index <= file.contract.fields.length) return file.point(block, index);
+  if (!file.hasFlags(block)) return NO_FLAGS;
   const flags = file.tombstones(block);
   if (!flags.some((flag) => flag !== 0)) return NO_FLAGS;
   return { at: (row) => flags[row]!, bytes: flags.length };

@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { decodeTexts, encodeDictionary, type Texts } from "../contract/codec.ts";
+import { decodeTexts, encodeDictionary, type PackedTexts } from "../contract/codec.ts";
 import { packWhole, unpackWhole } from "../contract/codec_whole.ts";
 import { boundTo } from "./catalogue.ts";
 
@@ -21,8 +21,8 @@ export interface SegmentFooter {
   readonly minTimes: Float64Array;
   readonly maxTimes: Float64Array;
   /** Entity keys of the first and the last row of each block. */
-  readonly firstEntities: Texts;
-  readonly lastEntities: Texts;
+  readonly firstEntities: PackedTexts;
+  readonly lastEntities: PackedTexts;
   /** Sealed lengths of all chunks before the footer: block by block, then dictionaries. */
   readonly chunkLengths: Float64Array;
   /** For each field the number of its dictionary plus one, or 0. */

@@ -5,6 +5,7 @@ import type { Batch, Column } from "../contract/batch.ts";
 import { decodeColumn, decodeTexts, nullColumns } from "../contract/codec.ts";
 import { type PointColumn, pointColumn } from "../contract/codec_point.ts";
 import type { Contract } from "../contract/contract.ts";
+import { TAG_BYTES } from "../keys/xaes.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { damagedSegment } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
@@ -23,6 +24,8 @@ export interface SegmentFile {
   /** Single values of field `index`, or, one beyond the fields, the sequences. */
   point(block: number, index: number): PointColumn;
   tombstones(block: number): Uint8Array;
+  /** False where the footer tells by the length of the flags that they are empty: no row has one. */
+  hasFlags(block: number): boolean;
   /** The block with these columns (all by default), and what the store knows of its rows. */
   rows(block: number, columns?: readonly string[]): StoredRows;
   /** The entity filter, where it stands in the file. */
@@ -167,6 +170,7 @@ function segmentFile(
     sequences,
     point,
     tombstones,
+    hasFlags: (block) => footer.chunkLengths[block * width + width - 1] !== EMPTY_CHUNK_BYTES,
     filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
     bytes: () => fixedBytes + dictionaries.bytes(),
@@ -183,6 +187,9 @@ function segmentFile(
     },
   };
 }
+
+/** No plain bytes, sealed: how they are compressed, and the tag. */
+const EMPTY_CHUNK_BYTES = 1 + TAG_BYTES;
 
 /** The shared dictionaries of the fields, each read when it is first needed, and cut into texts when a whole block is. */
 function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array) {

@@ -1,10 +1,18 @@
 import type { Micros } from "../base/time.ts";
 import type { PointColumn } from "../contract/codec_point.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
-import type { SegmentFiles } from "./segment_files.ts";
+import type { BlockColumns, SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
 import { ERASED, entityKey, TOMBSTONE } from "./select.ts";
 import { NO_TIME } from "./sort.ts";
+
+/** What a search for one entity sees of a block. */
+interface Block {
+  readonly columns: BlockColumns;
+  /** Negative where the row's entity comes before the one that is sought, 0 where it is that one. */
+  compare(row: number): number;
+  timeAt(row: number): Micros;
+}
 
 /** The versions of one entity in a segment with event time at most `at` and commit at most `upTo`, latest first. */
 export function segmentCursor(
@@ -14,13 +22,11 @@ export function segmentCursor(
   at: Micros,
   upTo: number,
 ): VersionCursor | undefined {
-  const { footer, contract } = file;
-  const { eventTime } = contract;
-  const timeField = eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
-  const keysOf = keyReader(files, file);
-  const after = firstBeyond(files, file, keysOf, key, at, timeField);
+  const { footer } = file;
+  const blockOf = blockReader(files, file, key);
+  const after = firstBeyond(file, blockOf, key, at);
   if (after === undefined) return undefined;
-  let { block, row } = after;
+  let { number, block, row } = after;
   const whole = upTo >= file.info.lastCommit;
   let time: Micros | undefined;
   /** Steps to the row before, if it is of this entity. */
@@ -29,13 +35,14 @@ export function segmentCursor(
     for (;;) {
       row--;
       while (row < 0) {
-        if (--block < 0 || footer.lastEntities.at(block)! < key) return;
-        row = footer.blockRows[block]! - 1;
+        if (--number < 0 || footer.lastEntities.compare(number, key) < 0) return;
+        block = blockOf(number);
+        row = footer.blockRows[number]! - 1;
       }
-      if (keysOf(block)(row) !== key) return;
-      if (file.info.erased && (flagsAt(files, file, block, row) & ERASED) !== 0) continue;
-      if (!whole && commitOf(files, file, block, row) > upTo) continue;
-      const found = timeField < 0 ? STATIC_TIME : timeAt(files.cached(file, block, timeField), row);
+      if (block.compare(row) !== 0) return;
+      if (file.info.erased && (flagsAt(file, block.columns, row) & ERASED) !== 0) continue;
+      if (!whole && commitOf(file, block.columns, row) > upTo) continue;
+      const found = block.timeAt(row);
       if (found === NO_TIME) return;
       time = found;
       return;
@@ -45,87 +52,106 @@ export function segmentCursor(
   return {
     time: () => time,
     take() {
-      const version = versionOf(files, file, block, row);
+      const version = versionOf(file, block.columns, row);
       step();
       return version;
     },
   };
 }
 
-function commitOf(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
-  return file.footer.commitNos[file.spanOf(sequenceAt(files, file, block, row))]!;
+function commitOf(file: SegmentFile, columns: BlockColumns, row: number): number {
+  return file.footer.commitNos[file.spanOf(sequenceAt(file, columns, row))]!;
 }
 
-function sequenceAt(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
-  return Number(files.cached(file, block, file.contract.fields.length).at(row));
+function sequenceAt({ contract }: SegmentFile, columns: BlockColumns, row: number): number {
+  return Number(columns.column(contract.fields.length).at(row));
 }
 
 /** The bits of select.ts. */
-function flagsAt(files: SegmentFiles, file: SegmentFile, block: number, row: number): number {
-  return Number(files.cached(file, block, file.contract.fields.length + 1).at(row));
+function flagsAt({ contract }: SegmentFile, columns: BlockColumns, row: number): number {
+  return Number(columns.column(contract.fields.length + 1).at(row));
 }
 
-function timeAt(column: PointColumn, row: number): Micros {
-  const time = column.at(row);
-  return time === null ? NO_TIME : Number(time);
-}
-
-function versionOf(files: SegmentFiles, file: SegmentFile, block: number, row: number): Version {
+function versionOf(file: SegmentFile, columns: BlockColumns, row: number): Version {
   const { contract } = file;
   return {
     contract,
-    sequence: sequenceAt(files, file, block, row),
-    tombstone: (flagsAt(files, file, block, row) & TOMBSTONE) !== 0,
-    value(field) {
-      const index = contract.fields.findIndex(({ name }) => name === field);
-      return files.cached(file, block, index).at(row);
+    get sequence() {
+      return sequenceAt(file, columns, row); // asked for only where versions of one time stand beside each other
     },
-    row: (columns) => rowWith(contract, columns, (index) => files.cached(file, block, index).at(row)),
+    tombstone: (flagsAt(file, columns, row) & TOMBSTONE) !== 0,
+    value: (field) => columns.column(contract.fields.findIndex(({ name }) => name === field)).at(row),
+    row: (wanted) => rowWith(contract, wanted, (index) => columns.column(index).at(row)),
   };
 }
 
-/** The entity key of each row of a block; a null entity is the empty text, as in the fences. Keeps the last block. */
-function keyReader(files: SegmentFiles, file: SegmentFile): (block: number) => (row: number) => string {
+/** The blocks of a file as a search for an entity sees them. A block of that entity alone is not opened to compare. */
+function blockReader(files: SegmentFiles, file: SegmentFile, key: string): (number: number) => Block {
   const { contract, footer } = file;
-  if (contract.entity.length === 0) return () => () => "";
-  const fields = contract.entity.map((key) => contract.fields.findIndex(({ name }) => name === key));
-  let last = -1;
-  let keyAt: (row: number) => string = () => "";
-  return (block) => {
-    if (block === last) return keyAt;
-    last = block;
-    const first = footer.firstEntities.at(block)!;
-    if (first === footer.lastEntities.at(block)) {
-      keyAt = () => first; // a block of one entity: nothing is opened
-      return keyAt;
-    }
-    const columns = fields.map((index) => files.cached(file, block, index));
-    keyAt = (row) => entityKey(columns.map((column) => column.at(row))) ?? "";
-    return keyAt;
+  const fields = contract.entity.map((name) => contract.fields.findIndex((field) => field.name === name));
+  const { eventTime } = contract;
+  const timeField = eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
+  return (number) => {
+    const columns = files.block(file, number);
+    const alone = footer.firstEntities.compare(number, key) === 0 && footer.lastEntities.compare(number, key) === 0;
+    let times: PointColumn | undefined;
+    return {
+      columns,
+      compare: alone
+        ? () => 0
+        : comparer(
+            fields.map((field) => columns.column(field)),
+            key,
+          ),
+      timeAt(row) {
+        if (timeField < 0) return STATIC_TIME;
+        times ??= columns.column(timeField);
+        const time = times.at(row);
+        return time === null ? NO_TIME : Number(time);
+      },
+    };
+  };
+}
+
+/** How the entity of a row compares with the key; a null entity is the empty text, as in the fences. */
+function comparer(columns: readonly PointColumn[], key: string): (row: number) => number {
+  const coded = columns.length === 1 ? columns[0]!.coded : undefined;
+  if (coded && key.startsWith("s")) return codeComparer(coded, key.slice(1));
+  return (row) => {
+    const own = entityKey(columns.map((column) => column.at(row))) ?? "";
+    return own === key ? 0 : own < key ? -1 : 1;
+  };
+}
+
+/** Where the entity is one text, the key is that text after an `s`. Rows of one entity have one code, compared once. */
+function codeComparer({ texts, codeAt }: NonNullable<PointColumn["coded"]>, text: string): (row: number) => number {
+  let [last, order] = [-1, -1]; // null comes before every text
+  return (row) => {
+    const code = codeAt(row);
+    if (code !== last) [last, order] = [code, code < 0 ? -1 : texts.compare(code, text)];
+    return order;
   };
 }
 
 /** The first row that stands after every row of the entity with event time at most `at`. */
 function firstBeyond(
-  files: SegmentFiles,
   file: SegmentFile,
-  keysOf: (block: number) => (row: number) => string,
+  blockOf: (number: number) => Block,
   key: string,
   at: Micros,
-  timeField: number,
-): { block: number; row: number } | undefined {
+): { number: number; block: Block; row: number } | undefined {
   const { footer } = file;
-  const isBeyond = (block: number, row: number): boolean => {
-    const own = keysOf(block)(row);
-    if (own !== key) return own > key;
-    return timeField >= 0 && timeAt(files.cached(file, block, timeField), row) > at;
+  const isBeyond = (block: Block, row: number): boolean => {
+    const order = block.compare(row);
+    return order === 0 ? hasTimes && block.timeAt(row) > at : order > 0;
   };
-  const beginsBeyond = (block: number): boolean => {
-    const first = footer.firstEntities.at(block)!;
-    if (first !== key) return first > key;
+  const hasTimes = footer.minTimes.length > 0;
+  const beginsBeyond = (number: number): boolean => {
+    const order = footer.firstEntities.compare(number, key);
+    if (order !== 0) return order > 0;
     // A block of one entity begins with its least time, which the footer has.
-    const alone = footer.lastEntities.at(block) === key && footer.minTimes.length > 0;
-    return alone ? footer.minTimes[block]! > at : isBeyond(block, 0);
+    const alone = hasTimes && footer.lastEntities.compare(number, key) === 0;
+    return alone ? footer.minTimes[number]! > at : isBeyond(blockOf(number), 0);
   };
   // The last block whose first row is not beyond.
   let low = 0;
@@ -135,14 +161,15 @@ function firstBeyond(
     if (beginsBeyond(middle)) high = middle;
     else low = middle + 1;
   }
-  const block = low - 1;
-  if (block < 0 || footer.lastEntities.at(block)! < key) return undefined;
+  const number = low - 1;
+  if (number < 0 || footer.lastEntities.compare(number, key) < 0) return undefined;
+  const block = blockOf(number);
   let from = 0;
-  let to = footer.blockRows[block]!;
+  let to = footer.blockRows[number]!;
   while (from < to) {
     const middle = (from + to) >> 1;
     if (isBeyond(block, middle)) to = middle;
     else from = middle + 1;
   }
-  return { block, row: from };
+  return { number, block, row: from };
 }
