@@ -1,7 +1,7 @@
-import { isAscii } from "node:buffer";
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { type Batch, type Column, usedTexts } from "./batch.ts";
 import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
+import { decodeDictionary, encodeDictionary } from "./codec_texts.ts";
 import { packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
 
@@ -268,90 +268,6 @@ function decodeCodes(reader: ByteReader, length: number, entries: number): Int32
     codes[i] = code;
   }
   return codes;
-}
-
-/** Texts one after another, with their lengths before them. */
-export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): void {
-  writer.varint(texts.length);
-  const whole = Buffer.from(texts.join(""), "utf8");
-  if (whole.length === texts.reduce((sum, text) => sum + text.length, 0) && isAscii(whole)) {
-    for (const text of texts) writer.varint(text.length);
-    writer.raw(whole);
-    return;
-  }
-  const encoded = texts.map(textBytes);
-  for (const bytes of encoded) writer.varint(bytes.length);
-  for (const bytes of encoded) writer.raw(bytes);
-}
-
-function decodeDictionary(reader: ByteReader): string[] {
-  const texts = decodeTexts(reader);
-  return Array.from({ length: texts.length }, (_, i) => texts.at(i));
-}
-
-/** A list of texts, each made when it is asked for; an array of texts is one too. */
-export type Texts = Pick<readonly string[], "length" | "at">;
-
-export interface PackedTexts {
-  readonly length: number;
-  at(index: number): string;
-  /** Negative where the text at `index` comes before the other as strings compare, positive where after. */
-  compare(index: number, other: string): number;
-  /** What it takes in memory, about. */
-  readonly bytes: number;
-}
-
-/** What `encodeDictionary` wrote: reads of one row need few of its texts, and compare some without making them. */
-export function decodeTexts(reader: ByteReader): PackedTexts {
-  const length = reader.varint();
-  if (length > reader.remaining) throw new RangeError("the dictionary claims too many entries");
-  const ends = new Float64Array(length + 1);
-  for (let i = 0; i < length; i++) ends[i + 1] = ends[i]! + reader.varint();
-  const bytes = reader.raw(ends[length]!);
-  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const ascii = isAscii(whole) ? whole.toString("latin1") : undefined; // one text, cut: many times faster than many texts
-  return {
-    length,
-    bytes: ends.byteLength + bytes.length,
-    at(index) {
-      const [from, to] = [ends[index]!, ends[index + 1]!];
-      return ascii === undefined ? textOf(bytes.subarray(from, to)) : ascii.slice(from, to);
-    },
-    compare(index, other) {
-      const [from, to] = [ends[index]!, ends[index + 1]!];
-      return ascii === undefined
-        ? compareTexts(textOf(bytes.subarray(from, to)), other)
-        : compareBytes(bytes, from, to, other);
-    },
-  };
-}
-
-const compareTexts = (a: string, b: string): number => (a === b ? 0 : a < b ? -1 : 1);
-
-/** ASCII against a text, by its UTF-16 units: what comparing strings does. */
-function compareBytes(ascii: Uint8Array, from: number, to: number, other: string): number {
-  const shared = Math.min(to - from, other.length);
-  for (let i = 0; i < shared; i++) {
-    const difference = ascii[from + i]! - other.charCodeAt(i);
-    if (difference !== 0) return difference;
-  }
-  return to - from - other.length;
-}
-
-const LONE_SURROGATES = 0xff; // never begins a text in UTF-8
-
-/** UTF-8; a text with half a surrogate pair, which UTF-8 can't say, is kept exactly as 0xff and its UTF-16. */
-export function textBytes(text: string): Uint8Array {
-  if (text.isWellFormed()) return Buffer.from(text, "utf8");
-  const bytes = new Uint8Array(1 + text.length * 2);
-  bytes[0] = LONE_SURROGATES;
-  bytes.set(Buffer.from(text, "utf16le"), 1);
-  return bytes;
-}
-
-function textOf(bytes: Uint8Array): string {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return bytes[0] === LONE_SURROGATES ? buffer.toString("utf16le", 1) : buffer.toString("utf8");
 }
 
 function encodeBytes(writer: ByteWriter, values: readonly (Uint8Array | null)[], length: number): void {

@@ -1,50 +1,93 @@
 import { ByteReader } from "../base/bytes.ts";
 import type { Value } from "../base/row.ts";
 import { type Column, valueAt } from "./batch.ts";
-import { CODES, DECIMAL, decodeColumn, NULLABLE, type PackedTexts, TEXT_TYPES, WHOLE } from "./codec.ts";
+import { CODES, DECIMAL, decodeColumn, NULLABLE, TEXT_TYPES, WHOLE } from "./codec.ts";
 import { DECIMALS_MAX } from "./codec_decimal.ts";
-import { unpackWhole, wholePoints } from "./codec_whole.ts";
+import { type PackedTexts, textAt } from "./codec_texts.ts";
+import { type PackedWhole, packedWhole, unpackWhole, wholeAt } from "./codec_whole.ts";
 import type { FieldType } from "./contract.ts";
 
-/** Single values of a column: for reads of one row, which need few of the thousands that stand together. */
+/**
+ * A column for reads of single rows, which need few of the thousands of values that stand together: numbers and codes stay
+ * packed. Plain data, so that a read touches as little memory as it can.
+ */
 export interface PointColumn {
-  at(row: number): Value;
+  /** Packed numbers, or, with `texts`, codes shifted by one; undefined where the column had to be decoded. */
+  readonly packed: PackedWhole | undefined;
+  /** What packed numbers are divided by. */
+  readonly scale: number;
+  /** A bit for each row that has a value; undefined where all have one. */
+  readonly valid: Uint8Array | undefined;
+  /** The dictionary, which stands elsewhere. */
+  readonly texts: PackedTexts | undefined;
+  readonly decoded: Column | undefined;
+  readonly type: FieldType;
   /** What it keeps in memory, about; a dictionary that stands elsewhere is not counted. */
   readonly bytes: number;
-  /** Of texts that a dictionary elsewhere has: their codes, -1 for null, and that dictionary. */
-  readonly coded?: { readonly texts: PackedTexts; codeAt(row: number): number };
 }
 
 /**
- * Single values of the column that `encodeColumn` wrote: the same that `decodeColumn` gives. Packed numbers and codes
- * stay packed, any other column is decoded. Throws RangeError on damaged bytes, here or when the value is asked for.
+ * The column that `encodeColumn` wrote, for `pointAt`. Throws RangeError on damaged bytes, here or when the value is
+ * asked for.
  */
-export function pointColumn(bytes: Uint8Array, type: FieldType, length: number, dictionary?: PackedTexts): PointColumn {
-  const points = TEXT_TYPES.has(type) ? codedTexts(bytes, length, dictionary) : packedNumbers(bytes, type, length);
+export function pointColumn(bytes: Uint8Array, type: FieldType, length: number, texts?: PackedTexts): PointColumn {
+  const points = TEXT_TYPES.has(type) ? codedTexts(bytes, type, length, texts) : packedNumbers(bytes, type, length);
   if (points) return points;
-  const column = decodeColumn(bytes, type, length);
-  return { at: (row) => valueAt(column, type, row), bytes: sizeOf(column) };
+  const decoded = decodeColumn(bytes, type, length);
+  return { packed: undefined, scale: 1, valid: undefined, texts: undefined, decoded, type, bytes: sizeOf(decoded) };
+}
+
+/** A column of small whole numbers, 0 for every row where there are none. */
+export function byteColumn(values: Uint8Array | undefined): PointColumn {
+  const packed = { bytes: values ?? NO_BYTES, width: values ? 1 : 0, least: 0 };
+  const bytes = OVERHEAD + packed.bytes.length;
+  return { packed, scale: 1, valid: undefined, texts: undefined, decoded: undefined, type: "long", bytes };
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** The value of one row: the same that decoding the column gives. */
+export function pointAt(column: PointColumn, row: number): Value {
+  const { packed, valid, texts, scale } = column;
+  if (texts) {
+    const code = codeAt(column, texts, row);
+    return code < 0 ? null : textAt(texts, code);
+  }
+  if (!packed) return valueAt(column.decoded!, column.type, row);
+  if (valid && ((valid[row >> 3]! >> (row & 7)) & 1) === 0) return null;
+  const value = scale === 1 ? wholeAt(packed, row) : wholeAt(packed, row) / scale;
+  return column.type === "boolean" ? value !== 0 : value;
+}
+
+/** The place of the row's text in the dictionary `texts` of the column; -1 for null. */
+export function codeAt({ packed, decoded }: PointColumn, { length }: PackedTexts, row: number): number {
+  const code = packed ? wholeAt(packed, row) - 1 : (decoded as Column & { kind: "text" }).codes[row]!;
+  if (!(code >= -1 && code < length)) throw new RangeError("a code is outside its dictionary");
+  return code;
 }
 
 const OVERHEAD = 256; // of objects and views
 
-function codedTexts(bytes: Uint8Array, length: number, dictionary: PackedTexts | undefined): PointColumn | undefined {
-  if (bytes[0] !== CODES || !dictionary) return undefined;
+function codedTexts(
+  bytes: Uint8Array,
+  type: FieldType,
+  length: number,
+  texts: PackedTexts | undefined,
+): PointColumn | undefined {
+  if (bytes[0] !== CODES || !texts) return undefined;
   let reader = new ByteReader(bytes.subarray(1));
-  const packed = wholePoints(reader, length);
+  const packed = packedWhole(reader, length);
   if (!packed) reader = new ByteReader(bytes.subarray(1));
-  const shifted = packed ? undefined : unpackWhole(reader, length);
+  const decoded = packed ? undefined : codesOf(unpackWhole(reader, length), texts);
   if (reader.remaining > 0) throw new RangeError("bytes are left after the column");
-  const codeAt = (row: number) => {
-    const code = (packed ? packed(row) : shifted![row]!) - 1;
-    if (!(code >= -1 && code < dictionary.length)) throw new RangeError("a code is outside its dictionary");
-    return code;
-  };
-  const at = (row: number) => {
-    const code = codeAt(row);
-    return code < 0 ? null : dictionary.at(code)!;
-  };
-  return { at, bytes: OVERHEAD + (shifted?.byteLength ?? bytes.length), coded: { texts: dictionary, codeAt } };
+  const size = OVERHEAD + (decoded ? decoded.codes.byteLength : bytes.length);
+  return { packed, scale: 1, valid: undefined, texts, decoded, type, bytes: size };
+}
+
+/** What is not packed as points is kept as codes; their texts stand elsewhere. */
+function codesOf(shifted: Float64Array, { length }: PackedTexts): Column & { kind: "text" } {
+  if (!shifted.every((code) => code >= 0 && code <= length)) throw new RangeError("a code is outside its dictionary");
+  return { kind: "text", codes: Int32Array.from(shifted, (code) => code - 1), dictionary: [] };
 }
 
 function packedNumbers(bytes: Uint8Array, type: FieldType, length: number): PointColumn | undefined {
@@ -54,15 +97,10 @@ function packedNumbers(bytes: Uint8Array, type: FieldType, length: number): Poin
   if (type === "bytes" || (kind !== WHOLE && kind !== DECIMAL)) return undefined;
   const valid = tag & NULLABLE ? reader.raw((length + 7) >> 3) : undefined;
   const places = kind === DECIMAL ? reader.u8() : 0;
-  const wholeAt = wholePoints(reader, length);
-  if (!wholeAt || reader.remaining > 0 || places > DECIMALS_MAX) return undefined;
-  const scale = 10 ** places;
-  const at = (row: number) => {
-    if (valid && ((valid[row >> 3]! >> (row & 7)) & 1) === 0) return null;
-    const value = places === 0 ? wholeAt(row) : wholeAt(row) / scale;
-    return type === "boolean" ? value !== 0 : value;
-  };
-  return { at, bytes: OVERHEAD + bytes.length };
+  const packed = packedWhole(reader, length);
+  if (!packed || reader.remaining > 0 || places > DECIMALS_MAX) return undefined;
+  const size = OVERHEAD + bytes.length;
+  return { packed, scale: 10 ** places, valid, texts: undefined, decoded: undefined, type, bytes: size };
 }
 
 function sizeOf(column: Column): number {

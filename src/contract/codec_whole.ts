@@ -80,20 +80,26 @@ export function unpackWhole(reader: ByteReader, length: number): Float64Array {
   return values;
 }
 
-/**
- * Single values of what `writePacked` wrote, without unpacking the others; undefined where steps are packed, of which a
- * value needs all before it.
- */
-export function wholePoints(reader: ByteReader, length: number): ((index: number) => number) | undefined {
+/** What `writePacked` wrote, for single values: `width` bytes of offset from the least for each. */
+export interface PackedWhole {
+  readonly bytes: Uint8Array;
+  readonly width: number;
+  readonly least: number;
+}
+
+/** Undefined where steps are packed, of which a value needs all before it. */
+export function packedWhole(reader: ByteReader, length: number): PackedWhole | undefined {
   const { width, steps } = modeOf(reader.u8());
   if (steps) return undefined;
   const least = unzigzag(reader);
-  const bytes = reader.raw(length * width);
-  return (index) => {
-    let offset = 0;
-    for (let at = (index + 1) * width - 1; at >= index * width; at--) offset = offset * 0x100 + bytes[at]!;
-    return least + offset;
-  };
+  return { bytes: reader.raw(length * width), width, least };
+}
+
+/** One value, without unpacking the others. */
+export function wholeAt({ bytes, width, least }: PackedWhole, index: number): number {
+  let offset = 0;
+  for (let at = (index + 1) * width - 1; at >= index * width; at--) offset = offset * 0x100 + bytes[at]!;
+  return least + offset;
 }
 
 function modeOf(mode: number): { width: number; steps: boolean } {

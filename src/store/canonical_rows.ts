@@ -1,6 +1,6 @@
 import { isAscii } from "node:buffer";
 import { type Batch, type Column, usedTexts } from "../contract/batch.ts";
-import { textBytes } from "../contract/codec.ts";
+import { textBytes } from "../contract/codec_texts.ts";
 import { SALT_BYTES } from "./salts.ts";
 
 /**

@@ -1,6 +1,7 @@
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
-import type { PointColumn } from "../contract/codec_point.ts";
+import { byteColumn, type PointColumn } from "../contract/codec_point.ts";
+import { compareText } from "../contract/codec_texts.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { passing } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
@@ -21,7 +22,9 @@ export interface SegmentFiles {
   /** The segment's file, from a bounded cache of open files. */
   open(info: SegmentInfo): SegmentFile;
   /** The columns of a block that were read so far, from the bounded cache. */
-  block(file: SegmentFile, block: number): BlockColumns;
+  block(file: SegmentFile, number: number): BlockColumns;
+  /** Column `index` (beyond the fields: sequences, flags), read when it is first asked for. */
+  column(block: BlockColumns, index: number): PointColumn;
   /** The compacted commits after `after`, as a page of the tail. */
   commitsAfter(
     segments: readonly SegmentInfo[],
@@ -36,9 +39,12 @@ export interface SegmentFiles {
   close(): void;
 }
 
+/** The columns of a block that were read so far, those of the store after the fields. */
 export interface BlockColumns {
-  /** Column `index` (beyond the fields: sequences, flags), read when it is first asked for. */
-  column(index: number): PointColumn;
+  readonly file: SegmentFile;
+  readonly number: number;
+  readonly columns: (PointColumn | undefined)[];
+  bytes: number;
 }
 
 /** What a reader keeps decoded, where its owner says nothing. */
@@ -56,10 +62,10 @@ export function segmentFiles(
   cacheBytes: number = DEFAULT_CACHE_BYTES,
 ): SegmentFiles {
   const hashOf = keyHasher(sealer.storeId);
-  const { cache, fresh, open, block, maybe, windowsOf } = cachedParts(directory, sealer, names, cacheBytes);
+  const { cache, fresh, open, maybe, windowsOf, ...parts } = cachedParts(directory, sealer, names, cacheBytes);
   return {
     open,
-    block,
+    ...parts,
     mayHold: maybe,
     *scan(segments, stream, options) {
       const { upTo = Number.POSITIVE_INFINITY, after = 0, leftOut } = options;
@@ -98,20 +104,31 @@ export function segmentFiles(
 /** The parts of segments that are kept, each read when it is first asked for. */
 function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes: number) {
   const cache = readCache(cacheBytes);
-  const fresh = (info: SegmentInfo) => openSegment(directory, info, sealer, names);
-  const open = (info: SegmentInfo) => {
-    const costOf = (file: SegmentFile) => Math.max(file.bytes(), cacheBytes / OPEN_FILES_MAX);
+  const fresh = (info: SegmentInfo, grown?: (bytes: number) => void) =>
+    openSegment(directory, info, sealer, names, undefined, grown);
+  const costOf = (bytes: number) => Math.max(bytes, cacheBytes / OPEN_FILES_MAX);
+  const open = (info: SegmentInfo): SegmentFile => {
     const key = -2 * info.segmentId;
-    const file = cache.get(key, () => {
-      const value = fresh(info);
-      return { value, cost: costOf(value), drop: value.close };
+    const known = cache.find<SegmentFile>(key);
+    if (known) return known;
+    return cache.get(key, () => {
+      const value = fresh(info, (bytes) => cache.recost(key, costOf(bytes)));
+      return { value, cost: costOf(value.bytes()), drop: value.close };
     });
-    cache.recost(key, costOf(file)); // dictionaries that were read since
-    return file;
   };
+  const keyOf = (file: SegmentFile, number: number) => file.info.segmentId * 2 ** 20 + number; // there are fewer blocks
   const block = (file: SegmentFile, number: number): BlockColumns => {
-    const key = file.info.segmentId * 2 ** 20 + number; // blocks stay below 2^20
-    return cache.get(key, () => blockColumns(file, number, (cost) => cache.recost(key, cost)));
+    const key = keyOf(file, number);
+    return cache.find<BlockColumns>(key) ?? cache.get(key, () => emptyBlock(file, number));
+  };
+  const column = (own: BlockColumns, index: number): PointColumn => {
+    const known = own.columns[index];
+    if (known) return known;
+    const read = readPoints(own.file, own.number, index);
+    own.columns[index] = read;
+    own.bytes += read.bytes;
+    cache.recost(keyOf(own.file, own.number), own.bytes);
+    return read;
   };
   const filterOf = (info: SegmentInfo) =>
     cache.get(-2 * info.segmentId - 1, () => {
@@ -138,7 +155,7 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
     };
     return { rows, at };
   };
-  return { cache, fresh, open, block, maybe, windowsOf };
+  return { cache, fresh, open, block, column, maybe, windowsOf };
 }
 
 /** Columns, and for each row its commit and known time. Segments of older versions don't say what they take. */
@@ -174,29 +191,17 @@ function inTime({ minTime, maxTime }: SegmentInfo, { from, to }: ScanOptions): b
 /** What a block without columns takes, about. */
 const EMPTY_BLOCK_BYTES = 256;
 
-function blockColumns(file: SegmentFile, block: number, grown: (cost: number) => void) {
-  const columns: (PointColumn | undefined)[] = new Array(file.contract.fields.length + SYSTEM_COLUMNS).fill(undefined);
-  let cost = EMPTY_BLOCK_BYTES;
-  const read = (index: number): PointColumn => {
-    const column = readPoints(file, block, index);
-    columns[index] = column;
-    cost += column.bytes;
-    grown(cost);
-    return column;
-  };
-  const value: BlockColumns = { column: (index) => columns[index] ?? read(index) };
-  return { value, cost };
+function emptyBlock(file: SegmentFile, number: number): { value: BlockColumns; cost: number } {
+  const columns = new Array<PointColumn | undefined>(file.contract.fields.length + SYSTEM_COLUMNS).fill(undefined);
+  return { value: { file, number, columns, bytes: EMPTY_BLOCK_BYTES }, cost: EMPTY_BLOCK_BYTES };
 }
 
 function readPoints(file: SegmentFile, block: number, index: number): PointColumn {
   if (index <= file.contract.fields.length) return file.point(block, index);
-  if (!file.hasFlags(block)) return NO_FLAGS;
+  if (!file.hasFlags(block)) return byteColumn(undefined);
   const flags = file.tombstones(block);
-  if (!flags.some((flag) => flag !== 0)) return NO_FLAGS;
-  return { at: (row) => flags[row]!, bytes: flags.length };
+  return byteColumn(flags.some((flag) => flag !== 0) ? flags : undefined);
 }
-
-const NO_FLAGS: PointColumn = { at: () => 0, bytes: 64 };
 
 function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows> {
   const { footer, contract } = file;
@@ -208,13 +213,17 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
       if (options.to !== undefined && footer.minTimes[block]! > options.to) continue;
       if (options.from !== undefined && footer.maxTimes[block]! < options.from) continue;
     }
-    if (key !== undefined && (footer.firstEntities.at(block)! > key || footer.lastEntities.at(block)! < key)) continue;
+    if (key !== undefined && !withinFences(file, block, key)) continue;
     // Whichever columns are asked for, the same blocks are left out: readers look twice.
     const needed = options.leftOut ? undefined : columns;
     const rows = passing(options.leftOut, () => file.rows(block, needed));
     const selected = rows && selectRows(rows, options);
     if (selected) yield selected;
   }
+}
+
+function withinFences({ footer }: SegmentFile, block: number, key: string): boolean {
+  return compareText(footer.firstEntities, block, key) <= 0 && compareText(footer.lastEntities, block, key) >= 0;
 }
 
 /** The segments that a page can need, and the commit before the first that it can't. */

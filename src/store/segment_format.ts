@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { decodeTexts, encodeDictionary, type PackedTexts } from "../contract/codec.ts";
+import { encodeDictionary, type PackedTexts, packedTexts } from "../contract/codec_texts.ts";
 import { packWhole, unpackWhole } from "../contract/codec_whole.ts";
 import { boundTo } from "./catalogue.ts";
 
@@ -79,8 +79,8 @@ export function decodeFooter(bytes: Uint8Array): SegmentFooter {
     commitNos: list(),
     knownTimes: list(),
     firstSequences: list(),
-    firstEntities: decodeTexts(reader),
-    lastEntities: decodeTexts(reader),
+    firstEntities: packedTexts(reader),
+    lastEntities: packedTexts(reader),
   };
 }
 

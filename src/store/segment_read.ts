@@ -2,8 +2,9 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { ByteReader, fromBase64, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
-import { decodeColumn, decodeTexts, nullColumns } from "../contract/codec.ts";
+import { decodeColumn, nullColumns } from "../contract/codec.ts";
 import { type PointColumn, pointColumn } from "../contract/codec_point.ts";
+import { bytesOfTexts, type PackedTexts, packedTexts, textAt } from "../contract/codec_texts.ts";
 import type { Contract } from "../contract/contract.ts";
 import { TAG_BYTES } from "../keys/xaes.ts";
 import type { Names, Sealer } from "./catalogue.ts";
@@ -38,8 +39,8 @@ export interface SegmentFile {
 }
 
 /**
- * Opens the file and its footer, or reads it through the handle that its caller holds, and closes. Throws store.damaged
- * naming stream and sequences.
+ * Opens the file and its footer, or reads it through the handle that its caller holds, and closes. `grown` hears what the
+ * file takes each time that it keeps more. Throws store.damaged naming stream and sequences.
  */
 export function openSegment(
   directory: string,
@@ -47,12 +48,13 @@ export function openSegment(
   sealer: Sealer,
   names: Names,
   held?: number,
+  grown?: (bytes: number) => void,
 ): SegmentFile {
   const contract = names.contractOf(info.contractId);
   const { read, close } = chunkReader(directory, info, sealer, contract, held);
   try {
     const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
-    return segmentFile(info, contract, footer, read, close);
+    return segmentFile(info, contract, footer, read, close, grown);
   } catch (cause) {
     close();
     throw cause instanceof RangeError ? damagedSegment(info, "the footer", cause) : cause;
@@ -127,6 +129,7 @@ function segmentFile(
   footer: SegmentFooter,
   read: ReadChunk,
   close: () => void,
+  grown: (bytes: number) => void = () => {},
 ): SegmentFile {
   const width = contract.fields.length + SYSTEM_COLUMNS;
   const starts = new Float64Array(footer.chunkLengths.length + 1);
@@ -134,8 +137,13 @@ function segmentFile(
     starts[i + 1] = starts[i]! + length;
   });
   const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
-  const dictionaries = dictionariesOf(footer, (number) => chunk(footer.blockRows.length * width + number));
   const fixedBytes = footerBytes(footer);
+  const bytes = () => fixedBytes + dictionaries.bytes();
+  const dictionaries = dictionariesOf(
+    footer,
+    (number) => chunk(footer.blockRows.length * width + number),
+    () => grown(bytes()),
+  );
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
   const column = (block: number, index: number) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
@@ -173,7 +181,7 @@ function segmentFile(
     hasFlags: (block) => footer.chunkLengths[block * width + width - 1] !== EMPTY_CHUNK_BYTES,
     filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
-    bytes: () => fixedBytes + dictionaries.bytes(),
+    bytes,
     close,
     rows(block, columns) {
       const length = footer.blockRows[block]!;
@@ -192,22 +200,31 @@ function segmentFile(
 const EMPTY_CHUNK_BYTES = 1 + TAG_BYTES;
 
 /** The shared dictionaries of the fields, each read when it is first needed, and cut into texts when a whole block is. */
-function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array) {
-  const packed: (ReturnType<typeof decodeTexts> | undefined)[] = [];
+function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array, grown: () => void) {
+  const packed: (PackedTexts | undefined)[] = [];
   const whole: (readonly string[] | undefined)[] = [];
   const texts = (field: number) => {
     const number = footer.dictionaries[field] ?? 0;
     if (number === 0) return undefined;
-    packed[field] ??= decodeTexts(new ByteReader(read(number - 1)));
-    return packed[field];
+    const known = packed[field];
+    if (known) return known;
+    const made = packedTexts(new ByteReader(read(number - 1)));
+    packed[field] = made;
+    grown();
+    return made;
   };
   const all = (field: number): readonly string[] | undefined => {
     const own = texts(field);
-    if (own) whole[field] ??= Array.from({ length: own.length }, (_, i) => own.at(i));
+    if (!own || whole[field]) return whole[field];
+    whole[field] = Array.from({ length: own.length }, (_, i) => textAt(own, i));
+    grown();
     return whole[field];
   };
   const bytes = () =>
-    packed.reduce((sum, own, field) => sum + (own?.bytes ?? 0) + (whole[field]?.length ?? 0) * TEXT_BYTES, 0);
+    packed.reduce(
+      (sum, own, field) => sum + (own ? bytesOfTexts(own) : 0) + (whole[field]?.length ?? 0) * TEXT_BYTES,
+      0,
+    );
   return { texts, all, bytes };
 }
 

@@ -1,5 +1,6 @@
 import type { Micros } from "../base/time.ts";
-import type { PointColumn } from "../contract/codec_point.ts";
+import { codeAt, type PointColumn, pointAt } from "../contract/codec_point.ts";
+import { compareText, type PackedTexts } from "../contract/codec_texts.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
 import type { BlockColumns, SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
@@ -35,13 +36,13 @@ export function segmentCursor(
     for (;;) {
       row--;
       while (row < 0) {
-        if (--number < 0 || footer.lastEntities.compare(number, key) < 0) return;
+        if (--number < 0 || compareText(footer.lastEntities, number, key) < 0) return;
         block = blockOf(number);
         row = footer.blockRows[number]! - 1;
       }
       if (block.compare(row) !== 0) return;
-      if (file.info.erased && (flagsAt(file, block.columns, row) & ERASED) !== 0) continue;
-      if (!whole && commitOf(file, block.columns, row) > upTo) continue;
+      if (file.info.erased && (flagsAt(files, block.columns, row) & ERASED) !== 0) continue;
+      if (!whole && commitOf(files, block.columns, row) > upTo) continue;
       const found = block.timeAt(row);
       if (found === NO_TIME) return;
       time = found;
@@ -52,36 +53,38 @@ export function segmentCursor(
   return {
     time: () => time,
     take() {
-      const version = versionOf(file, block.columns, row);
+      const version = versionOf(files, block.columns, row);
       step();
       return version;
     },
   };
 }
 
-function commitOf(file: SegmentFile, columns: BlockColumns, row: number): number {
-  return file.footer.commitNos[file.spanOf(sequenceAt(file, columns, row))]!;
+function commitOf(files: SegmentFiles, columns: BlockColumns, row: number): number {
+  const { footer, spanOf } = columns.file;
+  return footer.commitNos[spanOf(sequenceAt(files, columns, row))]!;
 }
 
-function sequenceAt({ contract }: SegmentFile, columns: BlockColumns, row: number): number {
-  return Number(columns.column(contract.fields.length).at(row));
+function sequenceAt(files: SegmentFiles, columns: BlockColumns, row: number): number {
+  return Number(pointAt(files.column(columns, columns.file.contract.fields.length), row));
 }
 
 /** The bits of select.ts. */
-function flagsAt({ contract }: SegmentFile, columns: BlockColumns, row: number): number {
-  return Number(columns.column(contract.fields.length + 1).at(row));
+function flagsAt(files: SegmentFiles, columns: BlockColumns, row: number): number {
+  return Number(pointAt(files.column(columns, columns.file.contract.fields.length + 1), row));
 }
 
-function versionOf(file: SegmentFile, columns: BlockColumns, row: number): Version {
-  const { contract } = file;
+function versionOf(files: SegmentFiles, columns: BlockColumns, row: number): Version {
+  const { contract } = columns.file;
+  const valueAt = (index: number) => pointAt(files.column(columns, index), row);
   return {
     contract,
     get sequence() {
-      return sequenceAt(file, columns, row); // asked for only where versions of one time stand beside each other
+      return sequenceAt(files, columns, row); // asked for only where versions of one time stand beside each other
     },
-    tombstone: (flagsAt(file, columns, row) & TOMBSTONE) !== 0,
-    value: (field) => columns.column(contract.fields.findIndex(({ name }) => name === field)).at(row),
-    row: (wanted) => rowWith(contract, wanted, (index) => columns.column(index).at(row)),
+    tombstone: (flagsAt(files, columns, row) & TOMBSTONE) !== 0,
+    value: (field) => valueAt(contract.fields.findIndex(({ name }) => name === field)),
+    row: (wanted) => rowWith(contract, wanted, valueAt),
   };
 }
 
@@ -93,20 +96,21 @@ function blockReader(files: SegmentFiles, file: SegmentFile, key: string): (numb
   const timeField = eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
   return (number) => {
     const columns = files.block(file, number);
-    const alone = footer.firstEntities.compare(number, key) === 0 && footer.lastEntities.compare(number, key) === 0;
+    const alone =
+      compareText(footer.firstEntities, number, key) === 0 && compareText(footer.lastEntities, number, key) === 0;
     let times: PointColumn | undefined;
     return {
       columns,
       compare: alone
         ? () => 0
         : comparer(
-            fields.map((field) => columns.column(field)),
+            fields.map((field) => files.column(columns, field)),
             key,
           ),
       timeAt(row) {
         if (timeField < 0) return STATIC_TIME;
-        times ??= columns.column(timeField);
-        const time = times.at(row);
+        times ??= files.column(columns, timeField);
+        const time = pointAt(times, row);
         return time === null ? NO_TIME : Number(time);
       },
     };
@@ -115,20 +119,20 @@ function blockReader(files: SegmentFiles, file: SegmentFile, key: string): (numb
 
 /** How the entity of a row compares with the key; a null entity is the empty text, as in the fences. */
 function comparer(columns: readonly PointColumn[], key: string): (row: number) => number {
-  const coded = columns.length === 1 ? columns[0]!.coded : undefined;
-  if (coded && key.startsWith("s")) return codeComparer(coded, key.slice(1));
+  const only = columns.length === 1 ? columns[0]! : undefined;
+  if (only?.texts && key.startsWith("s")) return codeComparer(only, only.texts, key.slice(1));
   return (row) => {
-    const own = entityKey(columns.map((column) => column.at(row))) ?? "";
+    const own = entityKey(columns.map((column) => pointAt(column, row))) ?? "";
     return own === key ? 0 : own < key ? -1 : 1;
   };
 }
 
 /** Where the entity is one text, the key is that text after an `s`. Rows of one entity have one code, compared once. */
-function codeComparer({ texts, codeAt }: NonNullable<PointColumn["coded"]>, text: string): (row: number) => number {
+function codeComparer(column: PointColumn, texts: PackedTexts, text: string): (row: number) => number {
   let [last, order] = [-1, -1]; // null comes before every text
   return (row) => {
-    const code = codeAt(row);
-    if (code !== last) [last, order] = [code, code < 0 ? -1 : texts.compare(code, text)];
+    const code = codeAt(column, texts, row);
+    if (code !== last) [last, order] = [code, code < 0 ? -1 : compareText(texts, code, text)];
     return order;
   };
 }
@@ -147,10 +151,10 @@ function firstBeyond(
   };
   const hasTimes = footer.minTimes.length > 0;
   const beginsBeyond = (number: number): boolean => {
-    const order = footer.firstEntities.compare(number, key);
+    const order = compareText(footer.firstEntities, number, key);
     if (order !== 0) return order > 0;
     // A block of one entity begins with its least time, which the footer has.
-    const alone = hasTimes && footer.lastEntities.compare(number, key) === 0;
+    const alone = hasTimes && compareText(footer.lastEntities, number, key) === 0;
     return alone ? footer.minTimes[number]! > at : isBeyond(blockOf(number), 0);
   };
   // The last block whose first row is not beyond.
@@ -162,7 +166,7 @@ function firstBeyond(
     else low = middle + 1;
   }
   const number = low - 1;
-  if (number < 0 || footer.lastEntities.compare(number, key) < 0) return undefined;
+  if (number < 0 || compareText(footer.lastEntities, number, key) < 0) return undefined;
   const block = blockOf(number);
   let from = 0;
   let to = footer.blockRows[number]!;

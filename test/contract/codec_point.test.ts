@@ -1,9 +1,11 @@
 /** Single values of an encoded column: the same that decoding all of it gives. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { ByteReader, ByteWriter } from "../../src/base/bytes.ts";
 import { type Column, valueAt } from "../../src/contract/batch.ts";
 import { decodeColumn, encodeColumn } from "../../src/contract/codec.ts";
-import { pointColumn } from "../../src/contract/codec_point.ts";
+import { pointAt, pointColumn } from "../../src/contract/codec_point.ts";
+import { compareText, encodeDictionary, packedTexts, textAt } from "../../src/contract/codec_texts.ts";
 import type { FieldType } from "../../src/contract/contract.ts";
 
 const numbers: Readonly<Record<string, fc.Arbitrary<number>>> = {
@@ -14,6 +16,12 @@ const numbers: Readonly<Record<string, fc.Arbitrary<number>>> = {
   single: fc.float(),
 };
 const TEXTS = ["", "a", "bb", "ü", "\ud800"];
+
+function packed(texts: readonly string[]) {
+  const writer = new ByteWriter(64);
+  encodeDictionary(writer, texts);
+  return packedTexts(new ByteReader(writer.finish()));
+}
 
 const column = fc.oneof(
   fc.constantFrom(...Object.keys(numbers)).chain((kind) =>
@@ -56,8 +64,8 @@ test("a single value is the one that decoding the column gives, of every kind of
       const inFile = shared && given.kind === "text" ? TEXTS : undefined;
       const bytes = encodeColumn(given, length, inFile !== undefined);
       const whole = decodeColumn(bytes, type, length, inFile);
-      const points = pointColumn(bytes, type, length, inFile);
-      for (let row = 0; row < length; row++) expect(points.at(row)).toEqual(valueAt(whole, type, row));
+      const points = pointColumn(bytes, type, length, inFile && packed(inFile));
+      for (let row = 0; row < length; row++) expect(pointAt(points, row)).toEqual(valueAt(whole, type, row));
       expect(points.bytes).toBeGreaterThan(0);
     }),
     { numRuns: 500 },
@@ -71,5 +79,20 @@ test("bytes that are no such column are refused", () => {
     expect(() => pointColumn(bytes.subarray(0, cut), "double", 50)).toThrow(RangeError);
   }
   const codes = encodeColumn({ kind: "text", codes: Int32Array.of(0, 4), dictionary: TEXTS }, 2, true);
-  expect(() => pointColumn(codes, "string", 2, ["only"]).at(1)).toThrow(RangeError);
+  expect(() => pointAt(pointColumn(codes, "string", 2, packed(["only"])), 1)).toThrow(RangeError);
+});
+
+test("packed texts come back, and compare as strings do without being made", () => {
+  const text = fc.oneof(fc.string(), fc.string({ unit: "binary" }), fc.constantFrom(...TEXTS));
+  fc.assert(
+    fc.property(fc.array(text, { minLength: 1, maxLength: 30 }), text, (texts, other) => {
+      const list = packed(texts);
+      texts.forEach((own, i) => {
+        expect(textAt(list, i)).toBe(own);
+        for (const against of [other, own, texts[0]!]) {
+          expect(Math.sign(compareText(list, i, against))).toBe(own === against ? 0 : own < against ? -1 : 1);
+        }
+      });
+    }),
+  );
 });
