@@ -132,10 +132,7 @@ function segmentFile(
   grown: (bytes: number) => void = () => {},
 ): SegmentFile {
   const width = contract.fields.length + SYSTEM_COLUMNS;
-  const starts = new Float64Array(footer.chunkLengths.length + 1);
-  footer.chunkLengths.forEach((length, i) => {
-    starts[i + 1] = starts[i]! + length;
-  });
+  const starts = startsOf(footer.chunkLengths);
   const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
   const fixedBytes = footerBytes(footer);
   const bytes = () => fixedBytes + dictionaries.bytes();
@@ -194,6 +191,12 @@ function segmentFile(
       return { stream: info.stream, batch, ...known, tombstones: tombstones(block) };
     },
   };
+}
+
+function startsOf(lengths: Float64Array): Float64Array {
+  const starts = new Float64Array(lengths.length + 1);
+  for (let i = 0; i < lengths.length; i++) starts[i + 1] = starts[i]! + lengths[i]!;
+  return starts;
 }
 
 /** No plain bytes, sealed: how they are compressed, and the tag. */
