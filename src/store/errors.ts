@@ -44,6 +44,12 @@ export const storeErrors = errorTable("store", {
     fix: "Look at the disk's space and health; it is tried again, and without it the next start takes longer.",
     retryable: true,
   },
+  too_many_files: {
+    kind: "unavailable",
+    meaning: "The operating system lets this process have no more files open.",
+    fix: "Raise the limit (`ulimit -n`, or LimitNOFILE of the service). Nothing is damaged by that.",
+    retryable: true,
+  },
   overtaken: {
     kind: "unavailable",
     meaning: "Segments were merged or rewritten faster than a reader beside the server could open them.",

@@ -9,7 +9,7 @@ import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type KeyHash, keyHasher } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
-import { isReplaced, readAgain, readAgainInTurns } from "./replaced.ts";
+import { isReplaced, overtaken, readAgain, readAgainInTurns } from "./replaced.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
@@ -145,7 +145,8 @@ function appendsOf(commit: TailCommit, names: Names, wanted: ReadonlySet<string>
 
 /**
  * A scan opens the files of its snapshot before it hands out the first row, and is begun again where one of them was gone.
- * What it goes up to stays: later commits are not part of it.
+ * What it goes up to stays: later commits are not part of it. Of very many files the largest are opened in their turn: where
+ * one of these was replaced by then, that is store.overtaken.
  */
 function* scanAgain(look: () => Snapshot, view: View, stream: string, options: ScanOptions): Iterable<StoredRows> {
   const told = new Set<string>();
@@ -167,6 +168,8 @@ function* scanAgain(look: () => Snapshot, view: View, stream: string, options: S
   try {
     yield first.value;
     for (let next = scan.next(); !next.done; next = scan.next()) yield next.value;
+  } catch (cause) {
+    throw isReplaced(cause, look) ? overtaken(cause) : cause;
   } finally {
     scan.return();
   }

@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { damagedRows, isDamage } from "./damage.ts";
 import { storeErrors } from "./errors.ts";
+import { smallest } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openHandle } from "./segment_read.ts";
 import type { Snapshot } from "./tail_index.ts";
@@ -80,12 +81,11 @@ export function holdSnapshot(directory: string, look: Look): HeldSnapshot {
 
 function holdFiles(directory: string, segments: readonly SegmentInfo[], look: Look): Map<string, number> {
   const handles = new Map<string, number>();
-  const bySize = [...segments].sort((a, b) => a.bytes - b.bytes);
-  for (const info of bySize.slice(0, HELD_FILES_MAX)) {
+  for (const info of smallest(segments, HELD_FILES_MAX)) {
     try {
       handles.set(info.file, openHandle(directory, info));
     } catch (cause) {
-      if (!isReplaced(cause, look)) continue; // damage, or too many files: who reads it says so
+      if (!isReplaced(cause, look)) continue; // damage, or one file too many: who reads it says so
       closeAll(handles);
       throw cause;
     }

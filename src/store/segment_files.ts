@@ -51,6 +51,8 @@ export interface BlockColumns {
 const DEFAULT_CACHE_BYTES = 64 << 20;
 /** Open files, each of which counts as this part of the cache at least. */
 const OPEN_FILES_MAX = 128;
+/** A scan has so many files open from its beginning on, the smallest: larger ones are full, and hardly ever replaced. */
+const SCAN_FILES_MAX = 256;
 /** Readers of the tail page through a segment in windows, those of one page together at most this part of the cache. */
 const WINDOW_PART = 2;
 
@@ -77,11 +79,22 @@ export function segmentFiles(
       const hash = key ? hashOf(key) : undefined;
       const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const opened = holding.flatMap((info) => passing(leftOut, () => fresh(info)) ?? []);
+      const early = new Map<SegmentInfo, SegmentFile | undefined>();
       try {
-        for (const file of opened) yield* scanFile(file, options);
+        for (const info of smallest(holding, SCAN_FILES_MAX))
+          early.set(
+            info,
+            passing(leftOut, () => fresh(info)),
+          );
+        for (const info of holding) {
+          const file = early.has(info) ? early.get(info) : passing(leftOut, () => fresh(info));
+          early.set(info, file);
+          if (file) yield* scanFile(file, options);
+          early.delete(info);
+          file?.close();
+        }
       } finally {
-        for (const file of opened) file.close();
+        for (const file of early.values()) file?.close();
       }
     },
     async commitsAfter(segments, lastCompacted, after, streams, maxRows) {
@@ -157,6 +170,10 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
   };
   return { cache, fresh, open, block, column, maybe, windowsOf };
 }
+
+/** The smallest segments, at most so many. */
+export const smallest = (infos: readonly SegmentInfo[], most: number): SegmentInfo[] =>
+  [...infos].sort((a, b) => a.bytes - b.bytes).slice(0, most);
 
 /** Columns, and for each row its commit and known time. Segments of older versions don't say what they take. */
 const pagedCost = ({ rows, bytes, decodedBytes }: SegmentInfo): number => (decodedBytes ?? bytes * 10) + rows * 16;

@@ -11,6 +11,7 @@ import type { Names, Sealer } from "./catalogue.ts";
 import { damagedSegment } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { unpackFlags } from "./encode.ts";
+import { storeErrors } from "./errors.ts";
 import type { StoredRows } from "./port.ts";
 import { decompress } from "./record.ts";
 import { chunkBinder, decodeFooter, type SegmentFooter, SYSTEM_COLUMNS } from "./segment_format.ts";
@@ -119,6 +120,10 @@ export function openHandle(directory: string, info: SegmentInfo): number {
   try {
     return openSync(join(segmentsPath(directory), info.file), "r");
   } catch (cause) {
+    const { code } = cause as { code?: string };
+    if (code === "EMFILE" || code === "ENFILE") {
+      throw storeErrors.error("too_many_files", "the system lets this process open no more files", { cause });
+    }
     throw damagedSegment(info, "the file is missing or can't be opened", cause);
   }
 }

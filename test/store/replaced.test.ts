@@ -4,11 +4,12 @@
  * another process reads on and on, while this one commits and compacts, with a clock that lets no file stay.
  */
 import { afterEach, expect, test } from "bun:test";
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import type { MlpeError } from "../../src/base/errors.ts";
 import { batchOf } from "../../src/contract/batch.ts";
+import { streamContract } from "../../src/contract/contract.ts";
 import { logReader } from "../../src/store/log_reader.ts";
 import type { StoredRows } from "../../src/store/port.ts";
 import { holdSnapshot, readAgain, readAgainInTurns } from "../../src/store/replaced.ts";
@@ -19,6 +20,13 @@ import { timedContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
 
 const STREAM = "curated/flights";
+const otherContract = streamContract({
+  name: "other",
+  fields: { id: "string", place: "string?", gate: "int?", at: "timestamp", amount: "double?" },
+  entity: ["place", "gate"],
+  eventTime: "at",
+  recordId: ["id"],
+});
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -153,6 +161,72 @@ test("an audit that takes long reads the files it began with", async () => {
   held.close();
   reader.close();
   expect(verifyAudit(store).problems).toEqual([]);
+});
+
+const OPEN_FILES = "/proc/self/fd";
+
+/** A log of a stream that changes its contract all the time: 300 small segments of ten rows and one of 200. */
+async function alternating() {
+  const home = storeHome();
+  cleanups.push(home.remove);
+  const store = await openStore(home.options);
+  cleanups.push(() => store.close());
+  const contracts = [timedContract, otherContract];
+  const part = (from: number, rows: number, turn: number) => ({
+    stream: STREAM,
+    batch: batchOf(contracts[turn % 2]!, Array.from({ length: rows }, (_, i) => row(from + i)) as never),
+  });
+  await store.commit({ appends: Array.from({ length: 300 }, (_, turn) => part(turn * 10, 10, turn)) });
+  await store.commit({ appends: [part(3_000, 200, 0)] });
+  await store.compact();
+  return store;
+}
+
+test.skipIf(!existsSync(OPEN_FILES))(
+  "a scan of very many segments opens no more than its bound, and tells a replaced one from a damaged one",
+  async () => {
+    const store = await alternating();
+    const open = () => readdirSync(OPEN_FILES).length;
+    const before = open();
+    const sequences: number[] = [];
+    let most = 0;
+    for await (const part of store.scan(STREAM)) {
+      sequences.push(...part.sequences);
+      most = Math.max(most, open());
+    }
+    expect(sequences.sort((a, b) => a - b)).toEqual(Array.from({ length: 3_200 }, (_, i) => i));
+    expect(most - before).toBeGreaterThanOrEqual(250);
+    expect(most - before).toBeLessThan(290);
+    expect(open()).toBeLessThan(before + 20);
+    const late = store.scan(STREAM)[Symbol.asyncIterator]();
+    await late.next();
+    (await replacementOf(store, (info) => info.rows === 200))();
+    const rest = async () => {
+      for (let next = await late.next(); !next.done; next = await late.next());
+    };
+    expect((await rest().catch((error) => error)).code).toBe("store.overtaken");
+  },
+);
+
+test("a process that may open no more files says so, and calls nothing damaged", async () => {
+  const { directory } = await alternating();
+  const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../src", path));
+  const script = `
+    const { openStore } = await import(${source("store/store.ts")});
+    const { systemClock: clock } = await import(${source("base/clock.ts")});
+    const { systemRandom: random } = await import(${source("base/random.ts")});
+    const keys = { provider: "file", path: ${JSON.stringify(join(directory, "../key"))} };
+    const store = await openStore({ directory: ${JSON.stringify(directory)}, keys, clock, random, mode: "read" });
+    const read = async () => { for await (const part of store.scan("${STREAM}", { leftOut: () => {} })); };
+    console.log(await read().catch((error) => error.code));
+    process.exit(0);`;
+  const limited = ["sh", "-c", 'ulimit -n 200 && exec "$@"', "sh", process.execPath, "-e", script];
+  const child = Bun.spawn(limited, { stdout: "pipe", stderr: "pipe" });
+  try {
+    expect(await child.stdout.text(), await child.stderr.text()).toBe("store.too_many_files\n");
+  } finally {
+    child.kill("SIGKILL");
+  }
 });
 
 test("another process reads every row once, whatever is replaced beside it", async () => {
