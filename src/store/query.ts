@@ -30,7 +30,7 @@ export interface QueryLimits {
 
 export interface QueryResult {
   readonly columns: readonly string[];
-  /** The type of each column that is one of a table's; undefined for what was computed. */
+  /** The type of each column that is one of a table's; double for what SQLite computed so, else undefined. */
   readonly types: readonly (FieldType | undefined)[];
   readonly rows: readonly (readonly Value[])[];
   /** What had to be read for it. */
@@ -56,15 +56,15 @@ const MEMORY_MAX = 512 << 20;
  * `features_flight_delay` for `features/flight_delay`. It holds the latest version of each record; with `_versions` after
  * its name every stored row, with `_sequence`, `_commit_no`, `_known_time` and `_tombstone`. Its event time can be called
  * `event_time` too. Timestamps are ISO 8601 texts in UTC, all of one answer equally long, and instants and days in the query
- * that are compared with them are spelled the same, so `<`, `=` and ORDER BY are right. Dates are texts, booleans 0 and 1,
- * NaN null. Rows that no condition on event time or entity lets into the answer are not read (`boundsOf`).
+ * that are compared with them are spelled the same, so `<`, `=` and ORDER BY are right; a literal that is no time is refused
+ * there. Dates are texts, booleans 0 and 1, NaN null. Rows that no condition on event time or entity lets into the answer are not read (`boundsOf`).
  *
  * Memory: the rows that were read and 32 to 64 bytes a record where records have versions, both under the bound. SQLite's own
  * for sorting and grouping, and the answer, only `queryInThread` bounds. Throws `store.query_invalid`, `query_refused`,
  * `unknown_table` or `query_too_large`.
  */
-export async function query(store: Store, sql: string, limits: QueryLimits = {}): Promise<QueryResult> {
-  const parsed = parseQuery(sql);
+export async function query(store: Store, text: string, limits: QueryLimits = {}): Promise<QueryResult> {
+  const parsed = parseQuery(text);
   // The cutoff makes all tables of a join, and both readings of each, see what was there when the query came.
   const { commitNo: upTo } = await store.head();
   const tables = await knownTables(store);
@@ -84,17 +84,18 @@ export async function query(store: Store, sql: string, limits: QueryLimits = {})
     }
     database.run("PRAGMA query_only = on");
     limits.answering?.(budget.bytes);
-    const columnIs = (column: string) => isTime(plans, column);
-    return { ...answer(database, respell(parsed, spell, columnIs), plans, limits.rows ?? ROWS_MAX), read };
+    const sql = respell(parsed, { spell, typeOf: (column) => typeIn(plans, column) });
+    return { ...answer(database, sql, plans, limits.rows ?? ROWS_MAX), read };
   } finally {
     database.close();
   }
 }
 
-/** Whether every table that has a column of that name holds timestamps in it. */
-function isTime(plans: readonly Plan[], column: string): boolean {
-  const types = plans.flatMap(({ columns }) => columns.filter(({ name }) => name.toLowerCase() === column));
-  return types.length > 0 && types.every(({ type }) => type === "timestamp");
+/** The type that a column of that name has in every table that has one; undefined where they differ. */
+function typeIn(plans: readonly Plan[], column: string): FieldType | undefined {
+  const named = plans.flatMap(({ columns }) => columns.filter(({ name }) => name.toLowerCase() === column));
+  const types = new Set(named.map(({ type }) => type));
+  return types.size === 1 ? [...types][0] : undefined;
 }
 
 interface Table {
@@ -146,7 +147,7 @@ function answer(database: Database, sql: string, plans: readonly Plan[], rowsMax
         fix: "Add conditions or a LIMIT, or raise the bound: --rows of `mlpe query`.",
       });
     }
-    const types = statement.declaredTypes.map(declaredType);
+    const types = statement.declaredTypes.map((declared, at) => declaredType(declared) ?? computedType(found, at));
     return { columns: statement.columnNames, types, rows: found.map((row) => row.map(shown)) };
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error;
@@ -155,9 +156,18 @@ function answer(database: Database, sql: string, plans: readonly Plan[], rowsMax
       throw storeErrors.error("query_too_large", message, { cause: error });
     }
     const columns = plans.map(({ name, all }) => `${name} has ${all.join(", ") || "no rows"}`);
-    const fix = error.message.startsWith("no such column") ? `Columns: ${columns.join("; ")}.` : undefined;
+    const isName = error.message.startsWith("no such column");
+    const fix = isName ? `Columns: ${columns.join("; ")}. A text stands in single quotes.` : undefined;
     throw storeErrors.error("query_invalid", `the query can't be run: ${error.message}`, { fix });
   }
+}
+
+/** SQLite gives whole numbers as bigint here: a column with any other number holds doubles, whole ones among them too. */
+function computedType(rows: readonly (readonly unknown[])[], at: number): FieldType | undefined {
+  const kinds = new Set(rows.map((row) => (row[at] === null ? "null" : typeof row[at])));
+  return kinds.has("number") && [...kinds].every((kind) => ["number", "bigint", "null"].includes(kind))
+    ? "double"
+    : undefined;
 }
 
 function shown(value: unknown): Value {

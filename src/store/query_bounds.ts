@@ -61,7 +61,7 @@ function boundsOfUse(conditions: readonly Condition[], contract: Contract): Boun
   return bounds(from, to, entityOf(conditions, contract));
 }
 
-const instantOf = (literal: string | number) => (typeof literal === "string" ? parseInstant(literal) : undefined);
+const instantOf = (literal: string | number) => (typeof literal === "string" ? parseInstant(literal, true) : undefined);
 
 function isEventTime(contract: Contract, column: string): boolean {
   const { eventTime } = contract;

@@ -131,7 +131,7 @@ function columnOf(contract: Contract, columns: readonly Column[], name: string) 
 /** Whole seconds where all instants are, else six digits: texts of one length order as the instants do. */
 export function speller(query: ParsedQuery, firsts: ReadonlyMap<Plan, First>): (micros: Micros) => string {
   const every = query.everything && [...firsts.keys()].some(({ versions }) => versions);
-  const stated = query.instants.every(({ micros }) => micros % MICROS_PER_SECOND === 0);
+  const stated = query.times.every(({ micros = 0 }) => micros % MICROS_PER_SECOND === 0);
   const whole = stated && [...firsts.values()].every((first) => first.whole);
   if (whole && !every && !query.names.has("_known_time")) return formatInstant;
   return (micros) => {

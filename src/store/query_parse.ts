@@ -1,6 +1,15 @@
 import { parseStmt, type Span } from "sqlite3-parser";
-import { parseInstant } from "../base/time.ts";
 import { storeErrors } from "./errors.ts";
+import {
+  columnOf,
+  comparedTimes,
+  type Edit,
+  loneTime,
+  type Node,
+  type Spelling,
+  type TimeText,
+  timeEdits,
+} from "./query_times.ts";
 
 /** A query that was found to be one SELECT, and what it reads. */
 export interface ParsedQuery {
@@ -13,8 +22,12 @@ export interface ParsedQuery {
   readonly names: ReadonlySet<string>;
   /** True where a `*` or a natural join takes columns without naming them. */
   readonly everything: boolean;
-  /** Texts that are instants: they are compared with stored timestamps. */
-  readonly instants: readonly InstantText[];
+  /** Literals and functions that may have to be spelled as stored times are. */
+  readonly times: readonly TimeText[];
+  /** Columns of the answer or of a subquery that are another column under a new name, both in lower case. */
+  readonly aliases: ReadonlyMap<string, string>;
+  /** Names in double quotes: where no column has one, SQLite would take it for a text. */
+  readonly quoted: readonly Span[];
 }
 
 interface Reference {
@@ -33,15 +46,6 @@ export interface Condition {
 
 type Operator = "<" | "<=" | ">" | ">=" | "=";
 
-interface InstantText {
-  readonly span: Span;
-  readonly micros: number;
-  /** For a day alone, which may be a date as well: the column, in lower case, that it is compared with. */
-  readonly column?: string;
-}
-
-type Node = Readonly<Record<string, unknown>>;
-
 const LENGTH_MAX = 100_000;
 /** Levels of a tree that are looked into: beyond them a query is refused. */
 const DEPTH_MAX = 1_000;
@@ -56,7 +60,10 @@ export function parseQuery(sql: string): ParsedQuery {
   const names = new Set<string>();
   const common = new Set<string>();
   const references: Reference[] = [];
-  const instants: InstantText[] = [];
+  const times: TimeText[] = [];
+  const taken = new Set<number>();
+  const aliases = new Map<string, string>();
+  const quoted: Span[] = [];
   let everything = false;
   walk(root, (node) => {
     const type = node.type as string;
@@ -75,16 +82,23 @@ export function parseQuery(sql: string): ParsedQuery {
     else if (type === "VariableExpr")
       throw storeErrors.error("query_refused", "the query has a parameter, and takes none");
     else if (type === "StringLiteral") {
-      const text = String(node.value);
-      const micros = text.length > 10 ? parseInstant(text) : undefined;
-      if (micros !== undefined) instants.push({ span: node.span as Span, micros });
+      const lone = taken.has((node.span as Span).offset) ? undefined : loneTime(node);
+      if (lone) times.push(lone);
       // SQLite reads a quoted name as a text, and a text as a name, where only the other makes sense.
-      names.add(text.toLowerCase());
+      names.add(String(node.value).toLowerCase());
     }
-    instants.push(...daysOf(node));
+    for (const time of comparedTimes(node)) {
+      times.push(time);
+      taken.add(time.span.offset); // a comparison comes before its sides
+    }
+    if (type === "ExprResultColumn") {
+      const [alias, column] = [nameOf((node.alias as Node | undefined)?.name), columnOf(node.expr as Node)];
+      if (alias !== "" && column) aliases.set(alias.toLowerCase(), column.column);
+    }
+    if ((type === "Id" || type === "Name") && sql[(node.span as Span).offset] === '"') quoted.push(node.span as Span);
   });
   const named = [...tables].filter((table) => !common.has(table.toLowerCase()));
-  return { sql, tables: named, references, names, everything, instants };
+  return { sql, tables: named, references, names, everything, times, aliases, quoted };
 }
 
 function parsed(sql: string): Node {
@@ -105,17 +119,22 @@ function parsed(sql: string): Node {
   throw storeErrors.error("query_refused", `the query is ${kind.toUpperCase()}, and only SELECT is answered`);
 }
 
-/** The query with its instants spelled as the stored ones are; `isTime` says whether a column holds timestamps. */
-export function respell(
-  query: ParsedQuery,
-  spell: (micros: number) => string,
-  isTime: (column: string) => boolean,
-): string {
+/**
+ * The query with its times spelled as the stored ones are, and its quoted names so that they can only be names. Throws as
+ * `timeEdits` does.
+ */
+export function respell(query: ParsedQuery, { spell, typeOf }: Spelling): string {
+  const named = (column: string) => typeOf(column) ?? typeOf(query.aliases.get(column) ?? "");
+  const edits: Edit[] = [
+    ...timeEdits(query.sql, query.times, { spell, typeOf: named }),
+    ...query.quoted.map(({ offset, length }) => {
+      const name = query.sql.slice(offset + 1, offset + length - 1).replaceAll('""', '"');
+      return { from: offset, to: offset + length, text: `\`${name.replaceAll("`", "``")}\`` };
+    }),
+  ];
   let sql = query.sql;
-  for (const { span, micros, column } of [...query.instants].sort((a, b) => b.span.offset - a.span.offset)) {
-    if (column !== undefined && !isTime(column)) continue;
-    sql = `${sql.slice(0, span.offset)}'${spell(micros)}'${sql.slice(span.offset + span.length)}`;
-  }
+  for (const { from, to, text } of edits.sort((a, b) => b.from - a.from))
+    sql = sql.slice(0, from) + text + sql.slice(to);
   return sql;
 }
 
@@ -191,12 +210,6 @@ function comparisonsOf(node: Node): Comparison[] {
   return [...made(node.left, operator, node.right), ...made(node.right, TURNED[operator], node.left)];
 }
 
-function columnOf(node: Node): { readonly of: string | undefined; readonly column: string } | undefined {
-  if (node.type === "Id") return { of: undefined, column: String(node.name).toLowerCase() };
-  if (node.type !== "QualifiedExpr") return undefined;
-  return { of: nameOf(node.table).toLowerCase(), column: nameOf(node.column).toLowerCase() };
-}
-
 function literalOf(node: Node): string | number | undefined {
   if (node.type === "StringLiteral") return String(node.value);
   if (node.type === "UnaryExpr" && node.op === "Negative") {
@@ -204,21 +217,6 @@ function literalOf(node: Node): string | number | undefined {
     return typeof literal === "number" ? -literal : undefined;
   }
   return node.type === "NumericLiteral" ? Number(node.value) : undefined;
-}
-
-/** Days that are compared with a column: where it holds timestamps, they are instants. */
-function daysOf(node: Node): InstantText[] {
-  const sides = [node.left, node.right, node.lhs, node.start, node.end, node.rhs].flat() as (Node | undefined)[];
-  const compares = node.type === "InListExpr" || node.type === "BetweenExpr" || node.type === "BinaryExpr";
-  const column = compares
-    ? sides.map((side) => side && columnOf(side)).find((found) => found !== undefined)
-    : undefined;
-  if (column === undefined) return [];
-  return sides.flatMap((side) => {
-    const text = side?.type === "StringLiteral" ? String(side.value) : "";
-    const micros = text.length === 10 ? parseInstant(text) : undefined;
-    return micros === undefined ? [] : [{ span: side!.span as Span, micros, column: column.column }];
-  });
 }
 
 const nameOf = (node: unknown): string => String((node as Node | undefined)?.text ?? "");

@@ -58,7 +58,7 @@ test("the README's query works as written, and says what it read", async () => {
 
 test("an Arrow file has the types of the table's columns, and fitting ones for what was computed", async () => {
   const sql =
-    "select *, id / 2.0 as half, count(*) as n, max(departed) as last, null as none from departures group by id";
+    "select *, id / 2.0 as half, id * 2.0 as twice, count(*) as n, max(departed) as last, null as none from departures group by id";
   const ran = await desk.run("query", sql, "--format", "arrow", "--output", "answer.arrows", "--json");
   expect(ran.errors).toBe("");
   expect([ran.exit, JSON.parse(ran.output).rows]).toEqual([0, 4]);
@@ -73,6 +73,7 @@ test("an Arrow file has the types of the table's columns, and fitting ones for w
     "day Date32<DAY>",
     "on_time Bool",
     "half Float64",
+    "twice Float64",
     "n Int64",
     "last Utf8",
     "none Utf8",
@@ -85,6 +86,7 @@ test("an Arrow file has the types of the table's columns, and fitting ones for w
     day: 15_003 * 86_400_000,
     on_time: true,
     half: 1.5,
+    twice: 6,
     n: 1n,
     last: "2013-12-24T10:00:00Z",
     none: null,

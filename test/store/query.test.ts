@@ -130,7 +130,70 @@ describe("a query", () => {
       expect(await flights("departed > '2013-01-01T10:00:00Z'")).toEqual([...fine, 2]);
       expect(await flights("departed < '2013-01-01T10:00:00.25Z'")).toEqual([1]);
       expect(await flights("departed >= '2013-01-01'")).toEqual([1, ...fine, 2]);
+      // As SQL writes them, without T and without an offset: UTC, as is all that is stored.
+      expect(await flights("departed = '2013-01-01 10:00:00'")).toEqual([1]);
+      expect(await flights("event_time > '2013-01-01 10:00'")).toEqual([...fine, 2]);
+      expect(await flights("'2013-01-01T11:00:00' < departed")).toEqual([2]);
+      expect(await flights("departed between '2013-01-01 09:00:00' and '2013-01-01 10:00:00'")).toEqual([1]);
+      expect(await flights("departed in ('2013-01-01 10:00:00')")).toEqual([1]);
+      expect(await flights("(departed) > datetime('2013-01-01 09:30:00', '+1 hour')")).toEqual([2]);
+      expect(await flights("departed > date ('2013-01-02', '-1 day')")).toEqual([1, ...fine, 2]);
+      expect(await flights("departed < CURRENT_TIMESTAMP and departed < current_date")).toEqual([1, ...fine, 2]);
+      expect(await flights("departed < '2013' or departed >= '2013-02'")).toEqual([]);
+      expect(await flights("date(departed) = '2013-01-01' and strftime('%H', departed) = '10'")).toEqual([1, ...fine]);
+      expect(await flights("coalesce(departed, 'none') <> 'none'")).toEqual([1, ...fine, 2]);
+      const renamed =
+        "select flight from (select flight, departed as d from departures) where d > '2013-01-01 10:30:00'";
+      expect((await query(store, renamed)).rows).toEqual([[2]]);
+      const latest = "select origin from departures group by 1 having max(departed) > '2013-01-01 10:30:00'";
+      expect((await query(store, latest)).rows).toEqual([["LGA"]]);
+      expect(await flights("day = '2013-01-01T00:00:00Z'")).toEqual([1, 2]);
+      expect(await flights("day < '2013-01-01 00:00:01'")).toEqual([1, 2]);
     }
+  });
+
+  test("refuses what is compared with instants and days and is neither", async () => {
+    const store = await filled();
+    const bad = {
+      "departed > '2013-1-1'": "departed holds instants, and '2013-1-1' is none",
+      "departed between '2013-01-01' and 'now'": "departed holds instants, and 'now' is none",
+      "departed > 1356998400": "departed holds instants, and 1356998400 is none",
+      "day >= '01.01.2013'": "day holds days, and '01.01.2013' is none",
+    };
+    for (const [where, message] of Object.entries(bad)) {
+      const refused = query(store, `select 1 from departures where ${where}`);
+      await expect(refused).rejects.toMatchObject({ code: "store.query_invalid", message });
+    }
+  });
+
+  test("texts stay what they are, and a name in double quotes is a name", async () => {
+    const text = "2013-01-01T10:00:00+01:00";
+    const store = await filled([
+      { flight: 9, origin: text, departed: at("2013-01-01T10:00:00.5Z"), delay: null, big: null, day: null, ok: null },
+    ]);
+    const flights = async (where: string) => (await query(store, `select flight from departures where ${where}`)).rows;
+    expect(await flights(`origin = '${text}'`)).toEqual([[9]]);
+    expect(await flights(`origin in ('x', '${text}')`)).toEqual([[9]]);
+    expect(await flights(`json_extract(json_object('a', origin), '$.a') = '${text}'`)).toEqual([[9]]);
+    expect(await flights(`departures."origin" = '${text}' and "departures"."flight" = 9`)).toEqual([[9]]);
+    for (const where of [`"orgin" = 'JFK'`, `origin = "JFK"`]) {
+      const refused = query(store, `select flight from departures where ${where}`);
+      await expect(refused).rejects.toMatchObject({
+        code: "store.query_invalid",
+        fix: expect.stringContaining("single quotes"),
+      });
+    }
+    const odd =
+      'with "a `b" as (select "flight" as "f ""1""" from "curated/departures") select * from "a `b" order by "f ""1"""';
+    expect(await query(store, odd)).toMatchObject({ columns: ['f "1"'], rows: [[1], [2], [9]] });
+  });
+
+  test("says which computed columns are doubles, whatever their values", async () => {
+    const store = await filled();
+    const { types } = await query(store, "select avg(flight), count(*), max(delay) * 2, origin, null from departures");
+    expect(types).toEqual(["double", undefined, "double", "string", undefined]);
+    const sums = await query(store, "select sum(flight), sum(delay), avg(flight) from departures where flight < 1");
+    expect(sums.types).toEqual([undefined, undefined, undefined]); // all null
   });
 });
 

@@ -123,7 +123,7 @@ const OF_TYPE: Readonly<Record<FieldType, (value: Value) => Value | undefined>> 
   int: (value) => (typeof value === "number" && value === (value | 0) ? value : undefined),
   long: (value) => (typeof value === "bigint" || Number.isSafeInteger(value) ? value : undefined),
   float: (value) => (typeof value === "number" ? value : undefined),
-  double: (value) => (typeof value === "number" ? value : undefined),
+  double: (value) => (typeof value === "number" || typeof value === "bigint" ? Number(value) : undefined),
   bytes: (value) => (value instanceof Uint8Array ? value : undefined),
   string: plain,
   enum: plain,
