@@ -4,7 +4,7 @@ import { decodeBatch, encodeBatch } from "../contract/codec.ts";
 import { contractOf } from "../contract/contract.ts";
 import { LINEAGE, VERDICTS } from "../contract/streams.ts";
 import type { Append, CommitRequest, Receipt, Store } from "../store/port.ts";
-import { type Engine, openEngine } from "./engine.ts";
+import { type Engine, openEngine, withEngine } from "./engine.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
 import { parseObject, requestErrors } from "./requests.ts";
 import { askServer, runningServer, type ServerAddress } from "./running.ts";
@@ -43,6 +43,19 @@ export async function withWriter<Result>(
   } finally {
     await engine.close();
   }
+}
+
+/** Asks the server that has the store open, or does the work itself where none runs. */
+export async function throughServer<Answer>(
+  world: World,
+  location: ProjectLocation,
+  path: string,
+  body: unknown,
+  alone: (engine: Engine) => Promise<Answer>,
+): Promise<Answer> {
+  const server = await runningServer(world, await openProject(world, location));
+  if (server !== undefined) return (await askServer(server, path, body)) as Answer;
+  return withEngine(world, location, "write", alone);
 }
 
 async function commitThrough(server: ServerAddress, request: CommitRequest): Promise<Receipt> {

@@ -16,7 +16,7 @@ import {
 import { decodePage } from "../ingestion/decode.ts";
 import { type EntityTest, recordsNaming, withoutRecords, wordsName } from "../ingestion/erased.ts";
 import type { ErasedRows } from "../store/erase.ts";
-import type { EntityName, Erased, EraseRequest } from "../store/erase_select.ts";
+import { type CommitRange, type EntityName, type Erased, type EraseRequest, joined } from "../store/erase_select.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import type { Engine } from "./engine.ts";
 import { nameEraser, storedEntity } from "./erase_names.ts";
@@ -58,12 +58,36 @@ export interface SignedReceipt extends ErasureReceipt {
  * its rows; quarantine; its records in raw pages; its name in verdicts and events. Rows of it that come later are dropped. Throws runtime.not_an_entity, and
  * store.nothing_to_erase where nothing of it is stored, unless `ahead` says that only later rows may be meant.
  */
-export async function eraseFrom(engine: Engine, entity: EntityName, ahead: boolean): Promise<SignedReceipt> {
+export async function eraseFrom(
+  engine: Engine,
+  entity: EntityName,
+  ahead: boolean,
+  server?: ErasingServer,
+): Promise<SignedReceipt> {
   const { store } = engine;
-  const done = await store.erase({ ...requestFor(engine, entity), mustBeStored: !ahead });
+  const request: EraseRequest = { ...requestFor(engine, entity), ...(server ? { quiet: server.quiet } : {}) };
+  const done = [await store.erase({ ...request, mustBeStored: !ahead })];
+  for (let looks = 0; server && looks < LOOKS_MAX; looks++) {
+    const { commitNo: after } = done.at(-1)!.outcome;
+    await server.renewed(after);
+    const later = await store.eraseLater({ ...request, after });
+    if (!later) break;
+    done.push(later);
+  }
   const receipt = receiptOf(engine, done);
   return { ...receipt, signature: signText(store, JSON.stringify(receipt)) };
 }
+
+/** What an erasure needs of the server that it runs in. */
+export interface ErasingServer {
+  /** Runs the last part while no step of the pipeline does, and has these forget what they remember of rows. */
+  readonly quiet: NonNullable<EraseRequest["quiet"]>;
+  /** Resolves once requests are answered from the log as it is after that commit. */
+  renewed(commitNo: number): Promise<void>;
+}
+
+/** Requests that came before the index was made anew may have stored scores of the entity: it is looked again, so often. */
+const LOOKS_MAX = 3;
 
 /** What `eraseFrom` would erase: rows by stream. */
 export async function planErasureOf(engine: Engine, entity: EntityName): Promise<ErasureReceipt["streams"]> {
@@ -77,9 +101,12 @@ const countsOf = (streams: readonly ErasedRows[]): ErasureReceipt["streams"] =>
       .map(({ stream, emptied, replaced }) => [stream, { emptied: emptied.length, replaced: replaced.length }]),
   );
 
-function receiptOf({ store }: Engine, { erasure, outcome }: Erased): ErasureReceipt {
+function receiptOf({ store }: Engine, done: readonly Erased[]): ErasureReceipt {
   const { origin, size, root } = treeHead(store);
-  const { commitNo, knownTime, emptied, replaced, guessable, scrubbed } = outcome;
+  const [{ erasure }] = done as [Erased];
+  const { commitNo, knownTime, scrubbed } = done.at(-1)!.outcome;
+  const sum = (field: "emptied" | "replaced" | "guessable") =>
+    done.reduce((total, { outcome }) => total + outcome[field], 0);
   return {
     erasure: erasure.erasure,
     origin,
@@ -88,10 +115,10 @@ function receiptOf({ store }: Engine, { erasure, outcome }: Erased): ErasureRece
     at: erasure.at,
     commit_no: commitNo,
     known_time: knownTime,
-    streams: countsOf(erasure.streams),
-    emptied,
-    replaced,
-    guessable,
+    streams: countsOf(joined(done.map((one) => one.erasure))),
+    emptied: sum("emptied"),
+    replaced: sum("replaced"),
+    guessable: sum("guessable"),
     scrubbed,
     tree: { size, root: toBase64(root) },
     verifier_key: verifierKey(store),
@@ -115,26 +142,32 @@ function requestFor(engine: Engine, given: EntityName): EraseRequest {
         return value !== null && (String(value) === entity[name] || String(value) === given[name]);
       }),
   };
+  const known = new Map<string, KnownIds>();
   return {
     entity,
     given,
     prefixes: ["", "key_"],
-    also: async (found, upTo) => [
-      ...(await pagesOf(store, project, test, upTo)),
-      ...(await quarantineOf(store, project, test, upTo)),
-      ...(await derivedRows(store, project, found, upTo)),
-      ...(await mentions(store, project, given, upTo)),
+    also: async (found, range) => [
+      ...(await pagesOf(store, project, test, range)),
+      ...(await quarantineOf(store, project, test, range)),
+      ...(await derivedRows(store, project, found, range, known)),
+      ...(await mentions(store, project, given, range)),
     ],
   };
 }
 
-async function pagesOf(store: Store, { sources }: Project, test: EntityTest, upTo: number): Promise<ErasedRows[]> {
+async function pagesOf(
+  store: Store,
+  { sources }: Project,
+  test: EntityTest,
+  range: CommitRange,
+): Promise<ErasedRows[]> {
   const found: ErasedRows[] = [];
   for (const { stream } of await store.streams()) {
     if (!stream.startsWith("landing/")) continue;
     const plan = sources.get(stream.slice("landing/".length));
     const replaced: { sequence: number; row: Row }[] = [];
-    await eachRow(store, stream, upTo, (row, sequence) => {
+    await eachRow(store, stream, range, (row, sequence) => {
       const format = JSON.parse(row.format as string) as PageFormat;
       const payload = row.payload as Uint8Array;
       const gone = recordsNaming(plan, decodePage(payload, format), test);
@@ -146,7 +179,12 @@ async function pagesOf(store: Store, { sources }: Project, test: EntityTest, upT
 }
 
 /** Quarantined records of the entity, told by the names that the sources use, or by any word of a line that is no record. */
-async function quarantineOf(store: Store, project: Project, test: EntityTest, upTo: number): Promise<ErasedRows[]> {
+async function quarantineOf(
+  store: Store,
+  project: Project,
+  test: EntityTest,
+  range: CommitRange,
+): Promise<ErasedRows[]> {
   const found: ErasedRows[] = [];
   for (const [name, dataset] of project.datasets) {
     const emptied: number[] = [];
@@ -157,7 +195,7 @@ async function quarantineOf(store: Store, project: Project, test: EntityTest, up
       const read = value === null ? null : dataset.coercers[positions[i]!]?.(value);
       return read === undefined || isReject(read) ? value : read;
     };
-    await eachRow(store, quarantineStream(name), upTo, (row, sequence) => {
+    await eachRow(store, quarantineStream(name), range, (row, sequence) => {
       const text = row.record as string;
       const record = objectIn(text);
       const isNamed = record
@@ -189,38 +227,62 @@ function objectIn(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Feature, score and label rows that were made from the entity's spine rows: those with their record ids. */
+/** What is known of a view's rows of the entity: record ids of its spine rows, and ids of its scores. */
+interface KnownIds {
+  readonly records: Set<string>;
+  readonly scores: Set<string>;
+}
+
+/**
+ * Feature, score and label rows that were made from the entity's spine rows: those with their record ids. `known` goes on
+ * from one range to the next; where a spine row with another id is found, rows from before it are looked through once more.
+ */
 async function derivedRows(
   store: Store,
   project: Project,
   found: ReadonlyMap<string, readonly number[]>,
-  upTo: number,
+  range: CommitRange,
+  known: Map<string, KnownIds>,
 ): Promise<ErasedRows[]> {
   const rows: ErasedRows[] = [];
   for (const [view, plan] of project.views) {
     const keys = plan.shape.keys.map(({ name }) => name);
-    const spine = curatedStream(plan.spine);
-    const sequences = new Set(found.get(spine));
-    if (sequences.size === 0 || keys.length === 0) continue;
-    const ids = new Set<string>();
-    await eachRow(store, spine, upTo, (row, sequence) => {
-      if (sequences.has(sequence)) ids.add(keyText(keys.map((key) => row[key] ?? null)));
-    });
+    if (keys.length === 0) continue;
+    const ids = known.get(view) ?? { records: new Set(), scores: new Set() };
+    known.set(view, ids);
+    const before = ids.records.size;
+    await learnRecords(store, curatedStream(plan.spine), keys, found, range, ids.records);
+    if (ids.records.size === 0) continue;
+    const after = ids.records.size > before ? 0 : range.after;
     const models = Object.keys(project.config.models).filter((model) => viewOfModel(project, model).name === view);
     const streams = [featuresStream(view), ...models.flatMap((model) => [scoresStream(model), labelsStream(model)])];
-    const scores = new Set<string>();
     for (const stream of streams) {
       const emptied: number[] = [];
-      await eachRow(store, stream, upTo, (row, sequence) => {
-        const isOwn = ids.has(keyText(keys.map((key) => row[`key_${key}`] ?? null)));
+      await eachRow(store, stream, { after, upTo: range.upTo }, (row, sequence) => {
+        const isOwn = ids.records.has(keyText(keys.map((key) => row[`key_${key}`] ?? null)));
         const scoreId = typeof row.score_id === "string" ? row.score_id : undefined;
-        if (isOwn && scoreId !== undefined) scores.add(scoreId);
-        if (isOwn || (scoreId !== undefined && scores.has(scoreId))) emptied.push(sequence);
+        if (isOwn && scoreId !== undefined) ids.scores.add(scoreId);
+        if (isOwn || (scoreId !== undefined && ids.scores.has(scoreId))) emptied.push(sequence);
       });
       if (emptied.length > 0) rows.push({ stream, emptied, replaced: [] });
     }
   }
   return rows;
+}
+
+async function learnRecords(
+  store: Store,
+  spine: string,
+  keys: readonly string[],
+  found: ReadonlyMap<string, readonly number[]>,
+  range: CommitRange,
+  records: Set<string>,
+): Promise<void> {
+  const sequences = new Set(found.get(spine));
+  if (sequences.size === 0) return;
+  await eachRow(store, spine, range, (row, sequence) => {
+    if (sequences.has(sequence)) records.add(keyText(keys.map((key) => row[key] ?? null)));
+  });
 }
 
 /** Where free text may name an entity; everything else of these streams is names of ours. */
@@ -230,13 +292,13 @@ const MENTIONING = [
 ] as const;
 
 /** Verdicts and events that name the entity lose the name. */
-async function mentions(store: Store, project: Project, given: EntityName, upTo: number): Promise<ErasedRows[]> {
+async function mentions(store: Store, project: Project, given: EntityName, range: CommitRange): Promise<ErasedRows[]> {
   const erase = nameEraser(project, given);
   if (erase === undefined) return [];
   const found: ErasedRows[] = [];
   for (const { stream, column } of MENTIONING) {
     const replaced: { sequence: number; row: Row }[] = [];
-    await eachRow(store, stream, upTo, (row, sequence) => {
+    await eachRow(store, stream, range, (row, sequence) => {
       const text = row[column];
       const changed = typeof text === "string" ? erase(text) : text;
       if (changed !== text) replaced.push({ sequence, row: { ...row, [column]: changed ?? null } });
@@ -249,10 +311,10 @@ async function mentions(store: Store, project: Project, given: EntityName, upTo:
 async function eachRow(
   store: Store,
   stream: string,
-  upTo: number,
+  range: CommitRange,
   look: (row: Row, sequence: number, stored: StoredRows) => void,
 ): Promise<void> {
-  for await (const stored of store.scan(stream, { upTo })) {
+  for await (const stored of store.scan(stream, range)) {
     for (let i = 0; i < stored.batch.length; i++) look(rowAt(stored.batch, i), stored.sequences[i]!, stored);
   }
 }

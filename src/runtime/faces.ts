@@ -8,6 +8,8 @@ export interface Services extends StatusServices, InferenceServices, ScoreServic
   readonly version: string;
   /** Rows for a source that takes pushed ones; resolves once they are committed. */
   push(source: string, body: string, idempotencyKey: string | undefined): Promise<object>;
+  /** Erases an entity; resolves with the receipt once requests are answered without it. */
+  erase(body: string): Promise<object>;
 }
 
 export interface StatusServices {

@@ -21,6 +21,9 @@ export function fuseStep(
     name: `fuse.${plan.name}`,
     reads: [...plan.needs.keys()].map(curatedStream),
     writes: [featuresStream(plan.name)],
+    forget() {
+      fuser = undefined;
+    },
     async turn() {
       const startedAt = world.clock.now();
       if (fuser?.outdated && isSettled(fuser)) fuser = undefined;

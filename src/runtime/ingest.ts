@@ -26,6 +26,9 @@ export function ingestStep(
     reads: [sourceDataset(plan.name)],
     writes: plan.routes.map((route) => curatedStream(route.dataset.name)),
     waitsBelow: isFiniteSource(plan.config) ? "soft" : "hard", // a finite source can be read again from its cursor
+    forget() {
+      for (const { dataset } of plan.routes) ingestState.datasets.delete(dataset.name);
+    },
     turn: () => {
       const startedAt = world.clock.now();
       const assertions = new Map<string, readonly Assertion[]>();

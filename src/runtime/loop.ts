@@ -10,6 +10,8 @@ export interface Step {
   readonly writes: readonly string[];
   /** It waits where free disk is below this mark. Default `hard`. */
   readonly waitsBelow?: "soft" | "hard";
+  /** Gives up what it remembers of rows, some of which are no longer in the log: it is folded anew. */
+  forget?(): void;
   /** At most one commit. Throws an MlpeError where this step can't go on; others may. */
   turn(): Promise<Turn>;
 }

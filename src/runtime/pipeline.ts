@@ -3,11 +3,12 @@ import { runtimeErrors } from "./errors.ts";
 import { countRetained, type ServerMetrics } from "./metrics.ts";
 import { errorFrom, type FromPipeline, type ToPipeline } from "./pipeline_thread.ts";
 import type { ProjectLocation } from "./project.ts";
-import type { Push } from "./services.ts";
+import type { Erase, Push } from "./services.ts";
 
 /** The pipeline thread as the serving thread sees it. */
 export interface PipelineHandle {
   readonly push: Push;
+  readonly erase: Erase;
   /** Lets the thread work; before, it only has its project and store open. */
   work(): void;
   /** Lets the running turn finish, then ends the thread. */
@@ -24,35 +25,39 @@ interface Waiting {
 /** Most pushes that wait for the pipeline; one more is refused as overloaded. */
 const PUSHES_MAX = 256;
 
-/** Starts the pipeline thread and waits until it has its project and store open. */
+/**
+ * Starts the pipeline thread and waits until it has its project and store open. `serving` is the thread that answers, whose
+ * `renewed` is asked after each erasure.
+ */
 export function startPipeline(
   world: World,
   location: ProjectLocation,
   store: MessagePort,
-  metrics: ServerMetrics,
+  { metrics, renewed }: { readonly metrics: ServerMetrics; renewed(commitNo: number): Promise<void> },
   log: (message: string, facts: object) => void,
 ): Promise<PipelineHandle> {
   const worker = new Worker(world.workers.pipeline);
   const waiting = new Map<number, Waiting>();
   let next = 0;
   const send = (message: ToPipeline, transfer: MessagePort[] = []) => worker.postMessage(message, transfer);
-  const push: Push = (source, body, key) => {
+  const ask = (place: string, message: (id: number) => ToPipeline): Promise<object> => {
     if (waiting.size >= PUSHES_MAX) {
-      return Promise.reject(
-        runtimeErrors.error("busy", `${waiting.size} pushes wait to be ingested`, { place: source }),
-      );
+      return Promise.reject(runtimeErrors.error("busy", `${waiting.size} pushes wait to be ingested`, { place }));
     }
     const id = next++;
     const outcome = new Promise<object>((resolve, reject) => waiting.set(id, { resolve, reject }));
-    send({ kind: "push", id, source, body, key });
+    send(message(id));
     return outcome;
   };
+  const push: Push = (source, body, key) => ask(source, (id) => ({ kind: "push", id, source, body, key }));
+  const erase: Erase = (entity, ahead) => ask("entity", (id) => ({ kind: "erase", id, entity, ahead }));
   return new Promise((opened, failed) => {
     const stopped = new Promise<void>((resolve) => {
       worker.onmessage = ({ data }: { data: FromPipeline }) => {
         if (data.kind === "opened")
-          opened({ push, work: () => send({ kind: "work" }), stop, end: () => worker.terminate() });
+          opened({ push, erase, work: () => send({ kind: "work" }), stop, end: () => worker.terminate() });
         else if (data.kind === "stopped") resolve();
+        else if (data.kind === "erased") renewed(data.commitNo).then(() => send({ kind: "renewed", id: data.id }));
         else if (data.kind === "retained") countRetained(metrics, data.amounts);
         else if (data.kind === "log") log(data.message, data.facts);
         else if (data.kind === "step_failed") {
@@ -80,12 +85,9 @@ export function startPipeline(
   });
 }
 
-function settle(
-  waiting: Map<number, Waiting>,
-  message: Extract<FromPipeline, { kind: "pushed" | "push_failed" }>,
-): void {
+function settle(waiting: Map<number, Waiting>, message: Extract<FromPipeline, { kind: "answered" | "refused" }>): void {
   const one = waiting.get(message.id);
   waiting.delete(message.id);
-  if (message.kind === "pushed") one?.resolve(message.outcome);
+  if (message.kind === "answered") one?.resolve(message.outcome);
   else one?.reject(errorFrom(message.error));
 }

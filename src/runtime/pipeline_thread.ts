@@ -1,9 +1,11 @@
 import { MlpeError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { isPushConnector, type PushConnector } from "../connectors/http_push.ts";
+import type { EntityName } from "../store/erase_select.ts";
 import { fullError, type SpaceReport } from "../store/space.ts";
 import { connectStore } from "../store/store.ts";
 import { cacheOf, type Engine, engineOver } from "./engine.ts";
+import { type ErasingServer, eraseFrom } from "./erase.ts";
 import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { failureLineage } from "./lineage.ts";
@@ -22,6 +24,14 @@ export type ToPipeline =
       readonly body: string;
       readonly key: string | undefined;
     }
+  | {
+      readonly kind: "erase";
+      readonly id: number;
+      readonly entity: EntityName;
+      readonly ahead: boolean;
+    }
+  /** Requests are answered from the log as it is after the commit that `erased` told of. */
+  | { readonly kind: "renewed"; readonly id: number }
   /** The serving thread is ready: from here on the two share the processor. */
   | { readonly kind: "work" }
   | { readonly kind: "stop" };
@@ -30,8 +40,9 @@ export type ToPipeline =
 export type FromPipeline =
   | { readonly kind: "opened" }
   | { readonly kind: "stopped" }
-  | { readonly kind: "pushed"; readonly id: number; readonly outcome: object }
-  | { readonly kind: "push_failed"; readonly id: number; readonly error: PlainError }
+  | { readonly kind: "answered"; readonly id: number; readonly outcome: object }
+  | { readonly kind: "refused"; readonly id: number; readonly error: PlainError }
+  | { readonly kind: "erased"; readonly id: number; readonly commitNo: number }
   | { readonly kind: "retained"; readonly amounts: RetentionAmounts }
   | { readonly kind: "log"; readonly message: string; readonly facts: object }
   | { readonly kind: "step_failed"; readonly step: string; readonly error: PlainError; readonly retryInMs: number };
@@ -63,6 +74,13 @@ interface State {
   pipeline: Pipeline | undefined;
   /** What was measured of the disk last. */
   space: SpaceReport | undefined;
+  /** What is to run between two steps. */
+  readonly quiet: (() => Promise<void>)[];
+  /** By the id of an erasure: called once requests are answered from the log as it is. */
+  readonly renewals: Map<number, () => void>;
+  engine: Engine | undefined;
+  /** The erasure under way: one at a time. */
+  erasing: Promise<unknown>;
   /** Resolves once work may begin. */
   readonly begun: PromiseWithResolvers<void>;
 }
@@ -76,6 +94,10 @@ export function pipelineThread(world: World, post: Send): PipelineThread {
     wake: () => {},
     pipeline: undefined,
     space: undefined,
+    quiet: [],
+    renewals: new Map(),
+    engine: undefined,
+    erasing: Promise.resolve(),
     begun: Promise.withResolvers(),
   };
   return {
@@ -85,6 +107,8 @@ export function pipelineThread(world: World, post: Send): PipelineThread {
           post({ kind: "step_failed", step: "pipeline", error: plainError(error), retryInMs: -1 });
         });
       } else if (message.kind === "push") void push(state, message, post);
+      else if (message.kind === "erase") void erase(state, message, post);
+      else if (message.kind === "renewed") state.renewals.get(message.id)?.();
       else {
         state.stopped ||= message.kind === "stop";
         state.begun.resolve();
@@ -110,10 +134,14 @@ async function open(
   );
   const engine = engineOver(world, project, store);
   state.pipeline = pipelineOf(engine);
+  state.engine = engine;
   store.onSpace((report) => heed(state, project.dataDirectory, report));
   post({ kind: "opened" });
   await state.begun.promise;
   await work(engine, state, state.pipeline, post);
+  for (const renewed of state.renewals.values()) renewed(); // the serving thread stops too
+  await runQuiet(state);
+  await state.erasing;
   await state.pipeline.close();
   await store.close();
   post({ kind: "stopped" });
@@ -139,8 +167,10 @@ async function work(engine: Engine, state: State, { steps }: Pipeline, post: Sen
       // What failed may be the store itself: then the log line and the metric are all there is.
       if (lineage) await engine.store.commit({ appends: [lineage], priority: "pipeline" }).catch(() => {});
     },
+    between: () => runQuiet(state),
     wait: (milliseconds) =>
       new Promise((resolve) => {
+        if (state.quiet.length > 0) return resolve();
         const timer = setTimeout(resolve, milliseconds);
         state.wake = () => {
           clearTimeout(timer);
@@ -175,8 +205,55 @@ async function push(state: State, message: Extract<ToPipeline, { kind: "push" }>
     if (state.space?.state === "hard") throw fullError("data", state.space);
     const pushed = connector.push({ body: new TextEncoder().encode(body), ...(key === undefined ? {} : { key }) });
     state.wake();
-    post({ kind: "pushed", id, outcome: await pushed });
+    post({ kind: "answered", id, outcome: await pushed });
   } catch (error) {
-    post({ kind: "push_failed", id, error: plainError(error) });
+    post({ kind: "refused", id, error: plainError(error) });
   }
+}
+
+/** One erasure after another: the long part beside the steps, the last between two of them. */
+function erase(state: State, message: Extract<ToPipeline, { kind: "erase" }>, post: Send): Promise<void> {
+  const { id, entity, ahead } = message;
+  const run = async () => {
+    try {
+      if (!state.engine || state.stopped) throw runtimeErrors.error("not_ready", "the server is starting or stopping");
+      const receipt = await eraseFrom(state.engine, entity, ahead, erasingIn(state, id, post));
+      post({ kind: "answered", id, outcome: receipt });
+    } catch (error) {
+      post({ kind: "refused", id, error: plainError(error) });
+    }
+  };
+  const mine = state.erasing.then(run);
+  state.erasing = mine;
+  return mine;
+}
+
+function erasingIn(state: State, id: number, post: Send): ErasingServer {
+  return {
+    quiet: (last) =>
+      new Promise((resolve, reject) => {
+        state.quiet.push(async () => {
+          try {
+            const done = await last();
+            for (const step of state.pipeline?.steps ?? []) step.forget?.();
+            resolve(done);
+          } catch (cause) {
+            reject(cause);
+          }
+        });
+        state.wake();
+      }),
+    async renewed(commitNo) {
+      if (state.stopped) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      state.renewals.set(id, resolve);
+      post({ kind: "erased", id, commitNo });
+      await promise;
+      state.renewals.delete(id);
+    },
+  };
+}
+
+async function runQuiet({ quiet }: State): Promise<void> {
+  for (let next = quiet.shift(); next; next = quiet.shift()) await next();
 }

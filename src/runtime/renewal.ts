@@ -15,6 +15,8 @@ export interface IndexRenewal {
    * it is folded up to that commit; the caller goes on with it instead of the old one.
    */
   take(position: number): Promise<OpenedIndex | undefined>;
+  /** Whether rows were removed that the index that answers was folded of. Also false where making another failed. */
+  isDue(): boolean;
   /** Gives up what is being made. */
   stop(): Promise<void>;
 }
@@ -74,6 +76,7 @@ export function indexRenewal(
       log("index made anew", { commit: upTo, why: "rows were removed from the log" });
       return { index, begun, saved: 0 };
     },
+    isDue: () => (due && clock.now() >= notBefore) || running !== undefined || fresh !== undefined,
     async stop() {
       stopped = true;
       await running;

@@ -86,7 +86,7 @@ export async function askServer({ url, token }: ServerAddress, path: string, bod
     });
   });
   const answer = (await response.json()) as { error?: { code: string; message: string; place?: string; fix: string } };
-  if (response.ok || !answer.error) return answer;
+  if (!answer.error) return answer;
   const { code, message, place, fix } = answer.error;
   throw new MlpeError(code, { kind: "refused", meaning: message, fix }, message, { place });
 }

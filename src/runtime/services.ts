@@ -6,6 +6,7 @@ import { performanceOf } from "../feedback/performance.ts";
 import { findScore } from "../scoring/find_score.ts";
 import { inferJson, modelMetadata, parseInfer } from "../scoring/oip.ts";
 import { resultOf } from "../scoring/score_rows.ts";
+import type { EntityName } from "../store/erase_select.ts";
 import { commitSent } from "./beside.ts";
 import { flipPackage, liveOf, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
@@ -23,8 +24,13 @@ import { VERSION } from "./version.ts";
 /** Hands pushed rows to the thread that ingests; resolves with what became of them. */
 export type Push = (source: string, body: string, key: string | undefined) => Promise<object>;
 
+/** Has the thread that ingests erase an entity; resolves with the signed receipt. */
+export type Erase = (entity: EntityName, ahead: boolean) => Promise<object>;
+
+const NO_ERASE: Erase = () => Promise.reject(runtimeErrors.error("not_ready", "nothing here erases"));
+
 /** The services behind the HTTP faces, over what the serving thread holds. */
-export function servicesOf(serving: Serving, push: Push): Services {
+export function servicesOf(serving: Serving, push: Push, erase: Erase = NO_ERASE): Services {
   return {
     site: serving.engine.project.config.site,
     version: VERSION,
@@ -34,6 +40,7 @@ export function servicesOf(serving: Serving, push: Push): Services {
     ...scoreServices(serving),
     ...deliveryServices(serving),
     ...streamServices(serving.engine.store),
+    erase: async (body) => erase(...erasureIn(body)),
   };
 }
 
@@ -167,4 +174,17 @@ function deliveryServices(serving: Serving): DeliveryServices {
     rollback: (model) => flipped(model, "rollback"),
     rollforward: (model) => flipped(model, "rollforward"),
   };
+}
+
+function erasureIn(body: string): [EntityName, boolean] {
+  const { entity, ahead, ...rest } = parseObject(body);
+  const [other] = Object.keys(rest);
+  const values = typeof entity === "object" && entity !== null ? Object.values(entity) : [];
+  if (other === undefined && values.length > 0 && values.every((value) => typeof value === "string")) {
+    return [entity as EntityName, ahead === true];
+  }
+  throw requestErrors.error("bad_request", "this names no entity", {
+    place: other ?? "entity",
+    fix: 'Send { "entity": { "field": "value" } }, each value as text, and "ahead": true where nothing of it need be stored.',
+  });
 }

@@ -1,6 +1,6 @@
 import type { Row } from "../base/row.ts";
 import { rowsOf } from "../contract/batch.ts";
-import { CONTROL, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
+import { CONTROL, ERASURES, LEDGER, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
 import { applyRows, type LiveIndex, REMOVALS } from "../fusion/index.ts";
 import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
@@ -34,6 +34,8 @@ export interface Serving {
   ready(): boolean;
   /** What damage the server goes on without. */
   readonly degraded: Degradation;
+  /** Resolves once nothing is answered any more from rows that were removed from the log up to that commit. */
+  renewed(commitNo: number): Promise<void>;
   /** What the log thread measured of the disk last. */
   space(): SpaceReport | undefined;
   /** Counts and logs scores that are answered without being stored. */
@@ -48,6 +50,8 @@ export type Log = (message: string, facts: object) => void;
 /** Most score ids of one request in the log line of scores that are not stored. */
 const IDS_LOGGED_MAX = 100;
 const POLL_MS = 1_000;
+/** The same while someone waits for the index to be made anew. */
+const RENEWAL_POLL_MS = 20;
 const RETRY_MS = 1_000;
 
 interface State {
@@ -58,6 +62,10 @@ interface State {
   ready: boolean;
   closed: boolean;
   readonly memories: Map<string, RequestMemory>;
+  /** Rows were erased, and what is remembered of stored rows is not looked through yet. */
+  erased: boolean;
+  /** Those who wait for what was removed to be gone here too. */
+  readonly waiting: { readonly commitNo: number; readonly resolve: () => void }[];
 }
 
 export function createServing(engine: Engine, log: Log): Serving {
@@ -79,6 +87,8 @@ export function createServing(engine: Engine, log: Log): Serving {
     ready: false,
     closed: false,
     memories: new Map(),
+    erased: false,
+    waiting: [],
   };
   const running: Promise<void>[] = [];
   engine.store.onEnded(() => {
@@ -99,11 +109,11 @@ export function createServing(engine: Engine, log: Log): Serving {
     memory: (model) => state.memories.get(model) ?? emptyRequestMemory(),
     ready: () => state.ready,
     space,
-    notStored(model, rows) {
-      held.metrics.add("mlpe_scores_not_stored_total", rows.length, { model });
-      const ids = rows.slice(0, IDS_LOGGED_MAX).map((row) => row.score_id);
-      log("scores not stored: the disk is full", { model, scores: rows.length, score_ids: ids });
+    renewed(commitNo) {
+      if (state.closed) return Promise.resolve();
+      return new Promise((resolve) => state.waiting.push({ commitNo, resolve }));
     },
+    notStored: (model, rows) => notStored(held.metrics, log, model, rows),
     async start() {
       const { degraded } = held;
       await degraded.without("deployments", () => deployConfigured(engine, ort, models.contexts, log), true);
@@ -118,11 +128,18 @@ export function createServing(engine: Engine, log: Log): Serving {
     async close() {
       state.closed = true;
       state.ready = false;
+      for (const { resolve } of state.waiting.splice(0)) resolve();
       await Promise.all([...running, state.renewal?.stop()]);
       await state.saver?.stop(state.following.position);
       models.close();
     },
   };
+}
+
+function notStored(metrics: ServerMetrics, log: Log, model: string, rows: readonly Row[]): void {
+  metrics.add("mlpe_scores_not_stored_total", rows.length, { model });
+  const ids = rows.slice(0, IDS_LOGGED_MAX).map((row) => row.score_id);
+  log("scores not stored: the disk is full", { model, scores: rows.length, score_ids: ids });
 }
 
 const errorText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
@@ -192,6 +209,7 @@ async function follow(held: Held, state: State, log: Log): Promise<void> {
     indexed: (stream) => streams.includes(stream),
     apply: (stored, from, to) => applyRows(state.index!, stored, from, to),
     folded(stored) {
+      state.erased ||= stored.stream === ERASURES;
       if (REMOVALS.includes(stored.stream)) return state.renewal?.heard(stored);
       countStored(held.metrics, stored);
       if (stored.stream === VERDICTS) rememberVerdicts(held.verdicts, rowsOf(stored.batch));
@@ -203,9 +221,12 @@ async function follow(held: Held, state: State, log: Log): Promise<void> {
     try {
       const head = await followPage(following, state.following);
       await renew(state);
+      if (state.erased) await forgetErased(held, state);
+      tellRenewed(state);
       state.saver?.folded(state.following.position);
       measureLog(held.metrics, store);
-      if (state.following.position === head) await store.waitBeyond(head, POLL_MS);
+      const pollMs = state.waiting.length > 0 ? RENEWAL_POLL_MS : POLL_MS;
+      if (state.following.position === head) await store.waitBeyond(head, pollMs);
     } catch (error) {
       if (state.closed) return;
       log("following the log failed", { error: errorText(error) });
@@ -220,6 +241,30 @@ async function renew(state: State): Promise<void> {
   if (!opened) return;
   state.index = opened.index;
   state.saver?.renew(opened);
+}
+
+/** Requests that were answered, and the latest verdicts, as the log has them after an erasure. */
+async function forgetErased({ engine, verdicts }: Held, state: State): Promise<void> {
+  for (const [model, { requests }] of state.memories) {
+    const before = [...requests.keys()];
+    const fresh = await foldRequests(engine.store, model);
+    for (const id of before) {
+      const left = fresh.requests.get(id);
+      if (left) requests.set(id, left);
+      else requests.delete(id);
+    }
+  }
+  const rows = await verdictRows(engine, state.following.position);
+  verdicts.clear();
+  rememberVerdicts(verdicts, rows);
+  state.erased = false;
+}
+
+function tellRenewed(state: State): void {
+  if (state.renewal?.isDue()) return;
+  const isThere = ({ commitNo }: State["waiting"][number]) => commitNo <= state.following.position;
+  for (const { resolve } of state.waiting.filter(isThere)) resolve();
+  state.waiting.splice(0, state.waiting.length, ...state.waiting.filter((one) => !isThere(one)));
 }
 
 /** Every verdict up to a commit, in the order they were written. */

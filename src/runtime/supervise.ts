@@ -13,6 +13,8 @@ export interface Supervision {
   readonly stopped: () => boolean;
   /** A step for which this is true waits: the disk has no room for what it would write. Default: none. */
   readonly held?: (step: Step) => boolean;
+  /** Awaited before each step: what must not run beside one. Never throws. */
+  readonly between?: () => Promise<void>;
 }
 
 interface Health {
@@ -40,13 +42,16 @@ export async function supervise({
   failed,
   stopped,
   held = () => false,
+  between = async () => {},
 }: Supervision): Promise<void> {
   const healths = new Map(
     steps.map((step) => [step, { failures: 0, notBefore: 0, ended: false, startedAt: 0 } as Health]),
   );
   while (!stopped()) {
     let moved = false;
+    await between();
     for (const [step, health] of healths) {
+      await between();
       if (health.ended || health.notBefore > clock.now() || stopped() || held(step)) continue;
       try {
         moved = (await runTurns(step, health, clock, () => stopped() || held(step))) || moved;

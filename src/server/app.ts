@@ -3,6 +3,7 @@ import { exactJsonText } from "../contract/json.ts";
 import type { RowsFormat, Services } from "../runtime/faces.ts";
 import { proofOf, sameSecret } from "../runtime/running.ts";
 import { answerFor, serverErrors } from "./errors.ts";
+import { patiently } from "./patient.ts";
 
 const SERVER_NAME = "mlpe";
 
@@ -106,6 +107,7 @@ function binaryTensors(): Error {
 }
 
 function api(services: Services, token: string): Hono {
+  const fail = failure(services);
   const v1 = new Hono({ strict: false });
   const body = (context: Context) => context.req.text();
   v1.post("/score/:model", async (context) => {
@@ -132,6 +134,11 @@ function api(services: Services, token: string): Hono {
   v1.post("/commits", async (context) => {
     authorized(context);
     return exact(context, await services.commit(await body(context)));
+  });
+  v1.post("/erasures", async (context) => {
+    authorized(context);
+    const asked = await body(context);
+    return patiently(context, () => services.erase(asked), fail);
   });
   v1.post("/models/:model/promote", async (context) => {
     authorized(context);

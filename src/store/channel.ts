@@ -1,6 +1,6 @@
 import { MlpeError } from "../base/errors.ts";
 import type { CompactionFailure } from "./compact.ts";
-import type { Erasure, ErasureOutcome } from "./erase.ts";
+import type { ErasedRows, Erasure, ErasureOutcome, Erasures, Held } from "./erase.ts";
 import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
 import type { Receipt } from "./port.ts";
@@ -16,6 +16,11 @@ export interface WriteChannel {
   cursor(source: string): Promise<string>;
   position(reader: string): Promise<number>;
   compact(): Promise<void>;
+  /** As of `Erasures`. */
+  prepareErasure(erasure: string, streams: readonly ErasedRows[]): Promise<void>;
+  holdCommits(): Promise<Held>;
+  /** Ends a hold, and gives up what was prepared for an erasure. */
+  endErasure(erasure: string, held: number | undefined): Promise<void>;
   erase(erasure: Erasure): Promise<ErasureOutcome>;
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   /** As of a `FoldKeeper`. */
@@ -41,8 +46,10 @@ export interface Carrier {
 type Request =
   | { readonly kind: "commit"; readonly commit: EncodedCommit }
   | { readonly kind: "cursor" | "position"; readonly name: string }
-  | { readonly kind: "compact" | "begin_fold" | "close" }
+  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
+  | { readonly kind: "prepare_erasure"; readonly erasure: string; readonly streams: readonly ErasedRows[] }
+  | { readonly kind: "end_erasure"; readonly erasure: string; readonly held: number | undefined }
   | { readonly kind: "erase"; readonly erasure: Erasure }
   | { readonly kind: "retain"; readonly policy: RetentionPolicy }
   | { readonly kind: "connect"; readonly port: MessagePort };
@@ -89,7 +96,10 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     cursor: async (source) => log.state().cursors.get(source) ?? "",
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
-    erase: (erasure) => writer.erase(erasure),
+    prepareErasure: (erasure, streams) => writer.erasures.prepare(erasure, streams),
+    holdCommits: () => writer.erasures.hold(),
+    endErasure: async (erasure, held) => endErasure(writer.erasures, erasure, held),
+    erase: (erasure) => writer.erasures.finish(erasure),
     retain: (policy) => writer.retain(policy),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
@@ -108,6 +118,11 @@ export function localChannel(writer: OpenWriter): WriteChannel {
       await writer.close();
     },
   };
+}
+
+function endErasure(erasures: Pick<Erasures, "release" | "abandon">, erasure: string, held: number | undefined): void {
+  if (held !== undefined) erasures.release(held);
+  erasures.abandon(erasure);
 }
 
 /** Answers the calls that come through a port from the channel; its far end can't close the writer. */
@@ -148,6 +163,12 @@ export function serve(
         return channel.compact();
       case "retain":
         return channel.retain(request.policy);
+      case "prepare_erasure":
+        return channel.prepareErasure(request.erasure, request.streams);
+      case "hold_commits":
+        return channel.holdCommits();
+      case "end_erasure":
+        return channel.endErasure(request.erasure, request.held);
       case "erase":
         return channel.erase(request.erasure);
       case "begin_fold":
@@ -205,6 +226,9 @@ export function remoteChannel(
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
+      prepareErasure: (erasure, streams) => call({ kind: "prepare_erasure", erasure, streams }),
+      holdCommits: () => call({ kind: "hold_commits" }),
+      endErasure: (erasure, held) => call({ kind: "end_erasure", erasure, held }),
       erase: (erasure) => call({ kind: "erase", erasure }),
       retain: (policy) => call({ kind: "retain", policy }),
       beginFold: () => call({ kind: "begin_fold" }),

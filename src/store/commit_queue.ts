@@ -22,12 +22,14 @@ export function commitQueue(run: (group: readonly Queued[]) => void) {
   let scheduled = false;
   let passed = false; // the last group left others waiting
   let closing: (() => void) | undefined;
+  let held = false;
   const empty = () => scores.length + others.length === 0;
   const schedule = () => {
-    if (scheduled) return;
+    if (scheduled || held) return;
     scheduled = true;
     setImmediate(() => {
       scheduled = false;
+      if (held) return;
       const group = takeGroup(scores, others, passed);
       passed = !passed && others.length > 0;
       run(group);
@@ -46,6 +48,14 @@ export function commitQueue(run: (group: readonly Queued[]) => void) {
         (request.score ? scores : others).push({ request, resolve, reject });
         schedule();
       });
+    },
+    /** What is queued, and what comes, waits until the answer is called. */
+    hold(): () => void {
+      held = true;
+      return () => {
+        held = false;
+        if (!empty()) schedule();
+      };
     },
     drain: (): Promise<void> =>
       new Promise((resolve) => {

@@ -25,8 +25,8 @@ const LONGEST_RETRY_MS = 60_000;
 export interface Compactor {
   /** Compacts the tail as it stands, then merges; one at a time. Commits go on meanwhile. */
   compact(): Promise<void>;
-  /** Compacts, then runs `act` while no compaction does. */
-  alone<T>(act: () => Promise<T>): Promise<T>;
+  /** Compacts, then runs `act` while no compaction does; `pack` moves the tail as it stands then into segments. */
+  alone<T>(act: (pack: () => Promise<void>) => Promise<T>): Promise<T>;
   /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
   /** Waits for the one that is running, or for its turn where nobody asked for it, and starts no other. */
@@ -49,6 +49,8 @@ export interface CompactorParts {
   /** What is kept how long: a merged segment is to be dropped in time. */
   readonly policy: () => RetentionPolicy | undefined;
   readonly failed: (failure: CompactionFailure) => void;
+  /** Files that are neither merged nor swept: an erasure is about to put others in their place. */
+  readonly spared: () => readonly string[];
 }
 
 /** Damaged segments that merging leaves out, by file: kept in memory, so that each start tries them once more. */
@@ -96,10 +98,10 @@ export function compactor(parts: CompactorParts): Compactor {
   };
   return {
     compact: () => startAlone(),
-    async alone<T>(act: () => Promise<T>) {
+    async alone<T>(act: (pack: () => Promise<void>) => Promise<T>) {
       let result: { value: T } | undefined;
       await startAlone(async () => {
-        result = { value: await act() };
+        result = { value: await act(() => packAll(parts, () => false)) };
       });
       return result!.value;
     },
@@ -123,29 +125,33 @@ async function compactAll(
   closing: () => boolean,
   asked: boolean,
 ): Promise<void> {
-  const { log, directory, hands } = parts;
+  const { log, directory, spared } = parts;
   for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
   try {
-    await deleteCompacted(log);
-    const contractId = statementContractId(log);
-    const head = log.state().head.commitNo;
-    while (asked || !closing()) {
-      const packed = await hands.packTail(head, contractId);
-      if (!packed) break;
-      recordPacked(log, packed);
-      await deleteCompacted(log);
-    }
+    await packAll(parts, () => !asked && closing());
     while (!closing() && (await mergeOnce(parts, damaged)));
   } catch (cause) {
-    sweepOrphans(log, directory, log.keptReplaced()); // what was written for nothing takes no place
+    sweepOrphans(log, directory, [...log.keptReplaced(), ...spared()]); // what was written for nothing takes no place
     throw cause;
   }
 }
 
+async function packAll({ log, hands }: CompactorParts, closing: () => boolean): Promise<void> {
+  await deleteCompacted(log);
+  const contractId = statementContractId(log);
+  const head = log.state().head.commitNo;
+  while (!closing()) {
+    const packed = await hands.packTail(head, contractId);
+    if (!packed) break;
+    recordPacked(log, packed);
+    await deleteCompacted(log);
+  }
+}
+
 /** False where nothing is left to merge. A segment that turns out to be damaged is left out from then on. */
-async function mergeOnce({ log, hands, policy, failed }: CompactorParts, damaged: Damaged): Promise<boolean> {
+async function mergeOnce({ log, hands, policy, failed, spared }: CompactorParts, damaged: Damaged): Promise<boolean> {
   try {
-    const merged = await hands.mergeNext(policy(), [...damaged]);
+    const merged = await hands.mergeNext(policy(), [...damaged, ...spared()]);
     if (merged) recordMerged(log, merged);
     return merged !== undefined;
   } catch (cause) {

@@ -2,6 +2,7 @@ import type { KeySettings } from "../keys/registry.ts";
 import { errorOf } from "./channel.ts";
 import type { Hands, MergedRun, PackedTail } from "./compact_work.ts";
 import type { CompactMessage } from "./compact_worker.ts";
+import type { EmptiedSegments, PuncturedStatements } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 
 type Settle = { resolve(result: never): void; reject(cause: unknown): void };
@@ -46,6 +47,8 @@ export function handsInThread(directory: string, keys: KeySettings, workerUrl: s
   return {
     packTail: (upTo, statementContractId) => call<PackedTail | undefined>({ kind: "pack", upTo, statementContractId }),
     mergeNext: (policy, without) => call<MergedRun | undefined>({ kind: "merge", policy, without }),
+    empty: (work) => call<EmptiedSegments>({ kind: "empty", work }),
+    puncture: (work) => call<PuncturedStatements>({ kind: "puncture", work }),
     async close() {
       if (!worker) return;
       await call({ kind: "close" }).catch(() => {}); // dead already

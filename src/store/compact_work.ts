@@ -6,6 +6,14 @@ import type { CommitRow, CompactedState, Names, Sealer } from "./catalogue.ts";
 import { readState } from "./catalogue.ts";
 import { mergeable, PARTITION } from "./compact_plan.ts";
 import { segmentsPath } from "./database.ts";
+import {
+  type EmptiedSegments,
+  type EmptyWork,
+  emptySegments,
+  type PuncturedStatements,
+  type PunctureWork,
+  punctureStatements,
+} from "./erase_work.ts";
 import type { StoredRows } from "./port.ts";
 import { mergedSpan, type RetentionPolicy } from "./retention_rules.ts";
 import { bySequence } from "./segment_files.ts";
@@ -69,6 +77,9 @@ export interface Hands {
    * as they are. Throws store.damaged where a segment of the run does not open: then nothing was written.
    */
   mergeNext(policy: RetentionPolicy | undefined, without: readonly string[]): Promise<MergedRun | undefined>;
+  /** The long parts of an erasure: see erase_work.ts. */
+  empty(work: EmptyWork): Promise<EmptiedSegments>;
+  puncture(work: PunctureWork): Promise<PuncturedStatements>;
   close(): Promise<void>;
 }
 
@@ -77,6 +88,14 @@ export function handsOf(shop: Workshop): Hands {
   return {
     packTail: (upTo, contractId) => packTail(shop, upTo, contractId),
     mergeNext: (policy, without) => mergeNext(shop, policy, without),
+    async empty(work) {
+      readSegmentInfos(shop.database, shop.sealer); // the keys of streams are learnt with them
+      return emptySegments(shop, work);
+    },
+    async puncture(work) {
+      readSegmentInfos(shop.database, shop.sealer);
+      return punctureStatements(shop, work);
+    },
     close: async () => {},
   };
 }

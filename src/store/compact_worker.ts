@@ -4,6 +4,7 @@ import { namesOf } from "./catalogue.ts";
 import { failureOf } from "./channel.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
 import { openReaderDatabase } from "./database.ts";
+import type { EmptyWork, PunctureWork } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import { giveWay } from "./priority.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
@@ -22,6 +23,8 @@ export interface CompactMessage {
   readonly work:
     | { readonly kind: "pack"; readonly upTo: number; readonly statementContractId: number }
     | { readonly kind: "merge"; readonly policy: RetentionPolicy | undefined; readonly without: readonly string[] }
+    | { readonly kind: "empty"; readonly work: EmptyWork }
+    | { readonly kind: "puncture"; readonly work: PunctureWork }
     | { readonly kind: "close" };
 }
 
@@ -44,8 +47,18 @@ self.onmessage = async ({ data }: MessageEvent<CompactMessage>) => {
 };
 
 async function perform(by: Hands, work: CompactMessage["work"]): Promise<unknown> {
-  if (work.kind === "pack") return by.packTail(work.upTo, work.statementContractId);
-  return work.kind === "merge" ? by.mergeNext(work.policy, work.without) : by.close();
+  switch (work.kind) {
+    case "pack":
+      return by.packTail(work.upTo, work.statementContractId);
+    case "merge":
+      return by.mergeNext(work.policy, work.without);
+    case "empty":
+      return by.empty(work.work);
+    case "puncture":
+      return by.puncture(work.work);
+    case "close":
+      return by.close();
+  }
 }
 
 async function openHands({ directory, keys }: CompactMessage): Promise<Hands> {

@@ -4,26 +4,24 @@ import type { Random } from "../base/random.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { othersTurn } from "../base/turn.ts";
-import { type Batch, batchOf, rowsOf, takeRows } from "../contract/batch.ts";
+import { type Batch, batchOf } from "../contract/batch.ts";
 import { ERASURES, erasureContract } from "../contract/streams.ts";
 import { readSecret, readState, writeState } from "./catalogue.ts";
-import { rowsOfSegment } from "./compact_work.ts";
+import type { Compactor } from "./compact.ts";
+import type { Hands, WrittenSegment } from "./compact_work.ts";
 import { segmentsPath } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
-import { emptyRows } from "./erase_rows.ts";
-import { type KeptRow, keptRows } from "./erased.ts";
+import { between, type ErasedRow } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
-import { contentHasher, leavesOf } from "./leaves.ts";
-import { HASH_BYTES } from "./record.ts";
+import { contentHasher } from "./leaves.ts";
 import { replaceSegments } from "./replace.ts";
-import { isPuncturable, puncture, SALT_BYTES, saltsOf } from "./salts.ts";
 import { scrub } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
-import { type SegmentRows, type SegmentTarget, syncDirectory, writeSegment } from "./segment_write.ts";
-import { ERASED, TOMBSTONE } from "./select.ts";
+import type { SegmentTarget } from "./segment_write.ts";
+import { TOMBSTONE } from "./select.ts";
 import type { LogWriter } from "./sqlite_log.ts";
-import { STATEMENTS, statementContract } from "./statements.ts";
+import { STATEMENTS } from "./statements.ts";
 
 /** Rows of one stream that are to go. */
 export interface ErasedRows {
@@ -34,10 +32,11 @@ export interface ErasedRows {
   readonly replaced: readonly { readonly sequence: number; readonly row: Row }[];
 }
 
-/** What is to be erased, found in everything up to commit `head`. */
+/** What is erased, and what is said of it. Its rows were handed over before, but for the last. */
 export interface Erasure {
   readonly erasure: string;
-  readonly head: number;
+  /** Of the hold in which the last were looked for. */
+  readonly held: number;
   /** What names the entity, and the keyed digest of its values: see erased.ts. */
   readonly fields: readonly string[];
   readonly digest: Uint8Array;
@@ -57,8 +56,14 @@ export interface ErasureOutcome {
   readonly guessable: number;
   /** Segment files that were written anew. */
   readonly files: number;
-  /** False where a reader held the database meanwhile: what is left in its unused places goes at the next start. */
+  /** False where a reader held the database meanwhile: what is left in its unused places goes soon, or at the next start. */
   readonly scrubbed: boolean;
+}
+
+/** Commits wait since then; the log ends with commit `head`. */
+export interface Held {
+  readonly held: number;
+  readonly head: number;
 }
 
 /** What erasing needs of the thread that writes. */
@@ -66,7 +71,6 @@ export interface Erasing {
   readonly log: LogWriter;
   readonly target: SegmentTarget;
   readonly encoder: Encoder;
-  readonly saltKey: Uint8Array;
   readonly folds: Pick<FoldKeeper, "forget">;
 }
 
@@ -79,57 +83,279 @@ export function erasingOf(
   const { sealer, database } = log;
   const saltKey = readSecret(database, sealer, "salt");
   const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
-  return { log, folds, saltKey, encoder, target: { directory, sealer, random, pause: othersTurn } };
+  return { log, folds, encoder, target: { directory, sealer, random, pause: othersTurn } };
 }
 
 /**
- * Takes rows out of the log, for good: the segments that hold them and their statements are written anew without them and
- * without their salts, and one transaction puts these in the place of the old ones, whose nonces go, forgets the saved
- * folds, and commits the rows' leaves to the stream `erasures`. A crash before it leaves everything as it was; after it the
- * next start finishes. The tail must be compacted and no compaction may run. Throws store.stale_writer where the log has
- * moved on from `head`.
+ * The writer's side of an erasure. Commits go on while `prepare` writes segments anew, as often as rows are found; they wait
+ * from `hold` to `finish`, which is for the rows that came last, or `release`.
  */
-export async function eraseRows(erasing: Erasing, erasure: Erasure): Promise<ErasureOutcome> {
-  const { log, target, encoder, folds } = erasing;
+export interface Erasures {
+  /** Writes the segments that hold these rows anew, beside the old ones. Another erasure's files are given up. */
+  prepare(erasure: string, streams: readonly ErasedRows[]): Promise<void>;
+  /** For HOLD_MS_MAX at most. */
+  hold(): Promise<Held>;
+  release(held: number): void;
+  /**
+   * Puts what was written in the place of the old segments, whose nonces go, forgets the saved folds, and commits the rows'
+   * leaves to the stream `erasures`, in one transaction. A crash before it leaves everything as it was; after it the next
+   * start finishes. Throws store.stale_writer where the hold is over or rows went by retention meanwhile: begin anew.
+   */
+  finish(erasure: Erasure): Promise<ErasureOutcome>;
+  /** Gives up what was prepared. */
+  abandon(erasure: string): void;
+  /** Files that are to be neither merged nor swept. */
+  spared(): readonly string[];
+  close(): void;
+}
+
+/** Commits wait for no longer than this for whoever looks for the last rows. */
+const HOLD_MS_MAX = 2_000;
+/** After an erasure: the old files go, and what could not be scrubbed at once is tried again, as often as it takes. */
+const TIDY_AFTER_MS = 11_000;
+/** Segments that are written anew before the tail is moved into segments again: files, and bytes. */
+const FILES_A_TURN = 16;
+const BYTES_A_TURN = 64 << 20;
+
+/** What was written for one erasure so far. */
+interface Prepared {
+  readonly erasure: string;
+  /** By the file of the old segment. */
+  readonly files: Map<string, { readonly old: SegmentInfo; written: WrittenSegment }>;
+  readonly rows: ErasedRow[];
+  guessable: number;
+}
+
+interface Holding {
+  readonly held: number;
+  readonly pack: () => Promise<void>;
+  timer: ReturnType<typeof setTimeout> | undefined;
+  readonly end: () => void;
+}
+
+interface Session {
+  readonly erasing: Erasing;
+  readonly hands: Hands;
+  prepared: Prepared | undefined;
+  holding: Holding | undefined;
+  holds: number;
+  tidying: ReturnType<typeof setTimeout> | undefined;
+}
+
+export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone"]): Erasures {
+  const session: Session = { erasing, hands, prepared: undefined, holding: undefined, holds: 0, tidying: undefined };
+  const abandon = (erasure: string) => {
+    if (session.prepared?.erasure === erasure) giveUp(session);
+  };
+  const release = (held: number) => {
+    if (session.holding?.held === held) session.holding.end();
+  };
+  return {
+    prepare(erasure, streams) {
+      return alone(async (pack) => {
+        if (session.prepared?.erasure !== erasure) giveUp(session);
+        session.prepared ??= { erasure, files: new Map(), rows: [], guessable: 0 };
+        await rewrite(session, session.prepared, streams, pack);
+      });
+    },
+    hold: () => holdCommits(session, alone),
+    release,
+    async finish(erasure) {
+      const { holding } = session;
+      if (holding?.held !== erasure.held) throw movedOn("commits have gone on");
+      clearTimeout(holding.timer);
+      try {
+        return await finish(session, holding, erasure);
+      } finally {
+        holding.end();
+        tidyLater(session, alone);
+      }
+    },
+    abandon,
+    spared: () => [...(session.prepared?.files ?? [])].flatMap(([file, { written }]) => [file, written.file]),
+    close() {
+      clearTimeout(session.tidying);
+      session.holding?.end();
+    },
+  };
+}
+
+/** Each turn alone removes replaced files that are due. */
+function tidyLater(session: Session, alone: Compactor["alone"]): void {
+  const { log, target } = session.erasing;
+  const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log.database, log.sealer, target.directory);
+  clearTimeout(session.tidying);
+  session.tidying = setTimeout(() => {
+    const again = () => tidyLater(session, alone);
+    alone(async () => isDone()).then((done) => done || again(), again);
+  }, TIDY_AFTER_MS);
+  session.tidying.unref();
+}
+
+const movedOn = (why: string) => storeErrors.error("stale_writer", `${why} since the erasure was prepared`);
+
+function giveUp(session: Session): void {
+  const { prepared } = session;
+  session.prepared = undefined;
+  removeFiles(
+    session.erasing.target,
+    [...(prepared?.files.values() ?? [])].map(({ written }) => written),
+  );
+}
+
+function holdCommits(session: Session, alone: Compactor["alone"]): Promise<Held> {
+  const { log } = session.erasing;
+  return new Promise((resolve, reject) => {
+    const turn = alone(async (pack) => {
+      await pack(); // what was committed while segments were merged: the less is left for the hold
+      await new Promise<void>((done) => {
+        const goOn = log.hold();
+        const held = ++session.holds;
+        const end = () => {
+          clearTimeout(holding.timer);
+          if (session.holding === holding) session.holding = undefined;
+          goOn();
+          done();
+        };
+        const holding: Holding = { held, pack, timer: setTimeout(end, HOLD_MS_MAX), end };
+        session.holding = holding;
+        resolve({ held, head: log.state().head.commitNo });
+      });
+    });
+    turn.catch(reject);
+  });
+}
+
+async function finish(session: Session, { pack }: Holding, erasure: Erasure): Promise<ErasureOutcome> {
+  const { log, target, encoder, folds } = session.erasing;
   const { database, sealer } = log;
-  if (log.state().head.commitNo !== erasure.head || log.state().tail.records > 0) {
-    throw storeErrors.error("stale_writer", `the log has moved on from commit ${erasure.head}`);
-  }
-  const infos = readSegmentInfos(database, sealer);
-  const gone: SegmentInfo[] = [];
-  const written: Omit<SegmentInfo, "segmentId">[] = [];
+  const prepared = session.prepared ?? { erasure: erasure.erasure, files: new Map(), rows: [], guessable: 0 };
+  if (prepared.erasure !== erasure.erasure) throw movedOn("another erasure was begun");
+  session.prepared = prepared;
   try {
-    const kept = keptRows(partsOf(erasing, infos, ERASURES));
-    const targets: Target[] = [];
-    const rewrite = async (info: SegmentInfo, rows: SegmentRows) => {
-      gone.push(info);
-      written.push(await writeSegment(rows, info.level, target));
-    };
-    for (const stream of erasure.streams) {
-      await emptySegments(erasing, infos, stream, kept.get(stream.stream), targets, rewrite);
-    }
-    const guessable = await punctureStatements(erasing, infos, targets, rewrite);
-    if (written.length > 0) syncDirectory(segmentsPath(target.directory));
-    const request = { appends: [{ stream: ERASURES, batch: erasureRows(erasure, targets) }] };
-    const { commitNo, knownTime } = log.commitWith(encodeCommit(request, encoder), erasure.head, () => {
+    await pack();
+    await rewrite(session, prepared, erasure.streams, async () => {});
+    const { head } = log.state();
+    const gone = [...prepared.files.values()].map(({ old }) => old);
+    const written = [...prepared.files.values()].map((file) => file.written);
+    const there = new Set(readSegmentInfos(database, sealer).map(({ file }) => file));
+    if (gone.some(({ file }) => !there.has(file))) throw movedOn("rows were dropped");
+    const request = { appends: [{ stream: ERASURES, batch: erasureRows(erasure, prepared.rows) }] };
+    const { commitNo, knownTime } = log.commitWith(encodeCommit(request, encoder), head.commitNo, () => {
       const state = replaceSegments(database, sealer, readState(database, sealer), gone, written);
       writeState(database, sealer, { ...state, scrub: true });
       folds.forget();
     });
-    removeFiles(target, gone);
-    const replaced = targets.filter(({ replacement }) => replacement !== undefined).length;
-    const files = written.length;
+    session.prepared = undefined;
+    log.replaced(
+      gone.map(({ file }) => file),
+      "erased",
+    );
+    const replaced = prepared.rows.filter(({ replacement }) => replacement !== undefined).length;
+    const emptied = prepared.rows.length - replaced;
     const scrubbed = scrub(database, sealer, target.directory);
-    return { commitNo, knownTime, emptied: targets.length - replaced, replaced, guessable, files, scrubbed };
+    return { commitNo, knownTime, emptied, replaced, guessable: prepared.guessable, files: written.length, scrubbed };
   } catch (cause) {
     // Where the commit is there, these are the files of the log now.
     const named = new Set(readSegmentInfos(database, sealer).map(({ file }) => file));
-    removeFiles(
-      target,
-      written.filter(({ file }) => !named.has(file)),
-    );
+    for (const [file, { written }] of [...prepared.files]) if (named.has(written.file)) prepared.files.delete(file);
+    giveUp(session);
     throw cause;
   }
+}
+
+/** Writes anew what holds these rows, or once more what was written anew already, and the statements of their commits. */
+async function rewrite(
+  session: Session,
+  prepared: Prepared,
+  streams: readonly ErasedRows[],
+  pack: () => Promise<void>,
+): Promise<void> {
+  const { hands, erasing } = session;
+  const { log } = erasing;
+  const infos = readSegmentInfos(log.database, log.sealer);
+  const standing = (list: readonly SegmentInfo[]) => list.map((info) => standingFor(prepared, info));
+  const statements = infos.filter(({ stream }) => stream === STATEMENTS);
+  const kept = infos.filter(({ stream }) => stream === ERASURES);
+  const touched = streams.flatMap((rows) => segmentsWith(infos, rows));
+  const gone: ErasedRow[] = [];
+  for (const some of turnsOf(touched)) {
+    const segments = some.map(({ info, rows }) => ({ info: standingFor(prepared, info), rows }));
+    const own = statements.filter((one) => some.some(({ info }) => overlap(one, info)));
+    const done = await hands.empty({ segments, statements: standing(own), erasures: kept });
+    done.written.forEach((written, i) => replaceWith(session, prepared, some[i]!.info, written));
+    for (const row of done.rows) gone.push(row);
+    await pack();
+  }
+  if (gone.length === 0) return;
+  const sequences = new Map(
+    [...Map.groupBy(gone, ({ stream }) => stream)].map(([stream, list]) => [
+      stream,
+      Float64Array.from(list, ({ sequence }) => sequence).sort(),
+    ]),
+  );
+  const own = statements.filter((one) => touched.some(({ info }) => overlap(one, info)));
+  for (const some of turnsOf(own.map((info) => ({ info })))) {
+    const done = await hands.puncture({ statements: standing(some.map(({ info }) => info)), sequences });
+    done.written.forEach((written, i) => replaceWith(session, prepared, some[i]!.info, written));
+    prepared.guessable += done.guessable;
+    await pack();
+  }
+  for (const row of gone) prepared.rows.push(row);
+}
+
+const overlap = (one: SegmentInfo, other: SegmentInfo): boolean =>
+  one.firstCommit <= other.lastCommit && one.lastCommit >= other.firstCommit;
+
+/** The segment, or what was written in its place already. */
+function standingFor({ files }: Prepared, info: SegmentInfo): SegmentInfo {
+  const written = files.get(info.file)?.written;
+  return written ? { ...written, segmentId: info.segmentId } : info;
+}
+
+function replaceWith(
+  session: Session,
+  prepared: Prepared,
+  old: SegmentInfo,
+  written: WrittenSegment | undefined,
+): void {
+  if (!written) return;
+  const earlier = prepared.files.get(old.file);
+  prepared.files.set(old.file, { old, written });
+  if (earlier) removeFiles(session.erasing.target, [earlier.written]);
+}
+
+interface Touched {
+  readonly info: SegmentInfo;
+  readonly rows: ReadonlyMap<number, Row | null>;
+}
+
+/** The stream's segments that hold some of the rows, with those. */
+function segmentsWith(infos: readonly SegmentInfo[], { stream, emptied, replaced }: ErasedRows): Touched[] {
+  const bySequence = new Map<number, Row | null>(emptied.map((sequence) => [sequence, null]));
+  for (const { sequence, row } of replaced) bySequence.set(sequence, row);
+  const sorted = Float64Array.from(bySequence.keys()).sort();
+  return infos.flatMap((info) => {
+    if (info.stream !== stream) return [];
+    const own = between(sorted, info.firstSequence, info.firstSequence + info.rows);
+    return own.length === 0 ? [] : [{ info, rows: new Map(Array.from(own, (one) => [one, bySequence.get(one)!])) }];
+  });
+}
+
+/** Some segments at a time. */
+function turnsOf<One extends { readonly info: SegmentInfo }>(all: readonly One[]): One[][] {
+  const turns: One[][] = [];
+  let bytes = 0;
+  for (const one of all) {
+    const last = turns.at(-1);
+    if (last && last.length < FILES_A_TURN && bytes + one.info.bytes <= BYTES_A_TURN) last.push(one);
+    else {
+      turns.push([one]);
+      bytes = 0;
+    }
+    bytes += one.info.bytes;
+  }
+  return turns;
 }
 
 export function removeFiles({ directory }: SegmentTarget, infos: readonly { readonly file: string }[]): void {
@@ -137,141 +363,17 @@ export function removeFiles({ directory }: SegmentTarget, infos: readonly { read
     try {
       unlinkSync(join(segmentsPath(directory), file));
     } catch {
-      // Its nonce is gone, so it can't be read; the next start sweeps it.
+      // No row names it, so it can't be read; the next start sweeps it.
     }
   }
 }
 
-function* partsOf({ log, target }: Erasing, infos: readonly SegmentInfo[], stream: string): Generator<SegmentRows> {
-  const own = infos.filter((info) => info.stream === stream).sort((a, b) => a.firstSequence - b.firstSequence);
-  for (const info of own) yield rowsOfSegment(info, log, target.directory);
-}
-
-/** One row that goes: as it was, and what will be said of it. */
-interface Target {
-  readonly stream: string;
-  readonly sequence: number;
-  readonly flags: number;
-  /** One row. */
-  readonly batch: Batch;
-  /** Its leaf in the audit: known at once where it was replaced before. */
-  leaf: Uint8Array | undefined;
-  readonly replacement?: Uint8Array;
-  readonly salt?: Uint8Array;
-}
-
-type Rewrite = (info: SegmentInfo, rows: SegmentRows) => Promise<void>;
-
-async function emptySegments(
-  { log, target }: Erasing,
-  infos: readonly SegmentInfo[],
-  { stream, emptied, replaced }: ErasedRows,
-  kept: ReadonlyMap<number, KeptRow> | undefined,
-  targets: Target[],
-  rewrite: Rewrite,
-): Promise<void> {
-  const rowsBySequence = new Map<number, Row | null>(emptied.map((sequence) => [sequence, null]));
-  for (const { sequence, row } of replaced) rowsBySequence.set(sequence, row);
-  const sequences = Float64Array.from(rowsBySequence.keys()).sort();
-  for (const info of infos) {
-    if (info.stream !== stream) continue;
-    const own = between(sequences, info.firstSequence, info.firstSequence + info.rows);
-    if (own.length === 0) continue;
-    const rows = rowsOfSegment(info, log, target.directory);
-    const flags = rows.tombstones.slice();
-    const changes = new Map<number, Row | null>();
-    for (const sequence of own) {
-      const index = sequence - info.firstSequence;
-      if ((flags[index]! & ERASED) !== 0) continue;
-      const row = rowsBySequence.get(sequence)!;
-      const batch = takeRows(rows.batch, [index]);
-      const place = { stream, sequence, flags: flags[index]!, batch, leaf: kept?.get(sequence)?.leaf };
-      changes.set(index, row);
-      if (row) targets.push({ ...place, ...replacementOf(batch, row, flags[index]!, target) });
-      else {
-        targets.push(place);
-        flags[index]! |= ERASED;
-      }
-    }
-    if (changes.size > 0) await rewrite(info, { ...rows, batch: emptyRows(rows.batch, changes), tombstones: flags });
-  }
-}
-
-function replacementOf({ contract }: Batch, row: Row, flags: number, { random }: SegmentTarget) {
-  const salt = random.bytes(SALT_BYTES);
-  const words = new Int32Array(salt.slice().buffer);
-  return { salt, replacement: leavesOf(batchOf(contract, [row]), Uint8Array.of(flags), words) };
-}
-
-/** The sorted numbers from `from` up to but without `to`. */
-function between(sorted: Float64Array, from: number, to: number): Float64Array {
-  const lower = (bound: number) => {
-    let [low, high] = [0, sorted.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sorted[middle]! < bound) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  };
-  return sorted.subarray(lower(from), lower(to));
-}
-
-/** Takes the leaves of the targets and then their salts away. Gives how many salts can't be taken away. */
-async function punctureStatements(
-  { log, target, saltKey }: Erasing,
-  infos: readonly SegmentInfo[],
-  targets: readonly Target[],
-  rewrite: Rewrite,
-): Promise<number> {
-  const byStream = Map.groupBy(targets, ({ stream }) => stream);
-  for (const list of byStream.values()) list.sort((a, b) => a.sequence - b.sequence);
-  const sequences = new Map(
-    [...byStream].map(([stream, list]) => [stream, Float64Array.from(list, ({ sequence }) => sequence)]),
-  );
-  let guessable = 0;
-  for (const info of infos) {
-    if (info.stream !== STATEMENTS || targets.length === 0) continue;
-    const rows = rowsOfSegment(info, log, target.directory);
-    const stated = rowsOf(rows.batch);
-    let changed = false;
-    stated.forEach((row, index) => {
-      const all = sequences.get(String(row.stream));
-      const first = row.first_sequence as number;
-      const own = all && between(all, first, first + (row.rows as number));
-      if (!all || !own || own.length === 0) return;
-      const from = (own.byteOffset - all.byteOffset) / all.BYTES_PER_ELEMENT;
-      const list = byStream.get(String(row.stream))!.slice(from, from + own.length);
-      const salt = row.salt as Uint8Array;
-      const count = row.rows as number;
-      takeLeaves(list, first, saltsOf(saltKey, salt, count));
-      if (!isPuncturable(salt)) guessable += list.length;
-      else {
-        const places = list.map(({ sequence }) => sequence - first);
-        stated[index] = { ...row, salt: puncture(salt, count, places) };
-        changed = true;
-      }
-    });
-    if (changed) await rewrite(info, { ...rows, batch: batchOf(statementContract, stated) });
-    await target.pause();
-  }
-  return guessable;
-}
-
-function takeLeaves(targets: readonly Target[], firstSequence: number, salts: Int32Array): void {
-  for (const target of targets) {
-    const at = (target.sequence - firstSequence) * 4;
-    target.leaf ??= leavesOf(target.batch, Uint8Array.of(target.flags), salts.slice(at, at + 4));
-    if (target.leaf.length !== HASH_BYTES) throw new Error("invariant broken: a leaf has 32 bytes");
-  }
-}
-
-function erasureRows({ erasure, fields, digest, body, at }: Erasure, targets: readonly Target[]): Batch {
+function erasureRows({ erasure, fields, digest, body, at }: Erasure, gone: readonly ErasedRow[]): Batch {
   const none: Record<string, Value> = Object.fromEntries(erasureContract.fields.map(({ name }) => [name, null]));
   const entity: Row = { ...none, erasure, kind: "entity", fields: JSON.stringify(fields), digest, body, at };
-  const rows = targets.map(({ stream, sequence, flags, leaf, replacement = null, salt = null }): Row => {
+  const rows = gone.map(({ stream, sequence, flags, leaf, replacement = null, salt = null }): Row => {
     const tombstone = (flags & TOMBSTONE) !== 0;
-    return { ...none, erasure, kind: "row", stream, sequence, tombstone, leaf: leaf!, replacement, salt, at };
+    return { ...none, erasure, kind: "row", stream, sequence, tombstone, leaf, replacement, salt, at };
   });
   return batchOf(erasureContract, [entity, ...rows]);
 }

@@ -1,10 +1,12 @@
 import { toHex } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
+import type { Micros } from "../base/time.ts";
 import { columnNamed, valueAt } from "../contract/batch.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
 import { ERASURES, RETENTION } from "../contract/streams.ts";
 import type { Sealer } from "./catalogue.ts";
+import type { WriteChannel } from "./channel.ts";
 import type { ErasedRows, Erasure, ErasureOutcome } from "./erase.ts";
 import { entityDigest, entityText, erasureKey } from "./erased.ts";
 import { storeErrors } from "./errors.ts";
@@ -14,46 +16,89 @@ import type { Store, StoredRows } from "./port.ts";
 /** What names an entity: fields and the texts of their values. */
 export type EntityName = Readonly<Record<string, string>>;
 
+/** Commits that are looked through. */
+export interface CommitRange {
+  readonly after: number;
+  readonly upTo: number;
+}
+
 export interface EraseRequest {
   readonly entity: EntityName;
   /** The same as whoever asks wrote it, for messages; default `entity`. */
   readonly given?: EntityName;
   /** Put before a field's name, each also names it: `key_` in feature rows. Default the name alone. */
   readonly prefixes?: readonly string[];
+  /** Only what was committed after this commit, and nothing is done where nothing of it was. Default everything. */
+  readonly after?: number;
   /** Whether it is refused where nothing of the entity is stored: a name with a mistake in it would be suppressed for good. */
   readonly mustBeStored?: boolean;
-  /** Rows that those who know what streams hold find beside those with the entity's fields: in raw pages, say. */
-  readonly also?: (found: ReadonlyMap<string, readonly number[]>, upTo: number) => Promise<readonly ErasedRows[]>;
+  /**
+   * Rows that those who know what streams hold find beside those with the entity's fields: in raw pages, say. Asked again
+   * for what came meanwhile, with what was `found` in that; rows from before may be given too.
+   */
+  readonly also?: (found: ReadonlyMap<string, readonly number[]>, range: CommitRange) => Promise<readonly ErasedRows[]>;
+  /** Runs the last part while whoever has it in hand commits nothing, so that little comes meanwhile. Default at once. */
+  readonly quiet?: <T>(last: () => Promise<T>) => Promise<T>;
 }
 
 type Selectable = Store & { readonly reader: LogReader; readonly sealer: Sealer };
 
+/** Rows that were found: by stream, and by sequence what stands there afterwards. */
+export interface ErasurePlan {
+  readonly upTo: number;
+  readonly streams: readonly ErasedRows[];
+}
+
 /** What was erased, and what became of it. */
 export interface Erased {
-  readonly erasure: Erasure;
+  readonly erasure: Omit<Erasure, "held">;
   readonly outcome: ErasureOutcome;
 }
 
-/** An erasure is planned anew where the log has moved on meanwhile, so often. */
+/** An erasure is begun anew where its hold was over too early or retention came between, so often. */
 const ERASE_TRIES_MAX = 5;
 
 /**
- * Plans, and has the writer do it. Throws store.stale_writer where others write all the time, and store.nothing_to_erase where
- * the request says so.
+ * Finds the rows, and has the writer erase them: commits go on meanwhile, and wait only while the last of them are looked
+ * through. Undefined where nothing came `after` a commit. Throws store.stale_writer where that took too long again and
+ * again, and store.nothing_to_erase where the request says so.
  */
 export async function eraseEntity(
   store: Selectable,
-  writer: { erase(erasure: Erasure): Promise<ErasureOutcome> },
+  writer: Pick<WriteChannel, "prepareErasure" | "holdCommits" | "endErasure" | "erase">,
   request: EraseRequest,
   clock: Clock,
   random: Random,
-): Promise<Erased> {
+): Promise<Erased | undefined> {
+  const { quiet = (last) => last() } = request;
   for (let tries = 1; ; tries++) {
-    const erasure = await planErasure(store, request, clock, random);
-    if (request.mustBeStored && erasure.streams.length === 0) throw notStored(request.given ?? request.entity);
+    const first = await planErasure(store, request);
+    if (first.streams.length === 0) {
+      if (request.after !== undefined) return undefined;
+      if (request.mustBeStored) throw notStored(request.given ?? request.entity);
+    }
+    const id = toHex(random.bytes(16));
+    let held: number | undefined;
     try {
-      return { erasure, outcome: await writer.erase(erasure) };
+      await writer.prepareErasure(id, first.streams);
+      return await quiet(async () => {
+        const second = await planErasure(store, request, first.upTo);
+        if (second.streams.length > 0) await writer.prepareErasure(id, second.streams);
+        const hold = await writer.holdCommits();
+        held = hold.held;
+        const last = await planErasure(store, request, second.upTo);
+        const erasure = erasureOf(
+          store,
+          request.entity,
+          id,
+          { upTo: last.upTo, streams: joined([first, second, last]) },
+          clock.now(),
+        );
+        const outcome = await writer.erase({ ...erasure, held, streams: last.streams });
+        return { erasure, outcome };
+      });
     } catch (cause) {
+      await writer.endErasure(id, held).catch(() => {}); // the cause says more
       if ((cause as { code?: string }).code !== "store.stale_writer" || tries === ERASE_TRIES_MAX) throw cause;
     }
   }
@@ -66,32 +111,52 @@ function notStored(entity: EntityName): Error {
   });
 }
 
-/** Finds every row of the entity, in every stream whose contract has its fields, as the log stands now. */
+/** Finds every row of the entity, in every stream whose contract has its fields, up to the log's head as it is now. */
 export async function planErasure(
   store: Selectable,
   request: EraseRequest,
-  clock: Clock,
-  random: Random,
-): Promise<Erasure> {
-  const { commitNo: head } = await store.head();
-  const fields = Object.keys(request.entity).sort();
-  const values = fields.map((field) => request.entity[field]!);
+  after: number = request.after ?? 0,
+): Promise<ErasurePlan> {
+  const { commitNo: upTo } = await store.head();
+  if (upTo <= after) return { upTo, streams: [] };
+  const { fields, values } = named(request.entity);
   const emptied = new Map<string, number[]>();
-  for (const { stream } of await store.streams()) {
-    if (stream === ERASURES || stream === RETENTION) continue;
-    const sequences = await rowsWith(store, stream, fields, values, request.prefixes ?? [""], head);
+  for (const { stream, lastCommit } of await store.streams()) {
+    if (stream === ERASURES || stream === RETENTION || lastCommit <= after) continue;
+    const sequences = await rowsWith(store, stream, fields, values, request.prefixes ?? [""], { after, upTo });
     if (sequences.length > 0) emptied.set(stream, sequences);
   }
-  const also = (await request.also?.(emptied, head)) ?? [];
-  const streams = merged(emptied, also);
+  const also = (await request.also?.(emptied, { after, upTo })) ?? [];
+  return { upTo, streams: merged(emptied, also) };
+}
+
+function named(entity: EntityName) {
+  const fields = Object.keys(entity).sort();
+  return { fields, values: fields.map((field) => entity[field]!) };
+}
+
+/** The rows of several plans by stream, each once. */
+export const joined = (plans: readonly Pick<ErasurePlan, "streams">[]): ErasedRows[] =>
+  merged(
+    new Map(),
+    plans.flatMap(({ streams }) => streams),
+  );
+
+function erasureOf(
+  store: Selectable,
+  entity: EntityName,
+  erasure: string,
+  { upTo, streams }: ErasurePlan,
+  at: Micros,
+): Erased["erasure"] {
+  const { fields, values } = named(entity);
   const counts = streams.map((rows) => [rows.stream, { emptied: rows.emptied.length, replaced: rows.replaced.length }]);
   return {
-    erasure: toHex(random.bytes(16)),
-    head,
+    erasure,
     fields,
     digest: entityDigest(erasureKey(store.reader, store.sealer), fields, values),
-    body: JSON.stringify({ up_to: head, streams: Object.fromEntries(counts) }),
-    at: clock.now(),
+    body: JSON.stringify({ up_to: upTo, streams: Object.fromEntries(counts) }),
+    at,
     streams,
   };
 }
@@ -112,11 +177,11 @@ async function rowsWith(
   fields: readonly string[],
   values: readonly string[],
   prefixes: readonly string[],
-  upTo: number,
+  range: CommitRange,
 ): Promise<number[]> {
   const found: number[] = [];
   const columns = prefixes.flatMap((prefix) => fields.map((field) => prefix + field));
-  for await (const stored of store.scan(stream, { columns, upTo })) {
+  for await (const stored of store.scan(stream, { columns, ...range })) {
     for (const prefix of prefixes) {
       const names = fields.map((field) => prefix + field);
       if (names.every((name) => fieldOf(stored.batch.contract, name))) found.push(...matching(stored, names, values));

@@ -16,7 +16,15 @@ import { segmentCursor } from "./segment_versions.ts";
 import { type SegmentsByTime, segmentsByStream } from "./segments_by_time.ts";
 import { columnsNeeded, entityKey, selectRows } from "./select.ts";
 import { type LogState, stateOf } from "./sqlite_log.ts";
-import { bodyOf, openInTurns, rowsOfAppend, type Snapshot, type TailCommit, tailIndex } from "./tail_index.ts";
+import {
+  bodyOf,
+  openInTurns,
+  rowsOfAppend,
+  type Snapshot,
+  type TailCommit,
+  type TailIndex,
+  tailIndex,
+} from "./tail_index.ts";
 import { type TailVersions, tailVersions } from "./tail_versions.ts";
 
 /** Every read of the port, in the caller's thread, over its own handle: synchronous but for the port's sake and the tail's, which takes turns. */
@@ -40,8 +48,8 @@ export interface LogReader {
 export function logReader(directory: string, sealer: Sealer, cacheBytes?: number): LogReader {
   const database = openReaderDatabase(directory);
   const names = namesOf(database, sealer);
-  const { look } = tailIndex(database, sealer);
   const segments = segmentFiles(directory, sealer, names, cacheBytes);
+  const look = withoutGone(tailIndex(database, sealer), segments);
   const view: View = {
     sealer,
     names,
@@ -68,6 +76,17 @@ export function logReader(directory: string, sealer: Sealer, cacheBytes?: number
       segments.close();
       database.close();
     },
+  };
+}
+
+/** What is kept of segments that are gone goes with the first look that finds them gone. */
+function withoutGone(index: TailIndex, segments: SegmentFiles): TailIndex["look"] {
+  let last: Snapshot["segments"] | undefined;
+  return () => {
+    const snapshot = index.look();
+    if (last !== undefined && snapshot.segments !== last) segments.keep(snapshot.segments);
+    last = snapshot.segments;
+    return snapshot;
   };
 }
 

@@ -7,6 +7,8 @@ export interface ReadCache {
   /** Sets what the value takes by now. */
   recost(key: number | string, cost: number): void;
   forget(key: number | string): void;
+  /** Forgets all for which this is false. */
+  keep(isKept: (key: number | string) => boolean): void;
   /** What everything kept takes, about. */
   bytes(): number;
   clear(): void;
@@ -72,6 +74,9 @@ export function readCache(bound: number): ReadCache {
       shrink(key);
     },
     forget,
+    keep(isKept) {
+      for (const key of [...entries.keys()]) if (!isKept(key)) forget(key);
+    },
     bytes: () => total,
     clear() {
       for (const key of [...entries.keys()]) forget(key);

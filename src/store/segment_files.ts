@@ -34,6 +34,8 @@ export interface SegmentFiles {
     maxRows: number,
   ): Promise<{ rows: StoredRows[]; upTo: number }>;
   commitAt(segments: readonly SegmentInfo[], knownTime: Micros): number;
+  /** Forgets what is kept of all other segments: what was erased or merged is not looked for again. */
+  keep(segments: readonly SegmentInfo[]): void;
   /** What is kept decoded, about. */
   cachedBytes(): number;
   close(): void;
@@ -108,6 +110,10 @@ export function segmentFiles(
     commitAt(segments, knownTime) {
       const holder = newestBegun(segments, knownTime);
       return holder ? commitIn(open(holder), knownTime) : 0;
+    },
+    keep(segments) {
+      const there = new Set(segments.map(({ segmentId }) => segmentId));
+      cache.keep((key) => there.has(segmentOf(key)));
     },
     cachedBytes: cache.bytes,
     close: cache.clear,
@@ -211,6 +217,12 @@ const EMPTY_BLOCK_BYTES = 256;
 function emptyBlock(file: SegmentFile, number: number): { value: BlockColumns; cost: number } {
   const columns = new Array<PointColumn | undefined>(file.contract.fields.length + SYSTEM_COLUMNS).fill(undefined);
   return { value: { file, number, columns, bytes: EMPTY_BLOCK_BYTES }, cost: EMPTY_BLOCK_BYTES };
+}
+
+/** The segment of a cache's key: a block's, its file's or filter's (negative), or a window's (text). */
+function segmentOf(key: number | string): number {
+  if (typeof key === "string") return Number.parseInt(key, 10);
+  return key < 0 ? Math.floor(-key / 2) : Math.floor(key / 2 ** 20);
 }
 
 function readPoints(file: SegmentFile, block: number, index: number): PointColumn {

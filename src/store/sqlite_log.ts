@@ -51,12 +51,17 @@ export interface LogWriter {
   readonly now: () => Micros;
   /** The oldest `records` of the tail were moved into segments. */
   compacted(records: number, bytes: number): void;
-  /** Segment files that no row names any more: removed when no reader can still be about to open them. */
-  replaced(files: readonly string[]): void;
+  /**
+   * Segment files that no row names any more: removed when no reader can still be about to open them, those of an erasure
+   * when the log is closed at the latest.
+   */
+  replaced(files: readonly string[], erased?: "erased"): void;
   /** Files that may be removed now. */
-  takeReplaced(): string[];
+  takeReplaced(closing?: "closing"): string[];
   /** Files that no row names any more and that stay for now. */
   keptReplaced(): string[];
+  /** Commits wait, those of `commitWith` do not, until the answer is called. */
+  hold(): () => void;
   /** Called after each transaction. */
   onCommitted(listener: () => void): void;
   /** Refuses new commits and waits for those queued. */
@@ -93,7 +98,7 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
     state: foldLog(database, sealer, names),
   };
   const listeners: (() => void)[] = [];
-  const gone: { files: readonly string[]; until: Micros }[] = [];
+  let gone: { files: readonly string[]; until: Micros; erased: boolean }[] = [];
   const queue = commitQueue((group) => {
     if (runGroup(writing, group)) for (const listener of listeners) listener();
   });
@@ -115,12 +120,16 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
       const firstCommit = tail.firstCommit + records;
       writing.state.tail = { firstCommit, records: tail.records - records, bytes: tail.bytes - bytes };
     },
-    replaced: (files) => gone.push({ files, until: clock.now() + UNLINK_AFTER }),
-    takeReplaced() {
-      const due = gone.filter(({ until }) => until <= clock.now());
-      gone.splice(0, due.length);
+    replaced(files, erased) {
+      gone.push({ files, until: clock.now() + UNLINK_AFTER, erased: erased !== undefined });
+    },
+    takeReplaced(closing) {
+      const isDue = (one: (typeof gone)[number]) => one.until <= clock.now() || (closing !== undefined && one.erased);
+      const due = gone.filter(isDue);
+      gone = gone.filter((one) => !isDue(one));
       return due.flatMap(({ files }) => files);
     },
+    hold: queue.hold,
     keptReplaced: () => gone.flatMap(({ files }) => files),
     onCommitted: (listener) => listeners.push(listener),
     async drain() {

@@ -7,8 +7,7 @@ import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit } from "./encode.ts";
-import type { Erasure } from "./erase.ts";
-import { type Erased, type EraseRequest, eraseEntity, planErasure } from "./erase_select.ts";
+import { type Erased, type EraseRequest, type ErasurePlan, eraseEntity, planErasure } from "./erase_select.ts";
 import { type ErasedEntities, erasedEntities } from "./erased.ts";
 import { storeErrors } from "./errors.ts";
 import { type FoldName, openFold, type SavedFold, writeFold } from "./folds.ts";
@@ -52,12 +51,14 @@ export interface LogStore extends Store {
   /** Moves the tail into segment files now. */
   compact(): Promise<void>;
   /**
-   * Erases an entity from every stream, for good, and records that: what was written meanwhile is looked through again.
-   * Throws store.stale_writer where others write all the time.
+   * Erases an entity from every stream, for good, and records that. Commits go on meanwhile, and wait only while the last of
+   * them are looked through. Throws store.nothing_to_erase, and store.stale_writer where it did not come to an end.
    */
   erase(request: EraseRequest): Promise<Erased>;
+  /** The same of what was committed `after` a commit; undefined, and nothing is done, where nothing was. */
+  eraseLater(request: EraseRequest & { readonly after: number }): Promise<Erased | undefined>;
   /** What `erase` would erase. */
-  planErase(request: EraseRequest): Promise<Erasure>;
+  planErase(request: EraseRequest): Promise<ErasurePlan>;
   /** Drops the oldest segments that the policy no longer keeps, and records that. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   /** Which entities were erased, to tell them when they come again; undefined where none. */
@@ -218,9 +219,12 @@ function listenersOf(channel: WriteChannel | undefined) {
 function erasuresOf({ random }: Encoder, clock: Clock, writable: () => WriteChannel) {
   return {
     planErase(this: LogStore, request) {
-      return planErasure(this, request, clock, random);
+      return planErasure(this, request);
     },
-    erase(this: LogStore, request) {
+    async erase(this: LogStore, { after: _, ...request }) {
+      return (await eraseEntity(this, writable(), request, clock, random))!;
+    },
+    eraseLater(this: LogStore, request) {
       return eraseEntity(this, writable(), request, clock, random);
     },
     retain: async (policy) => writable().retain(policy),

@@ -20,7 +20,7 @@ import {
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
 import { checkRemains, databasePath, openReaderDatabase, openWriterDatabase, segmentsPath } from "./database.ts";
-import { type Erasure, type ErasureOutcome, eraseRows, erasingOf } from "./erase.ts";
+import { type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { idleCheckpoints } from "./idle_checkpoint.ts";
 import { takeWriterLock } from "./lock.ts";
@@ -56,8 +56,7 @@ export interface OpenWriter {
   onSpace(listener: (report: SpaceReport) => void): void;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
-  /** Takes rows out of the log: see erase.ts. */
-  erase(erasure: Erasure): Promise<ErasureOutcome>;
+  readonly erasures: Omit<Erasures, "spared" | "settle" | "close">;
   /** Drops what the policy no longer keeps: see retain.ts. Merging goes by the last policy from then on. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -89,10 +88,7 @@ export async function openWriter(
     await prepare?.(database);
     const sealer = (await openSealer(database, keys, directory, random))!;
     const log = logWriter(database, sealer, clock);
-    readStatedInfos(database, sealer, readState(database, sealer)); // a row that is gone must not take its file with it
-    sweepOrphans(log, directory);
-    const folds = foldKeeper(directory, database, log.sealer);
-    if (readState(database, sealer).scrub) scrub(database, sealer, directory); // an erasure that was cut off
+    const folds = finishCutOff(log, directory);
     const erasing = erasingOf(log, folds, directory, random);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
     let watch: SpaceWatch | undefined;
@@ -102,7 +98,9 @@ export async function openWriter(
       for (const listener of listeners) listener(failure);
     };
     const shop = { database, sealer, names: log.names, directory, random, pause: othersTurn };
-    const compacts = compactor({ log, directory, hands: makeHands?.() ?? handsOf(shop), policy: () => policy, failed });
+    const hands = makeHands?.() ?? handsOf(shop);
+    const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared: () => erases.spared() });
+    const erases = erasures(erasing, hands, compacts.alone);
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
@@ -115,7 +113,7 @@ export async function openWriter(
       commit: (request) => (watch ? watch.commit(request) : log.commit(request)),
       onSpace: (listener) => watch?.onReport(listener),
       compact: compacts.compact,
-      erase: (erasure) => compacts.alone(() => eraseRows(erasing, erasure)),
+      erasures: erases,
       retain(given) {
         policy = given;
         return compacts.alone(async () => retainRows(erasing, given, clock.now()));
@@ -123,6 +121,7 @@ export async function openWriter(
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         clearTimeout(begin);
+        erases.close();
         await log.drain();
         checkpoints.close();
         await compacts.close();
@@ -139,6 +138,16 @@ export async function openWriter(
   }
 }
 
+/** What a crash left: files without a row, and an erasure whose last step is missing. */
+function finishCutOff(log: LogWriter, directory: string): FoldKeeper {
+  const { database, sealer } = log;
+  readStatedInfos(database, sealer, readState(database, sealer)); // a row that is gone must not take its file with it
+  sweepOrphans(log, directory);
+  const folds = foldKeeper(directory, database, sealer);
+  if (readState(database, sealer).scrub) scrub(database, sealer, directory);
+  return folds;
+}
+
 /**
  * Who has the log open for so long stays: then a tail that is over its bounds already is compacted beside it. A host that is
  * killed again and again before it commits would never compact else, and start more slowly each time.
@@ -149,7 +158,7 @@ const STAYS_MS = 500;
 function settle({ database, takeReplaced }: LogWriter, directory: string): void {
   giveBack(database);
   checkpoint(database);
-  for (const file of takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+  for (const file of takeReplaced("closing")) rmSync(join(segmentsPath(directory), file), { force: true });
 }
 
 /** Pages in use, at most, for which closing may write the file anew: 16 MiB. */

@@ -3,58 +3,23 @@
  * alone. A server is started over a newcomer's project and asked by the commands through its token.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { serve } from "../../src/cli/commands/run.ts";
-import { systemWorld } from "../../src/system.ts";
-import { makeNewcomerHome, type NewcomerHome } from "../e2e/newcomer.ts";
-import { fixture } from "../scoring/support.ts";
-import { commandsIn } from "./support.ts";
+import { type Exported, exportTo, type NewcomerServer, serveNewcomer } from "./newcomer_server.ts";
 
-let home: NewcomerHome;
-let mlpe: ReturnType<typeof commandsIn>;
-let served: Promise<unknown>;
-const stopping = Promise.withResolvers<"SIGTERM">();
-const path = (name: string) => join(home.directory, name);
-const exportTo = (out: string) => ["views", "export", "pump_failure", "--to", "2024-01-25", "--out", out];
-const FEATURES = ["--features", "flow,heat,noise,wear"];
-const init = (out: string) => ["model", "init", "--onnx", "model.onnx", "--view", "pump_failure", "--out", out];
-
-interface Exported {
-  readonly manifest: { readonly sha256: string };
-}
+let desk: NewcomerServer;
 let alone: Exported;
+const path = (name: string) => join(desk.directory, name);
+const mlpe = {
+  json: <Answer>(args: readonly string[]) => desk.mlpe.json<Answer>(args),
+  failure: (args: readonly string[]) => desk.mlpe.failure(args),
+};
 
 beforeAll(async () => {
-  home = makeNewcomerHome(fixture("trees.onnx"));
-  mlpe = commandsIn(home.directory);
-  await mlpe.json(["contract", "infer", "readings.csv", "--out", "readings.avsc", "--rows", String(home.readings)]);
-  await mlpe.json(["contract", "infer", "failures.csv", "--out", "failures.avsc"]);
-  await mlpe.json(["model", "keygen", "--private", "signing.key", "--public", "trust.pem"]);
-  await mlpe.json(["ingest"]);
-  alone = await mlpe.json(exportTo("training.parquet"));
-  await mlpe.json([...init("package"), "--training", "training.parquet", "--min-labelled", "20", ...FEATURES]);
-  await mlpe.json(["model", "sign", "package", "--key", "signing.key"]);
-  const ready = Promise.withResolvers<void>();
-  const world = {
-    ...systemWorld,
-    environment: { HOME: home.directory },
-    workingDirectory: home.directory,
-    stopRequested: () => stopping.promise,
-    print: () => {},
-    warn(line: string) {
-      if (line.includes('"msg":"ready"')) ready.resolve();
-    },
-  };
-  served = serve(world, { config: path("mlpe.yaml"), set: ["listen.port=0"] });
-  await Promise.race([ready.promise, served]);
+  desk = await serveNewcomer();
+  alone = desk.exported;
 }, 60_000);
-
-afterAll(async () => {
-  stopping.resolve("SIGTERM");
-  await served;
-  rmSync(home.directory, { recursive: true, force: true });
-}, 30_000);
+afterAll(() => desk.stop(), 30_000);
 
 const count = async (sql: string) => (await mlpe.json<{ rows: number[][] }>(["query", sql])).rows[0]![0]!;
 const events = (job: string) =>
@@ -97,13 +62,6 @@ test("what only the server may do, or nobody with that token, is refused", async
   expect(await send({ appends: [append] })).toEqual([400, "request.bad_request"]);
   const schema = { type: "record", name: "l", recordId: "position", fields: [{ name: "a", type: "long" }] };
   expect(await send({ appends: [{ ...append, stream: "lineage", schema }] })).toEqual([400, "request.bad_request"]);
-  expect(await count("select max(_commit_no) from control_versions")).toBe(head);
-});
-
-test("an erasure waits until the server is stopped, and says so", async () => {
-  const head = await count("select max(_commit_no) from control_versions");
-  const failed = await mlpe.failure(["erase", "--entity", "pump=P1"]);
-  expect(failed.code).toBe("store.locked");
   expect(await count("select max(_commit_no) from control_versions")).toBe(head);
 });
 

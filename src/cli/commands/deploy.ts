@@ -1,27 +1,12 @@
-import type { World } from "../../base/world.ts";
+import { throughServer } from "../../runtime/beside.ts";
 import { flipPackage, type PackagePromotion, promotePackage } from "../../runtime/delivery.ts";
-import { type Engine, withEngine } from "../../runtime/engine.ts";
 import { runtimeErrors } from "../../runtime/errors.ts";
 import { modelContext, openOnnx } from "../../runtime/models.ts";
 import { packageFiles } from "../../runtime/package_files.ts";
-import { absolute, openProject } from "../../runtime/project.ts";
-import { askServer, runningServer } from "../../runtime/running.ts";
-import { type Command, type Input, type Outcome, PROJECT_FLAGS, requireWord } from "../command.ts";
+import { absolute } from "../../runtime/project.ts";
+import { type Command, type Outcome, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { EXIT_NO } from "../errors.ts";
 import { locationOf } from "../project.ts";
-
-/** Asks the server that has the store open, or does the work itself where none runs. */
-async function throughServer<Answer>(
-  world: World,
-  input: Input,
-  path: string,
-  body: unknown,
-  alone: (engine: Engine) => Promise<Answer>,
-): Promise<Answer> {
-  const server = await runningServer(world, await openProject(world, locationOf(input)));
-  if (server !== undefined) return (await askServer(server, path, body)) as Answer;
-  return withEngine(world, locationOf(input), "write", alone);
-}
 
 export const promoteCommand: Command = {
   name: "promote",
@@ -41,7 +26,7 @@ export const promoteCommand: Command = {
     const body = { directory, accept_inconclusive: acceptInconclusive };
     const promotion = await throughServer<PackagePromotion>(
       world,
-      input,
+      locationOf(input),
       `/v1/models/${model}/promote`,
       body,
       async (engine) => {
@@ -72,10 +57,16 @@ function flipCommand(direction: "rollback" | "rollforward", summary: string): Co
     flags: PROJECT_FLAGS,
     async run(world, input): Promise<Outcome> {
       const model = requireWord(command, input, 0, "the model");
-      const flipped = await throughServer(world, input, `/v1/models/${model}/${direction}`, {}, async (engine) => {
-        modelKnown(engine.project.config.models, model);
-        return flipPackage(engine, modelContext(engine, model), openOnnx(engine), direction);
-      });
+      const flipped = await throughServer(
+        world,
+        locationOf(input),
+        `/v1/models/${model}/${direction}`,
+        {},
+        async (engine) => {
+          modelKnown(engine.project.config.models, model);
+          return flipPackage(engine, modelContext(engine, model), openOnnx(engine), direction);
+        },
+      );
       return { json: flipped, text: `${model}: ${flipped.from.version} -> ${flipped.to.version}` };
     },
   };

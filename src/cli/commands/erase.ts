@@ -1,12 +1,17 @@
+import { throughServer } from "../../runtime/beside.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { eraseFrom, planErasureOf, type SignedReceipt } from "../../runtime/erase.ts";
 import { type Command, type Input, PROJECT_FLAGS } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, locationOf, table } from "../project.ts";
 
+/** Where a running server erases. */
+const ERASURES_PATH = "/v1/erasures";
+
 export const erase: Command = {
   name: "erase",
-  summary: "erase an entity from every stream, for good, with a signed receipt; redelivery does not bring it back",
+  summary:
+    "erase an entity from every stream, for good, with a signed receipt, also while a server runs; redelivery does not bring it back",
   flags: {
     ...PROJECT_FLAGS,
     entity: { kind: "list", describe: "what names it: field=value (repeatable; all must hold)" },
@@ -25,10 +30,11 @@ export const erase: Command = {
         return { json: { dry_run: true, streams }, text: lines.join("\n") };
       });
     }
-    return withEngine(world, locationOf(input), "write", async (engine) => {
-      const receipt = await eraseFrom(engine, entity, input.on("ahead"));
-      return { json: receipt, text: said(receipt).join("\n") };
-    });
+    const ahead = input.on("ahead");
+    const receipt = await throughServer(world, locationOf(input), ERASURES_PATH, { entity, ahead }, (engine) =>
+      eraseFrom(engine, entity, ahead),
+    );
+    return { json: receipt, text: said(receipt).join("\n") };
   },
 };
 

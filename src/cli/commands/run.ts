@@ -49,13 +49,15 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   const engine = engineOver(world, project, store);
   const serving = createServing(engine, log);
   // The pipeline thread opens while this one folds its index; what is pushed meanwhile waits for it.
-  const opening = startPipeline(world, place, store.port(), serving.metrics, (message, facts) =>
-    logger.warn(facts, message),
-  );
+  const opening = startPipeline(world, place, store.port(), serving, (message, facts) => logger.warn(facts, message));
   opening.catch(() => {}); // it is awaited below: until then a failure is not unhandled
   const token = newToken(world.random);
   const server = listen(
-    servicesOf(serving, async (...pushed) => (await opening).push(...pushed)),
+    servicesOf(
+      serving,
+      async (...pushed) => (await opening).push(...pushed),
+      async (...erased) => (await opening).erase(...erased),
+    ),
     {
       host: address.host,
       port: address.port,

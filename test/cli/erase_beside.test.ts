@@ -1,0 +1,76 @@
+/** An erasure in a running server, asked for by the command: what answers, and what is stored, is as after a restart. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type NewcomerServer, serveNewcomer } from "./newcomer_server.ts";
+
+let desk: NewcomerServer;
+beforeAll(async () => {
+  desk = await serveNewcomer(["sources.pushed.connector=http_push", "sources.pushed.dataset=readings"]);
+}, 60_000);
+afterAll(() => desk.stop(), 30_000);
+
+test("an entity is erased beside the server: out of rows, requests and what is sent again", async () => {
+  const pump = "0016";
+  const { url } = JSON.parse(readFileSync(join(desk.directory, "data.mlpe/server.url"), "utf8")) as { url: string };
+  const score = async (id: string) => {
+    const body = JSON.stringify({ id, entities: [{ Pump_No: pump }] });
+    const response = await fetch(`${url}/v1/score/pump_failure`, { method: "POST", body });
+    return [response.status, (await response.json()) as Record<string, unknown>] as const;
+  };
+  const rows = async (stream: string) => (await fetch(`${url}/v1/streams/${stream}/rows?limit=all`)).text();
+  const mentions = async () => {
+    const found: string[] = [];
+    for (const stream of ["curated/readings", "features/pump_failure", "scores/pump_failure"]) {
+      if ((await rows(stream)).includes(`"${pump}"`)) found.push(stream);
+    }
+    return found;
+  };
+  const [status] = await score("before");
+  expect(status).toBe(200);
+  expect(await mentions()).toEqual(["curated/readings", "features/pump_failure", "scores/pump_failure"]);
+  // Requests and commits go on all the while.
+  let stop = false;
+  const scored: number[] = [];
+  const asking = (async () => {
+    for (let i = 0; !stop; i++) {
+      const body = JSON.stringify({ id: `beside ${i}`, entities: [{ Pump_No: "0017" }] });
+      scored.push((await fetch(`${url}/v1/score/pump_failure`, { method: "POST", body })).status);
+    }
+  })();
+  const receipt = await desk.mlpe.json<{ streams: object; commit_no: number; signature: string }>([
+    "erase",
+    "--entity",
+    `Pump_No=${pump}`,
+  ]);
+  stop = true;
+  await asking;
+  expect([scored.length > 0, scored.filter((code) => code !== 200)]).toEqual([true, []]);
+  expect(receipt.streams).toMatchObject({
+    "curated/readings": { emptied: 1, replaced: 0 },
+    "landing/readings": { emptied: 0, replaced: 1 },
+    "features/pump_failure": { emptied: expect.any(Number), replaced: 0 },
+    "scores/pump_failure": { emptied: expect.any(Number), replaced: 0 },
+  });
+  expect(await mentions()).toEqual([]);
+  const [gone, answer] = await score("after");
+  expect([gone, (answer.error as { code: string }).code]).toEqual([404, "request.unknown_entity"]);
+  expect((await score("before"))[0]).toBe(404); // the answer to that request is remembered no more
+  expect((await desk.mlpe.failure(["erase", "--entity", `Pump_No=${pump}`])).code).toBe("store.nothing_to_erase");
+  // Sent again, with one that is not erased.
+  const push = (rows: object[]) =>
+    fetch(`${url}/v1/sources/pushed/rows`, { method: "POST", body: JSON.stringify(rows) }).then((sent) => sent.json());
+  const row = { site: "Quarry", "read at": "2024-02-20T00:00:00Z", "flow (l/s)": 1, heat: 1, noise: 1, wear: 1 };
+  const pushed = await push([
+    { ...row, "Pump No.": pump },
+    { ...row, "Pump No.": "0018" },
+  ]);
+  expect(pushed).toMatchObject({ counts: { readings: { received: 2, corrected: 1, dropped: 1 } } });
+  expect(await mentions()).toEqual([]);
+  expect(await rows("landing/pushed")).not.toContain(pump);
+  expect((await desk.mlpe.failure(["erase", "--entity", "nothing=1"])).code).toBe("runtime.not_an_entity");
+  expect(await desk.mlpe.json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
+  expect(await desk.mlpe.json(["ledger", "verify"])).toMatchObject({ ok: true });
+  const bare = await fetch(`${url}/v1/erasures`, { method: "POST", body: "{}" });
+  expect(bare.status).toBe(403);
+});
