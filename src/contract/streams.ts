@@ -18,6 +18,7 @@ export const LINEAGE = "lineage";
 export const ARTIFACTS = "artifacts";
 export const ERASURES = "erasures";
 export const RETENTION = "retention";
+export const BACKUPS = "backups";
 
 /** Raw bytes of one page, exactly as received (for files: decompressed), so that it can be decoded again. */
 export const landingContract = streamContract({
@@ -157,6 +158,25 @@ export const retentionContract = streamContract({
     last_known_time: "timestamp",
     /** age, bytes or host */
     reason: "string",
+    at: "timestamp",
+  },
+  eventTime: "at",
+  recordId: "position",
+});
+
+/** A backup: a row when it is begun, which the copy holds itself, and one with what it holds once it was made. */
+export const backupContract = streamContract({
+  name: "backup",
+  fields: {
+    backup: "string",
+    /** file or pipe */
+    destination: "string",
+    /** The last commit in it. */
+    commit_no: "long?",
+    files: "long?",
+    bytes: "long?",
+    /** SHA-256 of its manifest.json, in hex. */
+    manifest: "string?",
     at: "timestamp",
   },
   eventTime: "at",

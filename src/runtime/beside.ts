@@ -2,7 +2,7 @@ import { fromBase64, toBase64 } from "../base/bytes.ts";
 import type { World } from "../base/world.ts";
 import { decodeBatch, encodeBatch } from "../contract/codec.ts";
 import { contractOf } from "../contract/contract.ts";
-import { LINEAGE, VERDICTS } from "../contract/streams.ts";
+import { BACKUPS, LINEAGE, VERDICTS } from "../contract/streams.ts";
 import type { Append, CommitRequest, Receipt, Store } from "../store/port.ts";
 import { type Engine, openEngine, withEngine } from "./engine.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
@@ -71,8 +71,10 @@ async function commitThrough(server: ServerAddress, request: CommitRequest): Pro
   return (await askServer(server, COMMITS_PATH, sent)) as Receipt;
 }
 
-/** What commands make beside a server: scores of a period, verdicts and the lineage of both. */
-const taken = (stream: string): boolean => stream === VERDICTS || stream === LINEAGE || stream.startsWith("scores/");
+const TAKEN: ReadonlySet<string> = new Set([VERDICTS, LINEAGE, BACKUPS]);
+
+/** What commands make beside a server: scores of a period, verdicts and the lineage of both, and word of backups. */
+const taken = (stream: string): boolean => TAKEN.has(stream) || stream.startsWith("scores/");
 
 /**
  * Commits what a command sent. Its rows are checked as bytes and by the fingerprint of their contract; what they say is the

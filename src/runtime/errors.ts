@@ -31,6 +31,12 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "The server that has the data directory open went away while a command asked it for something.",
     fix: "Run the command again: it asks the server that is there then, or does the work itself. What was answered is committed.",
   },
+  older_store: {
+    kind: "refused",
+    meaning:
+      "A backup of a data directory of an earlier version is not recorded in it: that would bring it up to date.",
+    fix: "Keep the backup and note its date; a command that writes brings the directory up to date, and later backups are recorded.",
+  },
   nothing_live: {
     kind: "unavailable",
     meaning: "No package of this model has been promoted, so nothing can score.",

@@ -144,9 +144,14 @@ function digestOf(pieces: Iterable<Uint8Array>): string {
   return hasher.digest("hex");
 }
 
+const statedBytes = (manifest: BackupManifest) => new TextEncoder().encode(`${canonicalJson(manifest)}\n`);
+
+/** What `manifest.sha256` says, which tells one backup from every other. */
+export const manifestDigest = (manifest: BackupManifest): string => sha256Hex(statedBytes(manifest));
+
 function* archiveOf(manifest: BackupManifest, open: readonly number[]): Generator<Uint8Array> {
-  const stated = new TextEncoder().encode(`${canonicalJson(manifest)}\n`);
-  const digest = new TextEncoder().encode(`${sha256Hex(stated)}\n`);
+  const stated = statedBytes(manifest);
+  const digest = new TextEncoder().encode(`${manifestDigest(manifest)}\n`);
   for (const [name, bytes] of [
     [MANIFEST, stated],
     [MANIFEST_DIGEST, digest],

@@ -4,7 +4,7 @@ import type { Random } from "../base/random.ts";
 import type { Micros } from "../base/time.ts";
 import { columnNamed, valueAt } from "../contract/batch.ts";
 import { type Contract, fieldOf } from "../contract/contract.ts";
-import { ERASURES, RETENTION } from "../contract/streams.ts";
+import { BACKUPS, ERASURES, RETENTION } from "../contract/streams.ts";
 import type { Sealer } from "./catalogue.ts";
 import type { WriteChannel } from "./channel.ts";
 import type { ErasedRows, Erasure, ErasureOutcome } from "./erase.ts";
@@ -104,6 +104,9 @@ export async function eraseEntity(
   }
 }
 
+/** What the log says of itself names no entity, whatever its columns are called. */
+const OWN: ReadonlySet<string> = new Set([ERASURES, RETENTION, BACKUPS]);
+
 function notStored(entity: EntityName): Error {
   const named = Object.entries(entity).map(([field, value]) => `${field}=${value}`);
   return storeErrors.error("nothing_to_erase", `nothing is stored of ${named.join(", ")}; nothing was changed`, {
@@ -122,7 +125,7 @@ export async function planErasure(
   const { fields, values } = named(request.entity);
   const emptied = new Map<string, number[]>();
   for (const { stream, lastCommit } of await store.streams()) {
-    if (stream === ERASURES || stream === RETENTION || lastCommit <= after) continue;
+    if (OWN.has(stream) || lastCommit <= after) continue;
     const sequences = await rowsWith(store, stream, fields, values, request.prefixes ?? [""], { after, upTo });
     if (sequences.length > 0) emptied.set(stream, sequences);
   }

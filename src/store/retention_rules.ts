@@ -1,5 +1,5 @@
 import type { Micros } from "../base/time.ts";
-import { ARTIFACTS, CONTROL, ERASURES, RETENTION } from "../contract/streams.ts";
+import { ARTIFACTS, BACKUPS, CONTROL, ERASURES, RETENTION } from "../contract/streams.ts";
 import { STATEMENTS } from "./statements.ts";
 
 /** How long, and how much, of the streams that a pattern names is kept. */
@@ -23,7 +23,7 @@ export interface RetentionPolicy {
 }
 
 /** Streams that no rule touches: what steers folds, what models are made of, and what the audit needs. */
-const KEPT: ReadonlySet<string> = new Set([CONTROL, ARTIFACTS, ERASURES, RETENTION, STATEMENTS]);
+const KEPT: ReadonlySet<string> = new Set([CONTROL, ARTIFACTS, ERASURES, RETENTION, BACKUPS, STATEMENTS]);
 
 /** Merged segments of a stream cover at most this part of its age bound, so that rows go in time. */
 const AGE_PARTS = 8;

@@ -38,16 +38,23 @@ async function piped(script: string) {
   return { output, errors, code };
 }
 
-const digest = async (data: string) => (await desk.run("streams", "--digest", "--data", data, "--json")).output;
+/** Of what was there before any backup. */
+const digest = async (data: string) => {
+  const { output } = await desk.run("streams", "--digest", "--data", data, "--json");
+  return (JSON.parse(output) as { stream: string; content: unknown }[])
+    .filter(({ stream }) => stream !== "backups")
+    .map(({ content }) => content);
+};
 
 test("a backup through a pipe is restored from it, and the store has nothing left over", async () => {
   const ran = await piped("mlpe backup - | gzip -1 | gunzip | mlpe restore - --data copy --json");
-  expect([ran.code, JSON.parse(ran.output)]).toEqual([0, expect.objectContaining({ commit_no: 40, rows: 40 })]);
-  expect(ran.errors).toContain("standard output: everything up to commit 40");
-  expect(await digest("copy")).toBe(await digest("data"));
+  const [, upTo] = /standard output: everything up to commit (\d+)/.exec(ran.errors)!;
+  expect([ran.code, JSON.parse(ran.output)]).toEqual([0, expect.objectContaining({ commit_no: Number(upTo) })]);
+  expect(await digest("copy")).toEqual(await digest("data"));
+  expect((await digest("copy")).length).toBe(1);
   expect(readdirSync(desk.path("data")).filter((name) => name.includes("tmp"))).toEqual([]);
   const twice = await piped(
-    "mlpe backup --output - > one && mlpe backup two 2> said && cmp one two && tar tf one > list && head -1 list",
+    "mlpe backup --output - > one && mlpe backup two > said && tar tf one > list && tar tf two | cmp - list && head -1 list",
   );
   expect([twice.code, twice.output.split("\n").at(-2)]).toEqual([0, "manifest.json"]);
 }, 60_000);

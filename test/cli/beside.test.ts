@@ -44,6 +44,15 @@ test("a period is scored, and its drift is judged, beside the server", async () 
   expect(await count("select count(*) from verdicts where kind = 'drift'")).toBe(verdicts.length);
 });
 
+test("the server records a backup that is made beside it", async () => {
+  const made = await mlpe.json<{ backup: string; commit_no: number }>(["backup", "beside.backup"]);
+  const acts = await mlpe.json<Record<string, unknown>[]>(["streams", "--upkeep"]);
+  const backups = acts.filter(({ what }) => what === "backup");
+  expect(backups.map(({ backup, commitNo, to }) => [backup, commitNo, to])).toEqual([
+    [made.backup, made.commit_no, "file"],
+  ]);
+});
+
 test("what only the server may do, or nobody with that token, is refused", async () => {
   expect((await mlpe.failure(["ingest"])).code).toBe("store.locked");
   const { url, token } = JSON.parse(readFileSync(path("data.mlpe/server.url"), "utf8")) as {

@@ -1,9 +1,8 @@
 import type { World } from "../../base/world.ts";
 import { restoreBackup } from "../../runtime/backup.ts";
-import { withEngine } from "../../runtime/engine.ts";
+import { type RecordedBackup, recordBackup } from "../../runtime/backups.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
 import { type BackupManifest, openBackup, writeBackup } from "../../store/backup.ts";
-import type { LogStore } from "../../store/store.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, locationOf } from "../project.ts";
@@ -30,41 +29,51 @@ export const backup: Command = {
   },
   async run(world, input) {
     const named = archiveOf(backup, input, ["out", "output"]);
-    if (named === "-") {
-      return withEngine(world, locationOf(input), "read", ({ store }) => pipeBackup(world, store, input.on("json")));
-    }
+    if (named === "-") return pipeBackup(world, input);
     const out = absolute(world, named);
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
-    return withEngine(world, locationOf(input), "read", async ({ store }) => {
-      const json = { file: out, ...summaryOf(writeBackup(store, out)) };
-      return { json, text: textOf(json, "read again") };
-    });
+    const done = await recordBackup(world, locationOf(input), "file", async (store) => ({
+      manifest: writeBackup(store, out),
+    }));
+    const json = { file: out, ...summaryOf(done) };
+    return { json, text: textOf(json, "read again") };
   },
 };
 
 /** To standard output, where it can't be read again; what is said of it goes to standard error. */
-async function pipeBackup(world: World, store: LogStore, asJson: boolean): Promise<Outcome> {
-  const opened = openBackup(store);
-  try {
-    for (const part of opened.parts()) await world.write(part);
-  } finally {
-    opened.close();
-  }
-  const json = { file: "-", ...summaryOf(opened.manifest) };
-  world.warn(asJson ? JSON.stringify(json) : textOf(json, "each as its digest says"));
+async function pipeBackup(world: World, input: Input): Promise<Outcome> {
+  const done = await recordBackup(world, locationOf(input), "pipe", async (store) => {
+    const opened = openBackup(store);
+    try {
+      for (const part of opened.parts()) await world.write(part);
+    } finally {
+      opened.close();
+    }
+    return opened;
+  });
+  const json = { file: "-", ...summaryOf(done) };
+  world.warn(input.on("json") ? JSON.stringify(json) : textOf(json, "each as its digest says"));
   return { json, text: "", printed: true };
 }
 
-function summaryOf({ commit_no, files, store_id }: BackupManifest) {
+function summaryOf({ made, backup, unrecorded }: RecordedBackup<{ readonly manifest: BackupManifest }>) {
+  const { commit_no, files, store_id } = made.manifest;
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-  return { commit_no, store_id, files: files.length, bytes };
+  const missing =
+    unrecorded === undefined ? {} : { unrecorded: { code: unrecorded.code, message: unrecorded.message } };
+  return { commit_no, store_id, files: files.length, bytes, backup: backup ?? null, ...missing };
 }
 
-function textOf({ file, commit_no, files, bytes }: ReturnType<typeof summaryOf> & { file: string }, checked: string) {
+function textOf(said: ReturnType<typeof summaryOf> & { file: string }, checked: string) {
+  const { file, commit_no, files, bytes, backup, unrecorded } = said;
   const where = file === "-" ? "standard output" : file;
+  const what = backup === null ? "The log could not record this backup" : "The log records its begin alone";
   return [
     `${where}: everything up to commit ${commit_no}, ${files} files, ${grouped(bytes)} bytes, ${checked}`,
     "The key file is not in it: without a copy of the key, kept elsewhere, the backup can't be opened.",
+    unrecorded === undefined
+      ? `The log records it as backup ${backup}.`
+      : `${what} (${unrecorded.message}): note its date, for receipts of erasures can't name it in full.`,
   ].join("\n");
 }
 

@@ -1,3 +1,4 @@
+import { knownBackups } from "../../runtime/backups.ts";
 import { type StreamContent, streamContent } from "../../runtime/content.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import type { LogStore } from "../../store/store.ts";
@@ -14,7 +15,7 @@ export const streams: Command = {
       kind: "switch",
       describe: "digest the latest version of every row; two runs of the same input agree but for `lineage`",
     },
-    upkeep: { kind: "switch", describe: "instead, what compaction did last: files merged, rows and bytes" },
+    upkeep: { kind: "switch", describe: "instead, what compaction did last, and the backups: files, rows and bytes" },
   },
   run: (world, input) =>
     withEngine(world, locationOf(input), "read", async ({ store }) => {
@@ -41,16 +42,34 @@ export const streams: Command = {
 
 const UPKEEP_SHOWN = 50;
 
-function upkeepOf({ reader, sealer }: LogStore) {
-  const json = readUpkeep(reader.database, sealer, UPKEEP_SHOWN);
-  const rows = json.map((act) => [
-    new Date(act.at / 1_000).toISOString(),
-    act.what,
-    `${act.firstCommit}..${act.lastCommit}`,
-    grouped(act.rows),
-    `${act.filesIn} -> ${act.filesOut}`,
-    grouped(act.bytesOut),
-    act.streams.join(" "),
-  ]);
-  return { json, text: table(["at", "what", "commits", "rows", "files", "bytes", "streams"], rows) };
+/** Compactions and backups in one list, the newest first. */
+async function upkeepOf(store: LogStore) {
+  const acts = readUpkeep(store.reader.database, store.sealer, UPKEEP_SHOWN).map((act) => ({
+    json: act,
+    at: act.at,
+    cells: [
+      act.what,
+      `${act.firstCommit}..${act.lastCommit}`,
+      grouped(act.rows),
+      `${act.filesIn} -> ${act.filesOut}`,
+      grouped(act.bytesOut),
+      act.streams.join(" "),
+    ],
+  }));
+  const backups = (await knownBackups(store)).slice(-UPKEEP_SHOWN).map((backup) => ({
+    json: { what: "backup", at: backup.begun, ...backup },
+    at: backup.begun,
+    cells: [
+      "backup",
+      backup.commitNo === undefined ? "begun" : `..${backup.commitNo}`,
+      "",
+      backup.files === undefined ? "" : grouped(backup.files),
+      backup.bytes === undefined ? "" : grouped(backup.bytes),
+      `${backup.number}: ${backup.backup}`,
+    ],
+  }));
+  const newest = [...acts, ...backups].sort((a, b) => b.at - a.at).slice(0, UPKEEP_SHOWN);
+  const rows = newest.map(({ at, cells }) => [new Date(at / 1_000).toISOString(), ...cells]);
+  const json = newest.map((act) => act.json);
+  return { json, text: table(["at", "what", "commits", "rows", "files", "bytes", "streams, or which"], rows) };
 }
