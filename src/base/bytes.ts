@@ -160,6 +160,27 @@ export class ByteReader {
     throw new RangeError("a varint is longer than eight bytes");
   }
 
+  /** So many of them: nearly all are of one byte, and read in one loop. */
+  varints(count: number): Float64Array {
+    if (count > this.remaining) throw new RangeError("read past the end");
+    const bytes = this.#bytes;
+    const values = new Float64Array(count);
+    let at = this.#at;
+    for (let i = 0; i < count; i++) {
+      const byte = bytes[at]!;
+      if (byte < 0x80) {
+        values[i] = byte;
+        at++;
+        continue;
+      }
+      this.#at = at;
+      values[i] = this.varint(); // also where the bytes have ended
+      at = this.#at;
+    }
+    this.#at = at;
+    return values;
+  }
+
   /** The next bytes, without copying. */
   raw(count: number): Uint8Array {
     if (count > this.remaining) throw new RangeError("read past the end");

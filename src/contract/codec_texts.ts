@@ -36,10 +36,11 @@ export interface PackedTexts {
 export function packedTexts(reader: ByteReader): PackedTexts {
   const length = reader.varint();
   if (length > reader.remaining) throw new RangeError("the dictionary claims too many entries");
+  const lengths = reader.varints(length);
   const starts = new Uint32Array(length + 1);
   let end = 0;
   for (let i = 0; i < length; i++) {
-    end += reader.varint();
+    end += lengths[i]!;
     starts[i + 1] = end;
   }
   const bytes = reader.raw(end);

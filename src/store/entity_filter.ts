@@ -45,13 +45,44 @@ export function entityFilter(keys: readonly string[], hashOf: (key: string) => K
 
 /** False only where the key was not among those that the filter was made of. */
 export function mayHold(filter: Uint8Array, hash: KeyHash): boolean {
-  const probes = filter[0]!;
-  const bits = (filter.length - 1) * 8;
+  return mayHoldIn(filter, 0, filter.length, hash);
+}
+
+/** Filters one after another in one piece of memory: asking many of them touches little else. */
+export interface FilterTable {
+  readonly bytes: Uint8Array;
+  /** Where each begins, and the end; a place without a filter is empty. */
+  readonly starts: Float64Array;
+}
+
+export function filterTable(filters: readonly (Uint8Array | undefined)[]): FilterTable {
+  const starts = new Float64Array(filters.length + 1);
+  for (let i = 0; i < filters.length; i++) starts[i + 1] = starts[i]! + (filters[i]?.length ?? 0);
+  const bytes = new Uint8Array(starts.at(-1)!);
+  filters.forEach((filter, i) => {
+    if (filter) bytes.set(filter, starts[i]!);
+  });
+  return { bytes, starts };
+}
+
+/** What the filter at `index` says; undefined where there is none. */
+export function askFilter({ bytes, starts }: FilterTable, index: number, hash: KeyHash): boolean | undefined {
+  const [from, to] = [starts[index]!, starts[index + 1]!];
+  return from === to ? undefined : mayHoldIn(bytes, from, to, hash);
+}
+
+function mayHoldIn(filters: Uint8Array, from: number, to: number, hash: KeyHash): boolean {
+  const probes = filters[from]!;
+  const bits = (to - from - 1) * 8;
   for (let i = 0; i < probes; i++) {
     const bit = bitOf(hash, i, bits);
-    if ((filter[1 + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
+    if ((filters[from + 1 + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
   }
   return true;
 }
 
-const bitOf = ({ high, low }: KeyHash, i: number, bits: number) => ((low + Math.imul(i, high | 1)) >>> 0) % bits;
+/** The remainder by a division that is exact here: of numbers below 2^32, and faster than `%` on numbers beyond 2^31. */
+function bitOf({ high, low }: KeyHash, i: number, bits: number): number {
+  const mixed = (low + Math.imul(i, high | 1)) >>> 0;
+  return mixed - Math.floor(mixed / bits) * bits;
+}

@@ -49,15 +49,16 @@ export function logReader(directory: string, sealer: Sealer, cacheBytes?: number
   const database = openReaderDatabase(directory);
   const names = namesOf(database, sealer);
   const segments = segmentFiles(directory, sealer, names, cacheBytes);
-  const look = withoutGone(tailIndex(database, sealer), segments);
+  const newest = withoutGone(tailIndex(database, sealer), segments);
   const view: View = {
     sealer,
     names,
     segments,
     tail: tailVersions(sealer, names),
     hashOf: keyHasher(sealer.storeId),
-    segmentsOf: segmentsByStream(),
+    listed: undefined,
   };
+  const look = () => listedSnapshot(newest(), view);
   return {
     head: () => look().head,
     commitAt: (knownTime) => readAgain(look, (snapshot) => commitAt(snapshot, view, knownTime)),
@@ -96,7 +97,23 @@ interface View {
   readonly segments: SegmentFiles;
   readonly tail: TailVersions;
   readonly hashOf: (key: string) => KeyHash;
-  readonly segmentsOf: (segments: readonly SegmentInfo[], stream: string) => SegmentsByTime;
+  /** The segments of the newest snapshot, as as-of reads go through them. */
+  listed: { readonly segments: readonly SegmentInfo[]; readonly of: (stream: string) => SegmentsByTime } | undefined;
+}
+
+/** Where the list of segments is another, it is put in order and its contracts are parsed: not by the first read. */
+function listedSnapshot(snapshot: Snapshot, view: View): Snapshot {
+  const { segments } = snapshot;
+  if (view.listed?.segments === segments) return snapshot;
+  view.listed = { segments, of: segmentsByStream(segments) };
+  for (const contractId of new Set(segments.map((info) => info.contractId))) {
+    try {
+      view.names.contractOf(contractId);
+    } catch {
+      // damaged: the read that needs it says so
+    }
+  }
+  return snapshot;
 }
 
 function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): number {
@@ -222,17 +239,17 @@ function asOfRows(
   options: AsOfOptions,
 ): (Row | null)[] {
   const upTo = options.upTo ?? snapshot.head.commitNo;
-  const segments = view.segmentsOf(snapshot.segments, stream);
+  const segments = view.listed!.of(stream);
   return probes.map((probe) => {
     const key = entityKey(probe.entity);
     if (key === null) return null;
     const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
     const hash = view.hashOf(key);
-    const open = (info: SegmentInfo) =>
-      view.segments.mayHold(info, hash)
+    const open = (info: SegmentInfo, filtered: boolean) =>
+      filtered || view.segments.mayHold(info, hash)
         ? segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo)
         : undefined;
-    const winner = winnerOf(tail, segments.sources(probe.at, upTo, open), probe, options);
+    const winner = winnerOf(tail, segments.sources(hash, probe.at, upTo, open), probe, options);
     return winner ? winner.row(options.columns) : null;
   });
 }
