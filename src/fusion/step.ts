@@ -3,7 +3,7 @@ import { keyText, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { type Batch, columnNamed, valueAt } from "../contract/batch.ts";
 import { fieldOf } from "../contract/contract.ts";
-import { CONTROL, featuresStream } from "../contract/streams.ts";
+import { CONTROL, featuresStream, RETENTION } from "../contract/streams.ts";
 import type { Append, Store } from "../store/port.ts";
 import { numberAt } from "./chunked.ts";
 import { featureBatch, keysAt } from "./feature_rows.ts";
@@ -96,6 +96,7 @@ async function commit(store: Store, fuser: Fuser, appends: readonly Append[]): P
   await store.commit({
     appends,
     readers: { [reader]: position },
+    ...(isDrained(fuser) ? { cursors: { [reader]: settledText(fuser) } } : {}),
     expect: { readers: { [reader]: fuser.committed } },
     priority: "pipeline",
   });
@@ -108,6 +109,32 @@ function silentOf(fuser: Fuser, now: Micros): string[] {
   return silentFeeds(fuser.feeds, tables, earliestPending(fuser), fuser.startedAt ?? now, now);
 }
 
+/**
+ * What is fused once nothing is queued, as the cursor of the reader's name says it: at which position, which view, and the
+ * instant before which every spine row is. Without it, rows whose features retention dropped would be fused again.
+ */
+const settledText = (fuser: Fuser): string =>
+  JSON.stringify({ position: fuser.position, view: fuser.plan.digest, before: String(settledBefore(fuser)) });
+
+const settledBefore = (fuser: Fuser): Micros => Math.min(Number.POSITIVE_INFINITY, ...watermarks(fuser).values());
+
+/**
+ * The instant before which spine rows are fused, whatever feature rows are left: minus infinity where retention dropped none
+ * of this view, or the view is another by now. (It is kept, not made again: the config's sources may be others too.)
+ */
+async function settledOf(store: Store, { plan, committed }: Fuser): Promise<Micros> {
+  const said = await store.cursor(fuseReader(plan.name));
+  const { position, view, before } = JSON.parse(said || "{}") as { position?: number; view?: string; before?: string };
+  if (position !== committed || view !== plan.digest) return Number.NEGATIVE_INFINITY;
+  for await (const { batch } of store.scan(RETENTION, { columns: ["stream"] })) {
+    const streams = columnNamed(batch, "stream");
+    for (let i = 0; i < batch.length; i++) {
+      if (valueAt(streams, "string", i) === featuresStream(plan.name)) return Number(before);
+    }
+  }
+  return Number.NEGATIVE_INFINITY;
+}
+
 /** The fuser as it stood at the reader's position: the log up to there, folded, and the feature rows in the store marked. */
 export async function resumeFuser(store: Store, plan: ViewPlan, feeds: readonly Feed[]): Promise<Fuser> {
   const position = await store.position(fuseReader(plan.name));
@@ -115,10 +142,12 @@ export async function resumeFuser(store: Store, plan: ViewPlan, feeds: readonly 
   fuser.position = fuser.committed = position;
   for await (const stored of store.scan(CONTROL, { upTo: position })) applyControl(fuser.feeds, stored);
   await markWritten(store, fuser);
+  const settled = await settledOf(store, fuser);
   const { spine, asOf } = fuser.view;
   for (let place = 0; place < spine.length; place++) {
     if (spine.alive[place] !== 1 || Number.isNaN(asOf.values[place]!) || fuser.fused[place] === 1) continue;
-    waitFor(fuser, place, spine.lastKnown); // `max_wait` starts anew: by when they came at the latest
+    if (asOf.values[place]! < settled) markFused(fuser, place);
+    else waitFor(fuser, place, spine.lastKnown); // `max_wait` starts anew: by when they came at the latest
   }
   return fuser;
 }
