@@ -17,6 +17,10 @@ export interface ConnectorContext {
   readonly clock: Clock;
   /** The absolute path of a path in the config. */
   resolve(path: string): string;
+  /** How a person is told of an absolute path, and how it is remembered: as the config has it. Default: as it is. */
+  readonly shown?: (path: string) => string;
+  /** Hears what is no failure and should still not go unsaid. */
+  readonly tell?: (message: string, facts: object) => void;
   /** The datasets the source feeds. */
   readonly expectations: readonly Expectation[];
 }

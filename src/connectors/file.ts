@@ -9,11 +9,13 @@ import { type Cutter, cutCsv, cutLines, nextRun, RECORD_BYTES_MAX, type Run } fr
 import { connectorErrors } from "./errors.ts";
 import {
   beyondEnd,
+  endOf,
   type FileCursor,
   type FileIdentity,
   identify,
   parseFileCursor,
   requireSame,
+  tellSameContent,
 } from "./file_identity.ts";
 import { parquetConnector } from "./file_parquet.ts";
 
@@ -115,8 +117,10 @@ function textConnector(file: TextFile): Connector {
       const from = parseFileCursor(cursor, file.place);
       const identity = await identify(file.path, file.place);
       if (from) requireSame(from, identity, file.path, file.place);
-      if (from?.done) finished = cursor;
-      else reading = await unpacking(file, () => openAt(file, identity, from));
+      if (from?.done) {
+        finished = cursor;
+        tellSameContent(from, file.path, file.place, file.context);
+      } else reading = await unpacking(file, () => openAt(file, identity, from));
     },
     next: async (maxBytes): Promise<Next> => {
       if (finished !== "") return { kind: "end", cursor: finished };
@@ -131,7 +135,7 @@ function textConnector(file: TextFile): Connector {
       }
       if (run) return pageOf(file, current, run);
       requireSame(current.identity, await identify(file.path, file.place), file.path, file.place);
-      finished = cursorOf(current, true);
+      finished = cursorOf(current, file.context.shown?.(file.path) ?? file.path);
       await close();
       return { kind: "end", cursor: finished };
     },
@@ -150,17 +154,17 @@ function pageOf(file: TextFile, reading: Reading, run: Run): Page {
     : file.format === "csv"
       ? { kind: "csv", header: reading.header, ...file.csv, headed, line }
       : { kind: "jsonl", line };
-  const cursor = cursorOf(reading, false);
+  const cursor = cursorOf(reading);
   return { kind: "page", payload: run.payload, format, cursor, receivedAt: file.context.clock.now() };
 }
 
-function cursorOf(reading: Reading, done: boolean): string {
+function cursorOf(reading: Reading, readToItsEnd?: string): string {
   const cursor: FileCursor = {
     at: reading.at,
     line: reading.line,
     header: reading.headerDigest,
     ...reading.identity,
-    done,
+    ...endOf(readToItsEnd),
   };
   return JSON.stringify(cursor);
 }

@@ -1,5 +1,6 @@
 import { open, stat } from "node:fs/promises";
 import { sha256Hex } from "../base/digest.ts";
+import type { ConnectorContext } from "./connector.ts";
 import { connectorErrors } from "./errors.ts";
 
 const HEAD_BYTES = 64 << 10;
@@ -51,6 +52,25 @@ export interface FileCursor extends FileIdentity {
   /** Digest of the CSV header; "" where there is none. */
   readonly header: string;
   readonly done: boolean;
+  /** Of a file that was read to its end: its path as it was told. */
+  readonly path?: string;
+}
+
+export const endOf = (path: string | undefined): Pick<FileCursor, "done" | "path"> =>
+  path === undefined ? { done: false } : { done: true, path };
+
+/** Tells of a source that is given another path than the file it has read, where that holds the same. */
+export function tellSameContent(
+  from: FileCursor,
+  path: string,
+  place: string,
+  { shown, tell }: ConnectorContext,
+): void {
+  const now = shown?.(path) ?? path;
+  if (from.path === undefined || from.path === now) return;
+  tell?.(`${now} has the size and the first 64 KiB of ${from.path}, which was read before: nothing is ingested`, {
+    source: place.replace(/^sources\./, ""),
+  });
 }
 
 /** Undefined for "", the beginning. Throws `bad_cursor` on anything that is no cursor of a file. */

@@ -12,11 +12,13 @@ import type { ConnectorContext } from "./connector.ts";
 import { connectorErrors } from "./errors.ts";
 import {
   beyondEnd,
+  endOf,
   type FileCursor,
   type FileIdentity,
   identify,
   parseFileCursor,
   requireSame,
+  tellSameContent,
 } from "./file_identity.ts";
 
 /** Rows that are made into JSON at once. */
@@ -52,8 +54,10 @@ export function parquetConnector(path: string, place: string, context: Connector
       const from = parseFileCursor(cursor, place);
       const identity = await identify(path, place);
       if (from) requireSame(from, identity, path, place);
-      if (from?.done) finished = cursor;
-      else reading = await openAt(path, place, context, identity, from?.at ?? 0);
+      if (from?.done) {
+        finished = cursor;
+        tellSameContent(from, path, place, context);
+      } else reading = await openAt(path, place, context, identity, from?.at ?? 0);
     },
     next: async (maxBytes): Promise<Next> => {
       if (finished !== "") return { kind: "end", cursor: finished };
@@ -61,7 +65,7 @@ export function parquetConnector(path: string, place: string, context: Connector
       const line = reading.at + 1;
       const payload = await nextLines(reading, Math.max(1, maxBytes));
       if (payload !== "") {
-        const cursor = cursorOf(reading, false);
+        const cursor = cursorOf(reading);
         const bytes = new TextEncoder().encode(payload);
         return {
           kind: "page",
@@ -72,7 +76,7 @@ export function parquetConnector(path: string, place: string, context: Connector
         };
       }
       requireSame(reading.identity, await identify(path, place), path, place);
-      finished = cursorOf(reading, true);
+      finished = cursorOf(reading, context.shown?.(path) ?? path);
       await close();
       return { kind: "end", cursor: finished };
     },
@@ -130,7 +134,7 @@ async function nextLines(reading: Reading, maxBytes: number): Promise<string> {
   }
 }
 
-function cursorOf(reading: Reading, done: boolean): string {
-  const cursor: FileCursor = { at: reading.at, line: reading.at + 1, header: "", ...reading.identity, done };
+function cursorOf({ at, identity }: Reading, readToItsEnd?: string): string {
+  const cursor: FileCursor = { at, line: at + 1, header: "", ...identity, ...endOf(readToItsEnd) };
   return JSON.stringify(cursor);
 }

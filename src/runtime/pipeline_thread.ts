@@ -133,7 +133,7 @@ async function open(
     message.store,
   );
   const engine = engineOver(world, project, store);
-  state.pipeline = pipelineOf(engine);
+  state.pipeline = pipelineOf(engine, {}, (message, facts) => post({ kind: "log", message, facts }));
   state.engine = engine;
   store.onSpace((report) => heed(state, project.dataDirectory, report));
   post({ kind: "opened" });

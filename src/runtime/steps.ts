@@ -1,3 +1,4 @@
+import type { ConnectorContext } from "../connectors/connector.ts";
 import { createConnector } from "../connectors/registry.ts";
 import type { Connector } from "../contract/page.ts";
 import type { Engine } from "./engine.ts";
@@ -22,9 +23,19 @@ export interface StepLimits {
   readonly rowsPerPage?: number;
 }
 
-/** source -> landing + curated (ingest) -> features (fuse) -> labels: every step that needs no live model. */
-export function pipelineOf(engine: Engine, limits: StepLimits = {}): Pipeline {
+/**
+ * source -> landing + curated (ingest) -> features (fuse) -> labels: every step that needs no live model. `tell` hears what
+ * sources say that is no failure.
+ */
+export function pipelineOf(engine: Engine, limits: StepLimits = {}, tell?: ConnectorContext["tell"]): Pipeline {
   const { project, world } = engine;
+  const folder = project.configPath.slice(0, project.configPath.lastIndexOf("/") + 1);
+  const context = {
+    clock: world.clock,
+    resolve: (path: string) => path,
+    shown: (path: string) => (path.startsWith(folder) ? path.slice(folder.length) : path),
+    ...(tell === undefined ? {} : { tell }),
+  };
   const connectors = new Map<string, Connector>();
   for (const [name, plan] of project.sources) {
     const expectations = plan.routes.map(({ dataset }) => ({
@@ -32,10 +43,7 @@ export function pipelineOf(engine: Engine, limits: StepLimits = {}): Pipeline {
       rename: dataset.config.rename ?? {},
       computed: dataset.contract.fields.filter((_, i) => dataset.computed[i]).map((field) => field.name),
     }));
-    connectors.set(
-      name,
-      createConnector(name, plan.config, { clock: world.clock, resolve: (path) => path, expectations }),
-    );
+    connectors.set(name, createConnector(name, plan.config, { ...context, expectations }));
   }
   const ingest = [...project.sources].map(([name, plan]) => ingestStep(engine, plan, connectors.get(name)!, limits));
   const fuse = [...project.views.values()].map((plan) => fuseStep(engine, plan, limits));

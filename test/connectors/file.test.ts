@@ -109,6 +109,41 @@ test("a Parquet file that does not fit the dataset is refused before its first r
   expect(await failure(connector.open(""))).toMatchObject({ code: "contract.structure_mismatch" });
 });
 
+test("a source that is given the same content under another path says so, once it had read it to its end", async () => {
+  const inFile = streamContract({ name: "rows", fields: { n: "double" }, recordId: ["n"] });
+  const parquet = writeParquet([batchOf(inFile, [{ n: 1 }])]);
+  for (const [ending, content] of [
+    ["csv", LINES],
+    ["csv.gz", Bun.gzipSync(encode(LINES).slice())],
+    ["parquet", parquet],
+  ] as const) {
+    const said: string[] = [];
+    const shown = (path: string) => path.slice(directory.length + 1);
+    const named = (name: string) =>
+      createConnector("s", fileSource(at(name)), { ...context, shown, tell: (text) => said.push(text) });
+    for (const name of ["first", "second"]) await Bun.write(at(`${name}.${ending}`), content);
+    const connector = named(`first.${ending}`);
+    await connector.open("");
+    const page = (await connector.next(1)) as Page;
+    const moved = named(`second.${ending}`);
+    await moved.open(page.cursor); // it goes on there, which is something
+    await moved.close();
+    let next = await connector.next(1 << 20);
+    while (next.kind === "page") next = await connector.next(1 << 20);
+    const { cursor } = next as { cursor: string };
+    await connector.open(cursor);
+    expect(said).toEqual([]);
+    await moved.open(cursor);
+    expect(await moved.next(1)).toEqual({ kind: "end", cursor });
+    expect(said).toEqual([
+      `second.${ending} has the size and the first 64 KiB of first.${ending}, which was read before: nothing is ingested`,
+    ]);
+    const { path: _, ...older } = JSON.parse(cursor);
+    await moved.open(JSON.stringify(older));
+    expect(said.length).toBe(1);
+  }
+});
+
 test("memory stays bounded over a large compressed file", async () => {
   const path = at("large.csv.zst");
   const line = `${"0123456789,".repeat(20)}x\n`;

@@ -11,7 +11,8 @@ export const ingest: Command = {
   run: (world, input) =>
     withEngine(world, locationOf(input), "write", async (engine) => {
       const startedAt = world.clock.now();
-      const pipeline = pipelineOf(engine);
+      const notes: string[] = [];
+      const pipeline = pipelineOf(engine, {}, (message) => notes.push(message));
       const show = progressLine(world);
       const failures: Failure[] = [];
       const stop = watchStop(world);
@@ -33,6 +34,7 @@ export const ingest: Command = {
         seconds: (world.clock.now() - startedAt) / 1_000_000,
         rows: Object.fromEntries(infos.map(({ stream, rows }) => [stream, rows])),
         data_dir: engine.project.dataDirectory,
+        notes,
         failed: failures.map(({ step, error: { code, message, place, fix } }) => ({
           step,
           code,
@@ -44,6 +46,7 @@ export const ingest: Command = {
       const lines = infos.map(({ stream, rows }) => [stream, grouped(rows)]);
       const aside = failures.length === 0 ? "" : `\nset aside: ${failures.map(({ step }) => step).join(", ")}`;
       const text = `${table(["stream", "rows"], lines)}\n${json.seconds.toFixed(1)} s, in ${json.data_dir}${aside}`;
+      if (!input.on("json")) for (const note of notes) world.warn(note);
       return { json, text, failure: failureOf(failures) };
     }),
 };
