@@ -1,6 +1,7 @@
 import { invariant } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Contract, Field, FieldType } from "./contract.ts";
+import { type LazyTexts, packedColumn, takeTexts } from "./texts.ts";
 
 /**
  * One column of a batch. `valid` has one byte a row, 0 where the value is null; absent means no nulls.
@@ -9,8 +10,13 @@ import type { Contract, Field, FieldType } from "./contract.ts";
 export type Column =
   | { readonly kind: "number"; readonly values: Float64Array | Int32Array; readonly valid?: Uint8Array }
   | { readonly kind: "bigint"; readonly values: BigInt64Array; readonly valid?: Uint8Array }
-  /** `codes` index the dictionary; -1 is null. */
-  | { readonly kind: "text"; readonly codes: Int32Array; readonly dictionary: readonly string[] }
+  /** `codes` index the dictionary; -1 is null. Where there is `packed`, the dictionary is made of it when it is read. */
+  | {
+      readonly kind: "text";
+      readonly codes: Int32Array;
+      readonly dictionary: readonly string[];
+      readonly packed?: LazyTexts;
+    }
   | { readonly kind: "bytes"; readonly values: readonly (Uint8Array | null)[] };
 
 /** Rows of one contract as columns, one per contract field in its order. The unit that streams are written and read in. */
@@ -145,7 +151,7 @@ export function takeRows(batch: Batch, indices: ArrayLike<number>): Batch {
 export function sliceRows(batch: Batch, from: number, to: number): Batch {
   const columns = batch.columns.map((column): Column => {
     if (column.kind === "bytes") return { kind: "bytes", values: column.values.slice(from, to) };
-    if (column.kind === "text") return { ...column, codes: column.codes.subarray(from, to) };
+    if (column.kind === "text") return withCodes(column, column.codes.subarray(from, to));
     const valid = column.valid ? { valid: column.valid.subarray(from, to) } : {};
     if (column.kind === "bigint") return { kind: "bigint", values: column.values.subarray(from, to), ...valid };
     return { kind: "number", values: column.values.subarray(from, to), ...valid };
@@ -156,47 +162,72 @@ export function sliceRows(batch: Batch, from: number, to: number): Batch {
 /** The batch with no dictionary longer than itself: what is done text by text is then done once for each text in use. */
 export function withUsedTexts(batch: Batch): Batch {
   const columns = batch.columns.map((column) =>
-    column.kind === "text" && column.dictionary.length > batch.length ? usedTexts(column, batch.length) : column,
+    column.kind === "text" && textCount(column) > batch.length ? usedTexts(column, batch.length) : column,
   );
   return { ...batch, columns };
 }
 
-/** A dictionary this many times as long as the column is renamed through a map, not a table. */
-const SPARSE = 64;
+type TextColumn = Column & { kind: "text" };
+
+const textCount = (column: TextColumn): number => (column.packed ?? column.dictionary).length;
+
+/** Other rows over the same texts. */
+const withCodes = (column: TextColumn, codes: Int32Array): TextColumn =>
+  column.packed ? packedColumn(codes, column.packed) : { kind: "text", codes, dictionary: column.dictionary };
 
 /** The column with only the texts in use, in order of first use: a slice of a batch keeps the dictionary of the whole. */
-export function usedTexts(column: Column & { kind: "text" }, length: number): Column & { kind: "text" } {
+export function usedTexts(column: TextColumn, length: number): TextColumn {
+  const { codes, used } = usedCodes(column.codes, length);
+  if (column.packed) return packedColumn(codes, takeTexts(column.packed, used));
   const { dictionary } = column;
+  return { kind: "text", codes, dictionary: Array.from(used, (code) => dictionary[code]!) };
+}
+
+/** Codes this many times as far apart as there are rows are renamed through a map, not a table. */
+const SPARSE = 64;
+
+/** The codes that the first `length` rows use, in order of first use; and the rows' places among them. */
+function usedCodes(given: Int32Array, length: number): { codes: Int32Array; used: Int32Array } {
+  let [least, most] = [Number.POSITIVE_INFINITY, -1];
+  for (let i = 0; i < length; i++) {
+    const code = given[i]!;
+    if (code > most) most = code;
+    if (code >= 0 && code < least) least = code;
+  }
   const codes = new Int32Array(length);
-  const used: string[] = [];
-  if (dictionary.length > length * SPARSE) {
+  const used = new Int32Array(Math.min(length, Math.max(0, most - least + 1)));
+  let count = 0;
+  if (most - least > length * SPARSE) {
     const renamed = new Map<number, number>();
     for (let i = 0; i < length; i++) {
-      const code = column.codes[i]!;
+      const code = given[i]!;
       let next = code < 0 ? -1 : renamed.get(code);
       if (next === undefined) {
-        next = used.push(dictionary[code]!) - 1;
+        next = count++;
+        used[next] = code;
         renamed.set(code, next);
       }
       codes[i] = next;
     }
-    return { kind: "text", codes, dictionary: used };
+    return { codes, used: used.subarray(0, count) };
   }
-  const renamed = new Int32Array(dictionary.length);
+  const renamed = new Int32Array(used.length === 0 ? 0 : most - least + 1); // plus one, 0 before the first use
   for (let i = 0; i < length; i++) {
-    const code = column.codes[i]!;
-    if (code >= 0 && renamed[code] === 0) renamed[code] = used.push(dictionary[code]!);
-    codes[i] = code < 0 ? -1 : renamed[code]! - 1;
+    const code = given[i]!;
+    if (code >= 0 && renamed[code - least] === 0) {
+      used[count] = code;
+      renamed[code - least] = ++count;
+    }
+    codes[i] = code < 0 ? -1 : renamed[code - least]! - 1;
   }
-  return { kind: "text", codes, dictionary: used };
+  return { codes, used: used.subarray(0, count) };
 }
 
 function takeColumn(column: Column, at: Int32Array): Column {
   if (column.kind === "bytes") {
     return { kind: "bytes", values: Array.from(at, (index) => column.values[index] ?? null) };
   }
-  if (column.kind === "text")
-    return { kind: "text", codes: takeWhole(column.codes, at), dictionary: column.dictionary };
+  if (column.kind === "text") return withCodes(column, takeWhole(column.codes, at));
   const valid = column.valid ? { valid: takeFlags(column.valid, at) } : {};
   if (column.kind === "bigint") {
     const values = new BigInt64Array(at.length);

@@ -1,9 +1,11 @@
 import { ByteReader, ByteWriter } from "../base/bytes.ts";
+import { pace } from "../base/turn.ts";
 import { type Batch, type Column, usedTexts } from "./batch.ts";
 import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
-import { decodeDictionary, encodeDictionary } from "./codec_texts.ts";
+import { encodeDictionary, packedTexts } from "./codec_texts.ts";
 import { packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
+import { type LazyTexts, lazyTexts, packedColumn } from "./texts.ts";
 
 /**
  * The one encoding of columns: in commit records and in segment chunks. A column is a tag byte, a validity bitmap
@@ -52,17 +54,14 @@ export function decodeBatch(bytes: Uint8Array, contract: Contract, columns?: rea
   return { contract, length, columns: decoded };
 }
 
-/** The same, with a pause after each column. */
-export async function decodeBatchInTurns(
-  bytes: Uint8Array,
-  contract: Contract,
-  pause: () => Promise<void>,
-): Promise<Batch> {
+/** The same in turns, with texts packed. */
+export async function decodeBatchInTurns(bytes: Uint8Array, contract: Contract): Promise<Batch> {
+  const steps = pace();
   const { length, bodies } = splitBatch(bytes, contract);
   const columns: Column[] = [];
   for (const [i, { type }] of contract.fields.entries()) {
-    columns.push(decodeColumn(bodies[i]!, type, length));
-    await pause();
+    columns.push(decodeColumn(bodies[i]!, type, length, undefined, true));
+    if (steps.due()) await steps.turn();
   }
   return { contract, length, columns };
 }
@@ -109,17 +108,21 @@ function writeColumn(writer: ByteWriter, column: Column, length: number, shared:
   return writer;
 }
 
-/** The column that `encodeColumn` wrote; `dictionary` is needed for one written with `shared`. */
+/**
+ * The column that `encodeColumn` wrote; `dictionary` is needed for one written with `shared`. With `packed`, texts stay
+ * packed until they are asked for.
+ */
 export function decodeColumn(
   bytes: Uint8Array,
   type: FieldType,
   length: number,
-  dictionary?: readonly string[],
+  dictionary?: readonly string[] | LazyTexts,
+  packed = false,
 ): Column {
   const reader = new ByteReader(bytes);
   const tag = reader.u8();
   if ((tag & ~NULLABLE) === NULLS) return nullColumn(type, length);
-  const column = decodeBody(reader, tag, type, length, dictionary);
+  const column = decodeBody(reader, tag, type, length, dictionary, packed);
   const isText = column.kind === "text";
   if (isText !== TEXT_TYPES.has(type) || (column.kind === "bytes") !== (type === "bytes")) {
     throw new RangeError(`the column is not a ${type}`);
@@ -133,17 +136,20 @@ function decodeBody(
   tag: number,
   type: FieldType,
   length: number,
-  dictionary: readonly string[] | undefined,
+  dictionary: readonly string[] | LazyTexts | undefined,
+  packed: boolean,
 ): Column {
   const kind = tag & ~NULLABLE;
   if (kind === BYTES) return { kind: "bytes", values: decodeBytes(reader, length) };
   if (kind === TEXT) {
-    const own = decodeDictionary(reader);
-    return { kind: "text", codes: decodeCodes(reader, length, own.length), dictionary: own };
+    const own = lazyTexts(packedTexts(reader));
+    const codes = decodeCodes(reader, length, own.length);
+    return packed ? packedColumn(codes, own) : { kind: "text", codes, dictionary: own.all() };
   }
   if (kind === CODES) {
     if (!dictionary) throw new RangeError("the column needs a dictionary");
-    return { kind: "text", codes: decodeCodes(reader, length, dictionary.length), dictionary };
+    const codes = decodeCodes(reader, length, dictionary.length);
+    return "all" in dictionary ? packedColumn(codes, dictionary) : { kind: "text", codes, dictionary };
   }
   const valid = tag & NULLABLE ? decodeValidity(reader, length) : undefined;
   if (kind === LONG) {

@@ -1,7 +1,8 @@
 import { compareValues, type Value } from "../base/row.ts";
 import type { Column } from "../contract/batch.ts";
 import type { Field, FieldType } from "../contract/contract.ts";
-import { compareTexts, type Dictionary, dictionary, internText, textOf } from "./dictionary.ts";
+import type { LazyTexts } from "../contract/texts.ts";
+import { compareTexts, type Dictionary, dictionary, internAscii, internText, textOf } from "./dictionary.ts";
 
 /**
  * One stored column of a table: grows at the end, never shrinks. Numbers are 64-bit floats with NaN for null (no
@@ -25,7 +26,7 @@ export interface TextColumn {
   codes: Int32Array;
   readonly dictionary: Dictionary;
   /** By dictionary of a batch, whose slices share it: its codes here plus one, 0 for a text that was not met yet. */
-  readonly translations: WeakMap<readonly string[], Int32Array>;
+  readonly translations: WeakMap<readonly string[] | LazyTexts, Int32Array>;
 }
 
 export interface BytesColumn {
@@ -101,13 +102,14 @@ export function copierOf(target: StoreColumn, source: Column | undefined, field:
     return (_, to) => writeValue(target, to, value);
   }
   if (source.kind === "text" && target.kind === "text") {
-    const translated = target.translations.get(source.dictionary) ?? new Int32Array(source.dictionary.length);
-    target.translations.set(source.dictionary, translated);
+    const texts = source.packed ?? source.dictionary;
+    const translated = target.translations.get(texts) ?? new Int32Array(texts.length);
+    target.translations.set(texts, translated);
     return (from, to) => {
       const code = source.codes[from]!;
       if (code < 0) target.codes[to] = -1;
       else {
-        if (translated[code] === 0) translated[code] = internText(target.dictionary, source.dictionary[code]!) + 1;
+        if (translated[code] === 0) translated[code] = internFrom(target.dictionary, texts, code) + 1;
         target.codes[to] = translated[code]! - 1;
       }
     };
@@ -125,6 +127,13 @@ export function copierOf(target: StoreColumn, source: Column | undefined, field:
   }
   if (source.kind === "bytes") return (from, to) => writeValue(target, to, source.values[from] ?? null);
   return (_, to) => writeValue(target, to, null); // a type the contract can't have been widened from
+}
+
+function internFrom(into: Dictionary, texts: readonly string[] | LazyTexts, code: number): number {
+  if (!("plain" in texts)) return internText(into, texts[code]!);
+  return texts.plain
+    ? internAscii(into, texts.bytes, texts.starts[code]!, texts.starts[code + 1]!)
+    : internText(into, texts.at(code));
 }
 
 /** Total order of two places of one column: nulls first, then numbers by size, text by code unit, bytes by content. */

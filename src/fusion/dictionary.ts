@@ -66,6 +66,28 @@ export function internText(of: Dictionary, text: string): number {
   return code;
 }
 
+/** The same of a text of ASCII, given as its bytes, which becomes no string for it. */
+export function internAscii(of: Dictionary, bytes: Uint8Array, from: number, to: number): number {
+  const hash = hashBytes(bytes, from, to);
+  const { slots } = of;
+  const mask = slots.length - 1;
+  for (let slot = hash & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
+    const code = slots[slot]! - 1;
+    if (isAsciiText(of, code, bytes, from, to)) return code;
+  }
+  const code = of.count++;
+  const start = startOf(of, code);
+  const end = start + to - from;
+  makeRoom(of, start, end);
+  const { units } = of;
+  for (let at = start, i = from; i < to; ) units[at++] = bytes[i++]!;
+  setNumber(of.ends, code, (end * 2) | 0);
+  copyAhead(of, end);
+  place(of.slots, hash, code);
+  moveOn(of);
+  return code;
+}
+
 export function textOf(of: Dictionary, code: number): string {
   const kept = of.strings[code];
   if (kept !== undefined) return kept;
@@ -92,6 +114,15 @@ function isText(of: Dictionary, code: number, text: string): boolean {
   return true;
 }
 
+function isAsciiText(of: Dictionary, code: number, bytes: Uint8Array, from: number, to: number): boolean {
+  const end = numberAt(of.ends, code);
+  const start = startOf(of, code);
+  if ((end & 1) === 1 || (end >>> 1) - start !== to - from) return false;
+  const { units } = of;
+  for (let at = start, i = from; i < to; ) if (units[at++] !== bytes[i++]) return false;
+  return true;
+}
+
 /** Order of two texts by code unit, as `<` has it: below zero, zero or above. */
 export function compareTexts(of: Dictionary, a: number, b: number): number {
   if (a === b) return 0;
@@ -111,8 +142,7 @@ function appendUnits(of: Dictionary, code: number, text: string): void {
   const start = startOf(of, code);
   const wide = isWide(text);
   const end = start + text.length * (wide ? 2 : 1);
-  if (end > UNITS_MAX) throw new RangeError("the texts of one column are longer than 2 GiB");
-  if (end > of.units.length) lengthen(of, start, end);
+  makeRoom(of, start, end);
   for (let i = 0, at = start; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     of.units[at++] = unit & 255;
@@ -137,7 +167,9 @@ function copyUnits({ units, longer }: Dictionary, to: number): void {
 }
 
 /** Makes room for units up to `end`, of which there are `start`. */
-function lengthen(of: Dictionary, start: number, end: number): void {
+function makeRoom(of: Dictionary, start: number, end: number): void {
+  if (end > UNITS_MAX) throw new RangeError("the texts of one column are longer than 2 GiB");
+  if (end <= of.units.length) return;
   const length = Math.min(UNITS_MAX, Math.max(end, of.units.length * 2));
   if (!of.longer || of.longer.units.length < end) of.longer = { units: new Uint8Array(length), copied: 0 };
   copyUnits(of, start);
@@ -161,13 +193,16 @@ function hashCode(of: Dictionary, code: number): number {
   const end = numberAt(of.ends, code);
   const { units } = of;
   let hash = 0x811c9dc5 | 0;
-  if ((end & 1) === 0) {
-    for (let at = startOf(of, code); at < end >>> 1; at++) hash = Math.imul(hash ^ units[at]!, 0x01000193);
-  } else {
-    for (let at = startOf(of, code); at < end >>> 1; at += 2) {
-      hash = Math.imul(hash ^ (units[at]! | (units[at + 1]! << 8)), 0x01000193);
-    }
+  if ((end & 1) === 0) return hashBytes(units, startOf(of, code), end >>> 1);
+  for (let at = startOf(of, code); at < end >>> 1; at += 2) {
+    hash = Math.imul(hash ^ (units[at]! | (units[at + 1]! << 8)), 0x01000193);
   }
+  return spread(hash);
+}
+
+function hashBytes(bytes: Uint8Array, from: number, to: number): number {
+  let hash = 0x811c9dc5 | 0;
+  for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
   return spread(hash);
 }
 

@@ -99,7 +99,7 @@ export async function foldRange(
   const steps = pace();
   for (const table of index.tables.values()) {
     const columns = table.fields.map(({ field }) => field.name);
-    for await (const stored of store.scan(curatedStream(table.dataset), { columns, after, upTo })) {
+    for await (const stored of store.scan(curatedStream(table.dataset), { columns, after, upTo, packed: true })) {
       for (let at = 0; at < stored.batch.length; at += STEP_ROWS) {
         applyRows(index, stored, at, Math.min(at + STEP_ROWS, stored.batch.length));
         if (steps.due()) await steps.turn();

@@ -46,6 +46,19 @@ export function passing<T>(leftOut: ((damage: MlpeError) => void) | undefined, r
   }
 }
 
+/** The same of what is read in steps. */
+export function* passingSteps<T>(
+  leftOut: ((damage: MlpeError) => void) | undefined,
+  read: Generator<undefined, T>,
+): Generator<undefined, T | undefined> {
+  for (;;) {
+    const step = passing(leftOut, () => read.next());
+    if (!step) return undefined;
+    if (step.done) return step.value;
+    yield undefined;
+  }
+}
+
 /**
  * The store, whose scans leave out what is damaged and note it: an older version may then pass for the latest, so whoever
  * reads from it must show the list. Streams of the store's own are never read in part.

@@ -32,7 +32,8 @@ export interface LogReader {
   head(): Head;
   commitAt(knownTime: Micros): number;
   tail(after: number, streams: readonly string[], maxRows: number): Promise<TailPage>;
-  scan(stream: string, options: ScanOptions): Iterable<StoredRows>;
+  /** Undefined between two steps: others may have a turn then. */
+  scan(stream: string, options: ScanOptions): Iterable<StoredRows | undefined>;
   asOf(stream: string, probes: readonly Probe[], options: AsOfOptions): (Row | null)[];
   streams(): StreamInfo[];
   /** Cursors and positions, folded from the log: for readers with no writer to ask. */
@@ -184,7 +185,12 @@ function appendsOf(commit: TailCommit, names: Names, wanted: ReadonlySet<string>
  * What it goes up to stays: later commits are not part of it. Of very many files the largest are opened in their turn: where
  * one of these was replaced by then, that is store.overtaken.
  */
-function* scanAgain(look: () => Snapshot, view: View, stream: string, options: ScanOptions): Iterable<StoredRows> {
+function* scanAgain(
+  look: () => Snapshot,
+  view: View,
+  stream: string,
+  options: ScanOptions,
+): Iterable<StoredRows | undefined> {
   const told = new Set<string>();
   const { leftOut } = options;
   const only = leftOut && {
@@ -213,7 +219,12 @@ function* scanAgain(look: () => Snapshot, view: View, stream: string, options: S
 
 type BoundedScan = ScanOptions & { readonly upTo: number };
 
-function* scanRows(snapshot: Snapshot, view: View, stream: string, options: BoundedScan): Generator<StoredRows, void> {
+function* scanRows(
+  snapshot: Snapshot,
+  view: View,
+  stream: string,
+  options: BoundedScan,
+): Generator<StoredRows | undefined, void> {
   const { upTo } = options;
   yield* view.segments.scan(snapshot.segments, stream, options);
   const streamId = view.names.streamIdOf(stream);

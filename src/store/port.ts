@@ -80,6 +80,8 @@ export interface ScanOptions {
   readonly to?: Micros;
   /** Only this entity: values in the order of the contract's `entity`. */
   readonly entity?: readonly Value[];
+  /** Texts may stay packed (`packed` of the columns) until they are asked for. */
+  readonly packed?: boolean;
   /**
    * Told of each part that is damaged: its rows are left out and the scan goes on. Default: the scan throws store.damaged
    * before it would give out less than what was stored.

@@ -1,9 +1,10 @@
 import type { Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
+import { pace } from "../base/turn.ts";
 import { byteColumn, type PointColumn } from "../contract/codec_point.ts";
 import { compareText } from "../contract/codec_texts.ts";
 import type { Names, Sealer } from "./catalogue.ts";
-import { passing } from "./damage.ts";
+import { passing, passingSteps } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import { readCache } from "./read_cache.ts";
@@ -16,7 +17,8 @@ import { STATEMENTS } from "./statements.ts";
 
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
 export interface SegmentFiles {
-  scan(segments: readonly SegmentInfo[], stream: string, options: ScanOptions): Iterable<StoredRows>;
+  /** Undefined between two steps: others may have a turn then. */
+  scan(segments: readonly SegmentInfo[], stream: string, options: ScanOptions): Iterable<StoredRows | undefined>;
   /** False where no row of the segment is of the entity. */
   mayHold(info: SegmentInfo, hash: KeyHash): boolean;
   /** The segment's file, from a bounded cache of open files. */
@@ -101,7 +103,7 @@ export function segmentFiles(
     },
     async commitsAfter(segments, lastCompacted, after, streams, maxRows) {
       const { wanted, bound } = pageSegments(segments, streams, lastCompacted, after, maxRows);
-      const upTo = pageEnd(wanted.map(open), bound, after, maxRows);
+      const upTo = pageEnd(await inTurn(wanted, async (info) => open(info)), bound, after, maxRows);
       const held = wanted.filter(({ firstCommit }) => firstCommit <= upTo);
       const count = new Set(held.map(({ stream }) => stream)).size;
       const rows = await inTurn(held, (info) => commitsOf(open(info), windowsOf(info, count), after, upTo));
@@ -186,8 +188,12 @@ const pagedCost = ({ rows, bytes, decodedBytes }: SegmentInfo): number => (decod
 
 /** One after another, so that each turn that others have is between two short pieces of work. */
 async function inTurn<Item, Found>(items: readonly Item[], find: (item: Item) => Promise<Found>): Promise<Found[]> {
+  const steps = pace();
   const found: Found[] = [];
-  for (const item of items) found.push(await find(item));
+  for (const item of items) {
+    found.push(await find(item));
+    if (steps.due()) await steps.turn();
+  }
   return found;
 }
 
@@ -232,7 +238,7 @@ function readPoints(file: SegmentFile, block: number, index: number): PointColum
   return byteColumn(flags.some((flag) => flag !== 0) ? flags : undefined);
 }
 
-function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows> {
+function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows | undefined> {
   const { footer, contract } = file;
   const columns = columnsNeeded(contract, options);
   const key = options.entity && (entityKey(options.entity as readonly Value[]) ?? undefined);
@@ -245,7 +251,7 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
     if (key !== undefined && !withinFences(file, block, key)) continue;
     // Whichever columns are asked for, the same blocks are left out: readers look twice.
     const needed = options.leftOut ? undefined : columns;
-    const rows = passing(options.leftOut, () => file.rows(block, needed));
+    const rows = yield* passingSteps(options.leftOut, file.steps(block, needed, options.packed));
     const selected = rows && selectRows(rows, options);
     if (selected) yield selected;
   }

@@ -1,11 +1,10 @@
-import { othersTurn } from "../base/turn.ts";
-import { type Batch, type Column, concatBatches, joinNumbers, takeRows, withUsedTexts } from "../contract/batch.ts";
+import { concatBytes } from "../base/bytes.ts";
+import { type Pace, pace } from "../base/turn.ts";
+import { type Batch, type Column, joinNumbers, withUsedTexts } from "../contract/batch.ts";
+import { gathering } from "./gather.ts";
 import type { StoredRows } from "./port.ts";
 import type { SegmentFile } from "./segment_read.ts";
 import { pickRows, sliceStored, withoutErased } from "./select.ts";
-
-/** Rows that are picked, or joined to one column, before others have a turn. */
-const LARGE_PAGE = 2_048;
 
 /** A segment in windows of so many rows by sequence, each decoded when it is asked for. */
 export interface SegmentWindows {
@@ -15,21 +14,86 @@ export interface SegmentWindows {
 }
 
 /**
- * The rows with sequences in [from, to), in that order; undefined where there are none. Every block is looked at, those
- * that hold one of the rows are decoded, and others have a turn after each. Closes the file.
+ * The rows with sequences in [from, to), in that order, their texts packed; undefined where there are none. Every block is
+ * looked at, those that hold one of the rows are decoded, a column at a time, and others have turns. Closes the file.
  */
 export async function windowOf(file: SegmentFile, from: number, to: number): Promise<StoredRows | undefined> {
+  const steps = pace();
+  const { contract, footer, info } = file;
+  const length = to - from;
+  const columns = contract.fields.map((field) => gathering(field, length));
+  const tombstones = new Uint8Array(length);
+  const found = new Uint8Array(length);
   try {
-    const picked: StoredRows[] = [];
-    for (let block = 0; block < file.footer.blockRows.length; block++) {
-      const kept = rowsOfBlock(file.sequences(block), from, to);
-      if (kept.length > 0) picked.push(pickRows(file.rows(block), kept));
-      await othersTurn();
+    for (let block = 0; block < footer.blockRows.length; block++) {
+      const { rows, targets } = rowsOfBlock(file.sequences(block), from, to);
+      if (steps.due()) await steps.turn();
+      if (rows.length === 0) continue;
+      for (let c = 0; c < columns.length; c++) {
+        columns[c]!.put(file.column(block, c), rows, targets);
+        if (steps.due()) await steps.turn();
+      }
+      const flags = file.tombstones(block);
+      for (let i = 0; i < rows.length; i++) {
+        tombstones[targets[i]!] = flags[rows[i]!]!;
+        found[targets[i]!] = 1;
+      }
     }
-    return await inOrder(picked, from, to);
+    const batch: Batch = { contract, length, columns: await finished(columns, steps) };
+    const whole: StoredRows = {
+      stream: info.stream,
+      batch,
+      ...(await knownFrom(file, from, length, steps)),
+      tombstones,
+    };
+    return withoutMissing(whole, found);
   } finally {
     file.close();
   }
+}
+
+async function finished(columns: readonly ReturnType<typeof gathering>[], steps: Pace): Promise<Column[]> {
+  const done: Column[] = [];
+  for (const column of columns) done.push(await column.finish(steps));
+  return done;
+}
+
+/** The rows of the block with sequences in [from, to), and which of those each is. */
+function rowsOfBlock(sequences: Float64Array, from: number, to: number): { rows: Int32Array; targets: Int32Array } {
+  const rows = new Int32Array(sequences.length);
+  const targets = new Int32Array(sequences.length);
+  let count = 0;
+  for (let i = 0; i < sequences.length; i++) {
+    const sequence = sequences[i]!;
+    if (sequence < from || sequence >= to) continue;
+    rows[count] = i;
+    targets[count++] = sequence - from;
+  }
+  return { rows: rows.subarray(0, count), targets: targets.subarray(0, count) };
+}
+
+/** What the footer knows of `length` sequences from `from` on. */
+async function knownFrom({ footer, spanOf }: SegmentFile, from: number, length: number, steps: Pace) {
+  const sequences = new Float64Array(length);
+  const commitNos = new Float64Array(length);
+  const knownTimes = new Float64Array(length);
+  for (let span = spanOf(from), at = 0; at < length; span++) {
+    const end = Math.min(length, (footer.firstSequences[span + 1] ?? Number.POSITIVE_INFINITY) - from);
+    if (steps.due()) await steps.turn();
+    commitNos.fill(footer.commitNos[span]!, at, end);
+    knownTimes.fill(footer.knownTimes[span]!, at, end);
+    for (; at < end; at++) sequences[at] = from + at;
+  }
+  return { sequences, commitNos, knownTimes };
+}
+
+/** A segment's sequences are gapless; should one not be, what it lacks is left out. */
+function withoutMissing(whole: StoredRows, found: Uint8Array): StoredRows | undefined {
+  if (!found.includes(0)) return whole;
+  const kept = new Int32Array(found.length);
+  let count = 0;
+  for (let i = 0; i < found.length; i++) if (found[i] === 1) kept[count++] = i;
+  return count === 0 ? undefined : pickRows(whole, kept.subarray(0, count));
 }
 
 /** The rows of each commit in (after, upTo], one StoredRows a commit, out of the windows of their segment. */
@@ -45,6 +109,7 @@ export async function commitsOf(
   if (first < 0) return [];
   const [from, to] = [sequenceOf(first), sequenceOf(next < 0 ? footer.commitNos.length : next)];
   const commits: StoredRows[][] = [];
+  const steps = pace();
   const begin = from - ((from - info.firstSequence) % windows.rows);
   for (let at = begin; at < to; at += windows.rows) {
     const whole = await windows.at(at);
@@ -53,11 +118,11 @@ export async function commitsOf(
     if (start === end) continue;
     const part = sliceStored(whole, start, end);
     splitCommits({ ...part, batch: withUsedTexts(part.batch) }, commits);
-    await othersTurn();
+    if (steps.due()) await steps.turn();
   }
   const found: StoredRows[] = [];
   for (const parts of commits) {
-    const shown = withoutErased(await joinedParts(parts));
+    const shown = withoutErased(parts.length === 1 ? parts[0]! : await joinedParts(parts, steps));
     if (shown.batch.length > 0) found.push(shown);
   }
   return found;
@@ -78,10 +143,33 @@ function splitCommits(rows: StoredRows, into: StoredRows[][]): void {
 }
 
 /** The parts of a commit, which are in order, as one: in turns, since it may be larger than a window. */
-async function joinedParts(parts: readonly StoredRows[]): Promise<StoredRows> {
-  const [first] = parts;
-  if (parts.length === 1) return first!;
-  return (await inOrder(parts, first!.sequences[0]!, parts.at(-1)!.sequences.at(-1)! + 1))!;
+async function joinedParts(parts: readonly StoredRows[], steps: Pace): Promise<StoredRows> {
+  const [{ stream, batch }] = parts as [StoredRows];
+  const length = parts.reduce((sum, part) => sum + part.batch.length, 0);
+  const columns: Column[] = [];
+  for (const [c, field] of batch.contract.fields.entries()) {
+    const column = gathering(field, length);
+    let at = 0;
+    for (const part of parts) {
+      const rows = Int32Array.from({ length: part.batch.length }, (_, i) => i);
+      column.put(
+        part.batch.columns[c]!,
+        rows,
+        rows.map((row) => at + row),
+      );
+      at += rows.length;
+      if (steps.due()) await steps.turn();
+    }
+    columns.push(await column.finish(steps));
+  }
+  return {
+    stream,
+    batch: { contract: batch.contract, length, columns },
+    sequences: joinNumbers(parts.map((part) => part.sequences)),
+    commitNos: joinNumbers(parts.map((part) => part.commitNos)),
+    knownTimes: joinNumbers(parts.map((part) => part.knownTimes)),
+    tombstones: concatBytes(parts.map((part) => part.tombstones)),
+  };
 }
 
 /** How many of the ascending sequences are less. */
@@ -94,104 +182,4 @@ function rankOf(sequences: Float64Array, sequence: number): number {
     else high = middle;
   }
   return low;
-}
-
-/** Rows with sequences in [from, to) of several blocks, in order of sequence. */
-async function inOrder(picked: readonly StoredRows[], from: number, to: number): Promise<StoredRows | undefined> {
-  if (picked.length === 0) return undefined;
-  const pause = picked.length > 1 ? othersTurn : async () => {};
-  const order = orderOf(joinNumbers(picked.map((part) => part.sequences)), from, to);
-  await pause();
-  const taken = async (parts: readonly Float64Array[]) => {
-    const values = joinNumbers(parts);
-    const into = new Float64Array(order.length);
-    for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
-    await pause();
-    return into;
-  };
-  const flags = Buffer.concat(picked.map((part) => part.tombstones));
-  return {
-    stream: picked[0]!.stream,
-    sequences: await taken(picked.map((part) => part.sequences)),
-    commitNos: await taken(picked.map((part) => part.commitNos)),
-    knownTimes: await taken(picked.map((part) => part.knownTimes)),
-    tombstones: order.every((at) => flags[at] === 0)
-      ? new Uint8Array(order.length)
-      : Uint8Array.from(order, (at) => flags[at]!),
-    batch: await joinedBatch(
-      picked.map((part) => part.batch),
-      order,
-    ),
-  };
-}
-
-/** Where each row stands that is next in sequence: by counting where no sequence of the range is missing. */
-function orderOf(sequences: Float64Array, from: number, to: number): Int32Array {
-  const order = new Int32Array(sequences.length);
-  if (to - from !== sequences.length) {
-    for (let i = 0; i < order.length; i++) order[i] = i;
-    return order.sort((a, b) => sequences[a]! - sequences[b]!);
-  }
-  for (let i = 0; i < order.length; i++) order[sequences[i]! - from] = i;
-  return order;
-}
-
-function rowsOfBlock(sequences: Float64Array, from: number, to: number): Int32Array {
-  const kept = new Int32Array(sequences.length);
-  let count = 0;
-  for (let i = 0; i < sequences.length; i++) if (sequences[i]! >= from && sequences[i]! < to) kept[count++] = i;
-  return kept.subarray(0, count);
-}
-
-/** The batches one after another, then in that order: a column at a time. */
-async function joinedBatch(batches: readonly Batch[], order: Int32Array): Promise<Batch> {
-  const { contract } = batches[0]!;
-  const columns: Column[] = [];
-  for (const [c, field] of contract.fields.entries()) {
-    const alone = batches.map(
-      ({ length, columns: own }): Batch => ({
-        contract: { ...contract, fields: [field] },
-        length,
-        columns: [own[c]!],
-      }),
-    );
-    columns.push(await joinedColumn(alone, order));
-    if (order.length >= LARGE_PAGE) await othersTurn();
-  }
-  return { contract, length: order.length, columns };
-}
-
-async function joinedColumn(parts: readonly Batch[], order: Int32Array): Promise<Column> {
-  if (parts.some(({ columns }) => columns[0]!.kind !== "text"))
-    return takeRows(concatBatches(parts), order).columns[0]!;
-  const { codes, dictionary } = await joinedTexts(parts);
-  const ordered = new Int32Array(order.length);
-  for (let i = 0; i < order.length; i++) ordered[i] = codes[order[i]!]!;
-  return { kind: "text", codes: ordered, dictionary };
-}
-
-/** The texts that the parts use, once each: some rows at a time, since each may have a text of its own. */
-async function joinedTexts(parts: readonly Batch[]): Promise<{ codes: Int32Array; dictionary: string[] }> {
-  const codes = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  const dictionary: string[] = [];
-  const known = new Map<string, number>();
-  let at = 0;
-  for (const { length, columns } of parts) {
-    const own = columns[0] as Column & { kind: "text" };
-    const renamed = new Int32Array(own.dictionary.length); // codes plus one, 0 before the first use
-    for (let i = 0; i < length; i++) {
-      const code = own.codes[i]!;
-      if (code >= 0 && renamed[code] === 0) renamed[code] = 1 + codeIn(own.dictionary[code]!, known, dictionary);
-      codes[at++] = code < 0 ? -1 : renamed[code]! - 1;
-      if (at % LARGE_PAGE === 0) await othersTurn();
-    }
-  }
-  return { codes, dictionary };
-}
-
-function codeIn(text: string, known: Map<string, number>, dictionary: string[]): number {
-  const code = known.get(text);
-  if (code !== undefined) return code;
-  known.set(text, dictionary.length);
-  return dictionary.push(text) - 1;
 }

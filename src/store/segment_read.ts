@@ -4,8 +4,9 @@ import { ByteReader, fromBase64, fromHex } from "../base/bytes.ts";
 import type { Batch, Column } from "../contract/batch.ts";
 import { decodeColumn, nullColumns } from "../contract/codec.ts";
 import { type PointColumn, pointColumn } from "../contract/codec_point.ts";
-import { bytesOfTexts, type PackedTexts, packedTexts, textAt } from "../contract/codec_texts.ts";
+import { bytesOfTexts, type PackedTexts, packedTexts } from "../contract/codec_texts.ts";
 import type { Contract } from "../contract/contract.ts";
+import { type LazyTexts, lazyTexts } from "../contract/texts.ts";
 import { TAG_BYTES } from "../keys/xaes.ts";
 import type { Names, Sealer } from "./catalogue.ts";
 import { damagedSegment } from "./damage.ts";
@@ -23,6 +24,8 @@ export interface SegmentFile {
   readonly contract: Contract;
   readonly footer: SegmentFooter;
   sequences(block: number): Float64Array;
+  /** Field `index` of a block, its texts packed. */
+  column(block: number, index: number): Column;
   /** Single values of field `index`, or, one beyond the fields, the sequences. */
   point(block: number, index: number): PointColumn;
   tombstones(block: number): Uint8Array;
@@ -30,6 +33,8 @@ export interface SegmentFile {
   hasFlags(block: number): boolean;
   /** The block with these columns (all by default), and what the store knows of its rows. */
   rows(block: number, columns?: readonly string[]): StoredRows;
+  /** The same in steps: others may have a turn between two of them. With `packed`, texts stay packed. */
+  steps(block: number, columns?: readonly string[], packed?: boolean): Generator<undefined, StoredRows>;
   /** The entity filter, where it stands in the file. */
   filter(): Uint8Array | undefined;
   /** What the footer and the dictionaries read so far take, about. */
@@ -147,13 +152,14 @@ function segmentFile(
     () => grown(bytes()),
   );
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
-  const column = (block: number, index: number) =>
+  const column = (block: number, index: number, packed = true) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
       decodeColumn(
         chunk(block * width + index),
         contract.fields[index]!.type,
         footer.blockRows[block]!,
-        dictionaries.all(index),
+        packed ? dictionaries.all(index) : dictionaries.all(index)?.all(),
+        packed,
       ),
     );
   const sequences = (block: number) =>
@@ -173,6 +179,18 @@ function segmentFile(
     });
   };
   const spanOf = spanFinder(footer.firstSequences);
+  const steps = function* (block: number, columns?: readonly string[], packed = false) {
+    const length = footer.blockRows[block]!;
+    const nulls = nullColumns(length);
+    const decoded: Column[] = [];
+    for (const [index, { name, type }] of contract.fields.entries()) {
+      decoded.push(columns === undefined || columns.includes(name) ? column(block, index, packed) : nulls(type));
+      yield undefined;
+    }
+    const known = knownOf(footer, spanOf, sequences(block));
+    const batch: Batch = { contract, length, columns: decoded };
+    return { stream: info.stream, batch, ...known, tombstones: tombstones(block) };
+  };
   return {
     info,
     contract,
@@ -185,16 +203,15 @@ function segmentFile(
     spanOf,
     bytes,
     close,
+    column: (block, index) => column(block, index),
     rows(block, columns) {
-      const length = footer.blockRows[block]!;
-      const nulls = nullColumns(length);
-      const decoded = contract.fields.map(({ name, type }, index) =>
-        columns === undefined || columns.includes(name) ? column(block, index) : nulls(type),
-      );
-      const known = knownOf(footer, spanOf, sequences(block));
-      const batch: Batch = { contract, length, columns: decoded };
-      return { stream: info.stream, batch, ...known, tombstones: tombstones(block) };
+      const decoding = steps(block, columns);
+      for (;;) {
+        const { done, value } = decoding.next();
+        if (done) return value;
+      }
     },
+    steps,
   };
 }
 
@@ -207,10 +224,11 @@ function startsOf(lengths: Float64Array): Float64Array {
 /** No plain bytes, sealed: how they are compressed, and the tag. */
 const EMPTY_CHUNK_BYTES = 1 + TAG_BYTES;
 
-/** The shared dictionaries of the fields, each read when it is first needed, and cut into texts when a whole block is. */
+/** The shared dictionaries of the fields, each read when it is first needed, and cut into texts when these are. */
 function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Array, grown: () => void) {
   const packed: (PackedTexts | undefined)[] = [];
-  const whole: (readonly string[] | undefined)[] = [];
+  const lazy: (LazyTexts | undefined)[] = [];
+  let made = 0;
   const texts = (field: number) => {
     const number = footer.dictionaries[field] ?? 0;
     if (number === 0) return undefined;
@@ -221,18 +239,17 @@ function dictionariesOf(footer: SegmentFooter, read: (number: number) => Uint8Ar
     grown();
     return made;
   };
-  const all = (field: number): readonly string[] | undefined => {
+  /** The same for whole blocks. */
+  const all = (field: number): LazyTexts | undefined => {
     const own = texts(field);
-    if (!own || whole[field]) return whole[field];
-    whole[field] = Array.from({ length: own.length }, (_, i) => textAt(own, i));
-    grown();
-    return whole[field];
+    if (!own) return undefined;
+    lazy[field] ??= lazyTexts(own, () => {
+      made += own.length;
+      grown();
+    });
+    return lazy[field];
   };
-  const bytes = () =>
-    packed.reduce(
-      (sum, own, field) => sum + (own ? bytesOfTexts(own) : 0) + (whole[field]?.length ?? 0) * TEXT_BYTES,
-      0,
-    );
+  const bytes = () => packed.reduce((sum, own) => sum + (own ? bytesOfTexts(own) : 0), made * TEXT_BYTES);
   return { texts, all, bytes };
 }
 

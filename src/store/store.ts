@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import { othersTurn } from "../base/turn.ts";
+import { pace } from "../base/turn.ts";
 import type { KeySettings } from "../keys/registry.ts";
 import { readSecret, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
@@ -255,9 +255,12 @@ function foldsOf(
 
 /** Long scans may be made in the thread that serves: others have a turn before each part. */
 async function* scanInTurns(open: () => LogReader, stream: string, options: ScanOptions): AsyncIterable<StoredRows> {
+  const steps = pace();
   for (const stored of open().scan(stream, options)) {
+    if (steps.due()) await steps.turn();
+    if (!stored) continue;
     for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
-      await othersTurn();
+      await steps.turn();
       const to = Math.min(from + SCAN_ROWS, stored.batch.length);
       yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
     }

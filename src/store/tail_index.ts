@@ -137,7 +137,7 @@ export async function openInTurns(commit: TailCommit, index: number, sealer: Sea
   if (range.rows < LARGE_APPEND || commit.batches?.[index]) return;
   const { batch } = bodyOf(commit, sealer).appends[index]!;
   const contract = names.contractOf(range.contractId);
-  const decoded = await guarded(commit, () => decodeBatchInTurns(batch, contract, othersTurn));
+  const decoded = await guarded(commit, () => decodeBatchInTurns(batch, contract));
   commit.batches ??= [];
   commit.batches[index] = decoded;
 }

@@ -3,7 +3,15 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { streamContract } from "../../src/contract/contract.ts";
 import { readValue } from "../../src/fusion/column.ts";
-import { codeOf, compareTexts, dictionary, internText, textOf } from "../../src/fusion/dictionary.ts";
+import {
+  codeOf,
+  compareTexts,
+  type Dictionary,
+  dictionary,
+  internAscii,
+  internText,
+  textOf,
+} from "../../src/fusion/dictionary.ts";
 import { entryOf } from "../../src/fusion/keys.ts";
 import { placesOf, scratchList } from "../../src/fusion/path.ts";
 import { applyToTable, createTable, pathOf } from "../../src/fusion/table.ts";
@@ -20,7 +28,7 @@ test("texts of any code units have the codes that a map would give, and the orde
       const codes = new Map<string, number>();
       for (const text of given) {
         if (!codes.has(text)) codes.set(text, codes.size);
-        expect(internText(packed, text)).toBe(codes.get(text)!);
+        expect(internAny(packed, text)).toBe(codes.get(text)!);
       }
       packed.strings.length = 0; // as if they were beyond those that are kept
       for (const [text, code] of codes) expect([textOf(packed, code), codeOf(packed, text)]).toEqual([text, code]);
@@ -33,6 +41,25 @@ test("texts of any code units have the codes that a map would give, and the orde
     }),
     { numRuns: 300 },
   );
+});
+
+/** Every other text of ASCII from its bytes, which stand between others. */
+function internAny(into: Dictionary, text: string): number {
+  if (text.length % 2 === 0 || [...text].some((unit) => unit.codePointAt(0)! > 127)) return internText(into, text);
+  return internAscii(into, Buffer.from(`x${text}y`, "latin1"), 1, 1 + text.length);
+}
+
+test("thousands of texts, read from bytes, are found while the room for them grows", () => {
+  const packed = dictionary();
+  const count = 40_000;
+  for (let i = 0; i < count; i++) {
+    const bytes = Buffer.from(`device-${i}`, "latin1");
+    expect(internAscii(packed, bytes, 0, bytes.length)).toBe(i);
+    if (i % 97 === 0) expect(internText(packed, `device-${i >> 1}`)).toBe(i >> 1);
+  }
+  for (let i = 0; i < count; i += 7)
+    expect([codeOf(packed, `device-${i}`), textOf(packed, i)]).toEqual([i, `device-${i}`]);
+  expect(codeOf(packed, `device-${count}`)).toBe(-1);
 });
 
 const contract = streamContract({
