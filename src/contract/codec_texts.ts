@@ -17,11 +17,6 @@ export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): 
   for (const bytes of encoded) writer.raw(bytes);
 }
 
-export function decodeDictionary(reader: ByteReader): string[] {
-  const texts = packedTexts(reader);
-  return Array.from({ length: texts.length }, (_, i) => textAt(texts, i));
-}
-
 /** Texts as they are packed, each made when it is asked for: reads of one row need few of them. */
 export interface PackedTexts {
   readonly length: number;
