@@ -30,7 +30,7 @@ export async function windowOf(file: SegmentFile, from: number, to: number): Pro
       if (steps.due()) await steps.turn();
       if (rows.length === 0) continue;
       for (let c = 0; c < columns.length; c++) {
-        columns[c]!.put(file.column(block, c), rows, targets);
+        columns[c]!.put(file.column(block, c, true), rows, targets);
         if (steps.due()) await steps.turn();
       }
       const flags = file.tombstones(block);

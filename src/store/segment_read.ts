@@ -24,8 +24,8 @@ export interface SegmentFile {
   readonly contract: Contract;
   readonly footer: SegmentFooter;
   sequences(block: number): Float64Array;
-  /** Field `index` of a block, its texts packed. */
-  column(block: number, index: number): Column;
+  /** Field `index` of a block. With `packed`, texts stay packed until somebody reads them. */
+  column(block: number, index: number, packed: boolean): Column;
   /** Single values of field `index`, or, one beyond the fields, the sequences. */
   point(block: number, index: number): PointColumn;
   tombstones(block: number): Uint8Array;
@@ -33,7 +33,7 @@ export interface SegmentFile {
   hasFlags(block: number): boolean;
   /** The block with these columns (all by default), and what the store knows of its rows. */
   rows(block: number, columns?: readonly string[]): StoredRows;
-  /** The same in steps: others may have a turn between two of them. With `packed`, texts stay packed. */
+  /** The same in steps: others may have a turn between two of them. */
   steps(block: number, columns?: readonly string[], packed?: boolean): Generator<undefined, StoredRows>;
   /** The entity filter, where it stands in the file. */
   filter(): Uint8Array | undefined;
@@ -152,7 +152,7 @@ function segmentFile(
     () => grown(bytes()),
   );
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
-  const column = (block: number, index: number, packed = true) =>
+  const column = (block: number, index: number, packed: boolean) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
       decodeColumn(
         chunk(block * width + index),
@@ -179,19 +179,7 @@ function segmentFile(
     });
   };
   const spanOf = spanFinder(footer.firstSequences);
-  const steps = function* (block: number, columns?: readonly string[], packed = false) {
-    const length = footer.blockRows[block]!;
-    const nulls = nullColumns(length);
-    const decoded: Column[] = [];
-    for (const [index, { name, type }] of contract.fields.entries()) {
-      decoded.push(columns === undefined || columns.includes(name) ? column(block, index, packed) : nulls(type));
-      yield undefined;
-    }
-    const known = knownOf(footer, spanOf, sequences(block));
-    const batch: Batch = { contract, length, columns: decoded };
-    return { stream: info.stream, batch, ...known, tombstones: tombstones(block) };
-  };
-  return {
+  const file: SegmentFile = {
     info,
     contract,
     footer,
@@ -203,16 +191,36 @@ function segmentFile(
     spanOf,
     bytes,
     close,
-    column: (block, index) => column(block, index),
+    column,
     rows(block, columns) {
-      const decoding = steps(block, columns);
+      const decoding = blockSteps(file, block, columns);
       for (;;) {
         const { done, value } = decoding.next();
         if (done) return value;
       }
     },
-    steps,
+    steps: (block, wanted, packed) => blockSteps(file, block, wanted, packed),
   };
+  return file;
+}
+
+function* blockSteps(
+  file: SegmentFile,
+  block: number,
+  wanted?: readonly string[],
+  packed = false,
+): Generator<undefined, StoredRows> {
+  const { contract, footer, info } = file;
+  const length = footer.blockRows[block]!;
+  const nulls = nullColumns(length);
+  const columns: Column[] = [];
+  for (const [index, { name, type }] of contract.fields.entries()) {
+    columns.push(wanted === undefined || wanted.includes(name) ? file.column(block, index, packed) : nulls(type));
+    yield undefined;
+  }
+  const known = knownOf(footer, file.spanOf, file.sequences(block));
+  const batch: Batch = { contract, length, columns };
+  return { stream: info.stream, batch, ...known, tombstones: file.tombstones(block) };
 }
 
 function startsOf(lengths: Float64Array): Float64Array {
