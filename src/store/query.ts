@@ -57,7 +57,8 @@ const MEMORY_MAX = 512 << 20;
  * its name every stored row, with `_sequence`, `_commit_no`, `_known_time` and `_tombstone`. Its event time can be called
  * `event_time` too. Timestamps are ISO 8601 texts in UTC, all of one answer equally long, and instants and days in the query
  * that are compared with them are spelled the same, so `<`, `=` and ORDER BY are right; a literal that is no time is refused
- * there. Dates are texts, booleans 0 and 1, NaN null. Rows that no condition on event time or entity lets into the answer are not read (`boundsOf`).
+ * there. Dates are texts, booleans 0 and 1, NaN null. Rows that no condition on event time or entity lets into the answer are
+ * not read (`boundsOf`).
  *
  * Memory: the rows that were read and 32 to 64 bytes a record where records have versions, both under the bound. SQLite's own
  * for sorting and grouping, and the answer, only `queryInThread` bounds. Throws `store.query_invalid`, `query_refused`,
