@@ -79,6 +79,7 @@ function report(world: World, error: unknown, json: boolean): number {
 }
 
 function problemText(problem: Problem): string {
-  const place = problem.place === undefined ? "" : `${problem.place}: `;
+  const isSaid = problem.place === undefined || problem.message.includes(problem.place);
+  const place = isSaid ? "" : `${problem.place}: `;
   return `error ${problem.code}: ${place}${problem.message}\n  fix: ${problem.fix}`;
 }

@@ -10,6 +10,7 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -36,11 +37,13 @@ export interface KeyFile {
 export function fileKeyProvider(file: KeyFile, random: Random): KeyProvider {
   const path = resolve(file.path);
   refuseInside(path, resolve(file.dataDirectory));
-  if (!existsSync(path)) {
-    if (!file.create) throw keyErrors.error("missing_key", `there is no key file ${path}`, { place: path });
-    makeKeyFile(path, random);
-  }
-  const key = readKeyFile(path);
+  const key = ofKeyFile(path, () => {
+    if (!isThere(path)) {
+      if (!file.create) throw keyErrors.error("missing_key", `there is no key file ${path}`, { place: path });
+      makeKeyFile(path, random);
+    }
+    return readKeyFile(path);
+  });
   return {
     name: "file",
     wrap: async (dataKey) => {
@@ -59,6 +62,37 @@ export function fileKeyProvider(file: KeyFile, random: Random): KeyProvider {
       return opened;
     },
   };
+}
+
+/** What the operating system refuses is said of the key file: the data directory may be as it should. */
+function ofKeyFile<Result>(path: string, work: () => Result): Result {
+  try {
+    return work();
+  } catch (cause) {
+    const { code } = cause as { code?: string };
+    if (code === undefined || code.includes(".")) throw cause;
+    const why = REFUSED[code] ?? `the operating system answers ${code}`;
+    throw keyErrors.error("bad_key_file", `the key file ${path} can't be read or made: ${why}`, { place: path, cause });
+  }
+}
+
+const REFUSED: Readonly<Record<string, string>> = {
+  EACCES: "this user may not",
+  EPERM: "this user may not",
+  EROFS: "its file system is read-only",
+  ENOSPC: "its disk is full",
+  ENOTDIR: "its folder is a file",
+};
+
+/** Throws where this user may not look: a key may well be there. */
+function isThere(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (cause) {
+    if ((cause as { code: string }).code === "ENOENT") return false;
+    throw cause;
+  }
 }
 
 function refuseInside(path: string, dataDirectory: string): void {

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
@@ -47,12 +47,13 @@ export function checkRemains(directory: string, database?: Database): void {
   throw storeErrors.error("damaged", message, { place: databasePath(directory), fix: REMAINS_FIX });
 }
 
-/** The handle of the one writer. Makes the directory (0700) and the file (0600). Throws store.damaged as `checkRemains`. */
+/** The handle of the one writer. Makes the directory (0700) and the file (0600). Throws store.damaged as `checkRemains`, and store.failed_write. */
 export function openWriterDatabase(directory: string): Database {
   if (bytesOf(databasePath(directory)) === 0) checkRemains(directory);
   mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const path = databasePath(directory);
+  checkWritable(directory);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
   const database = patientDatabase(path);
   for (const pragma of [
@@ -68,6 +69,26 @@ export function openWriterDatabase(directory: string): Database {
     database.run(`PRAGMA ${pragma}`);
   }
   return checked(directory, database);
+}
+
+/**
+ * Throws store.failed_write where this user may not write what SQLite writes. To be asked before SQLite opens `log.db`, as it
+ * would make the other two with the rights of that.
+ */
+export function checkWritable(directory: string): void {
+  for (const end of ["", "-wal", "-shm"]) refuseUnwritable(databasePath(directory) + end);
+}
+
+function refuseUnwritable(path: string): void {
+  try {
+    accessSync(path, constants.W_OK);
+  } catch (cause) {
+    const { code } = cause as { code: string };
+    if (code === "ENOENT") return;
+    if (code !== "EACCES" && code !== "EPERM") throw cause;
+    const fix = `Run it as the user that the data directory belongs to, or let that user write again: chmod u+rw ${path}`;
+    throw storeErrors.error("failed_write", `this user may not write ${path}`, { place: path, cause, fix });
+  }
 }
 
 function checked(directory: string, database: Database): Database {

@@ -129,7 +129,12 @@ export function openHandle(directory: string, info: SegmentInfo): number {
     if (code === "EMFILE" || code === "ENFILE") {
       throw storeErrors.error("too_many_files", "the system lets this process open no more files", { cause });
     }
-    throw damagedSegment(info, "the file is missing or can't be opened", cause);
+    const isLocked = code === "EACCES" || code === "EPERM";
+    throw damagedSegment(
+      info,
+      isLocked ? "this user may not read the file" : "the file is missing or can't be opened",
+      cause,
+    );
   }
 }
 

@@ -19,7 +19,14 @@ import {
 } from "./catalogue.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
-import { checkRemains, databasePath, openReaderDatabase, openWriterDatabase, segmentsPath } from "./database.ts";
+import {
+  checkRemains,
+  checkWritable,
+  databasePath,
+  openReaderDatabase,
+  openWriterDatabase,
+  segmentsPath,
+} from "./database.ts";
 import { type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { idleCheckpoints } from "./idle_checkpoint.ts";
@@ -65,7 +72,7 @@ export interface OpenWriter {
 
 /**
  * Opens the directory for writing, making the store where there is none. Throws store.locked, store.newer_format,
- * keys.missing_key or keys.wrong_key, each before anything is changed.
+ * store.failed_write, keys.missing_key or keys.wrong_key, each before anything is changed.
  */
 export async function openWriter(
   directory: string,
@@ -74,7 +81,7 @@ export async function openWriter(
   random: Random,
   { space, prepare, makeHands }: WriterOptions = {},
 ): Promise<OpenWriter> {
-  await checkKeys(directory, keys, random);
+  await checkFirst(directory, keys, random);
   const database = openWriterDatabase(directory);
   let release: (() => void) | undefined;
   try {
@@ -190,7 +197,8 @@ function checkpoint(database: ReturnType<typeof openWriterDatabase>): void {
 }
 
 /** A store that is there must open with these keys before a byte of its directory is touched. */
-async function checkKeys(directory: string, keys: Keys, random: Random): Promise<void> {
+async function checkFirst(directory: string, keys: Keys, random: Random): Promise<void> {
+  checkWritable(directory);
   if (!existsSync(databasePath(directory))) {
     checkRemains(directory); // before a key file is made
     providerOf(keys, directory, true, random);

@@ -64,9 +64,7 @@ test("a pipe that breaks is a failure, and what came short or changed is restore
   expect([broken.code, broken.errors]).toEqual([69, expect.stringContaining("error cli.not_written")]);
   const short = await piped("mlpe backup - 2> /dev/null | head -c 400000 | mlpe restore - --data other");
   expect(short.code).not.toBe(0);
-  expect(short.errors).toContain(
-    "error store.bad_backup: standard input: standard input is damaged: it ends too early",
-  );
+  expect(short.errors).toContain("error store.bad_backup: standard input is damaged: it ends too early");
   const changed = await piped(
     "mlpe backup - 2> /dev/null > whole; { head -c 300000 whole; printf x; tail -c +300002 whole; } | mlpe restore - --data other",
   );
