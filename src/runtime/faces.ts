@@ -70,11 +70,17 @@ export interface StreamServices {
 
 export type RowsFormat = "json" | "csv" | "arrow";
 
+/** Parts as they are asked for. Who takes one must take all, or `return` it: there may be few at a time. */
+export interface StreamedBody {
+  next(): Promise<IteratorResult<Uint8Array, void>>;
+  return(): Promise<void>;
+}
+
 export interface StreamRows {
   /** The content type. */
   readonly type: string;
   /** Whole, or in parts as they are made. */
-  readonly body: Uint8Array | AsyncGenerator<Uint8Array, void>;
+  readonly body: Uint8Array | StreamedBody;
   /** The position to go on from; undefined where rows are still being made: then it is that of the last row. */
   readonly next: string | undefined;
 }

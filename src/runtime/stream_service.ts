@@ -2,7 +2,8 @@ import { othersTurn } from "../base/turn.ts";
 import { type FeedPosition, type FeedRow, parsePosition, positionText, readFeed, rowsAtOnce } from "../store/feed.ts";
 import type { Store, StreamInfo } from "../store/port.ts";
 import { streamNamed } from "../store/stream_named.ts";
-import type { StreamRows, StreamServices } from "./faces.ts";
+import { runtimeErrors } from "./errors.ts";
+import type { StreamedBody, StreamRows, StreamServices } from "./faces.ts";
 import { requestErrors } from "./requests.ts";
 import { ROWS_FORMS, type RowsForm, type RowsWriter } from "./stream_rows.ts";
 
@@ -10,11 +11,14 @@ import { ROWS_FORMS, type RowsForm, type RowsWriter } from "./stream_rows.ts";
 const ROWS_DEFAULT = 1_000;
 const ROWS_MAX = 10_000;
 const ANSWER_BYTES_MAX = 8 << 20;
+/** Answers that are made while they are sent, at a time: each holds a page of rows for as long as its reader takes. */
+const STREAMED_MAX = 16;
 /** Rows that are made at once: requests have a turn before more are. */
 const SLICE_ROWS = 512;
 
 /** What is stored, read in the thread that serves: a few hundred rows at a time. */
 export function streamServices(store: Store): StreamServices {
+  const streamed = { count: 0 };
   return {
     async streams() {
       const streams = await store.streams();
@@ -26,12 +30,13 @@ export function streamServices(store: Store): StreamServices {
         }),
       };
     },
-    rows: (name, options) => readRows(store, name, options),
+    rows: (name, options) => readRows(store, streamed, name, options),
   };
 }
 
 async function readRows(
   store: Store,
+  streamed: { count: number },
   name: string,
   { after, limit: asked, format }: Parameters<StreamServices["rows"]>[1],
 ): Promise<StreamRows> {
@@ -42,7 +47,7 @@ async function readRows(
   const form = ROWS_FORMS[format];
   const { type } = form;
   const parts = answerParts(store, { stream, form, position, limit, upTo });
-  if (limit > ROWS_MAX) return { type, body: bytesOf(parts), next: undefined };
+  if (limit > ROWS_MAX) return { type, body: oneOfFew(streamed, bytesOf(parts)), next: undefined };
   const held: Uint8Array[] = [];
   let next = position;
   let bytes = 0;
@@ -52,6 +57,37 @@ async function readRows(
     next = part.next;
   }
   return { type, body: new Uint8Array(Buffer.concat(held, bytes)), next: positionText(next) };
+}
+
+/** Counts from now until the end of the parts, an error or their `return`; throws runtime.busy where there are too many. */
+function oneOfFew(streamed: { count: number }, parts: AsyncGenerator<Uint8Array, void>): StreamedBody {
+  if (streamed.count >= STREAMED_MAX) {
+    throw runtimeErrors.error("busy", `${STREAMED_MAX} answers of all rows are being sent`, {
+      fix: `Send again after the time in Retry-After, or ask for at most ${ROWS_MAX} rows at a time.`,
+    });
+  }
+  streamed.count++;
+  let counted = true;
+  const over = () => {
+    if (counted) streamed.count--;
+    counted = false;
+  };
+  return {
+    async next() {
+      try {
+        const result = await parts.next();
+        if (result.done) over();
+        return result;
+      } catch (cause) {
+        over();
+        throw cause;
+      }
+    },
+    async return() {
+      over();
+      await parts.return();
+    },
+  };
 }
 
 async function* bytesOf(parts: AsyncGenerator<Part, void>): AsyncGenerator<Uint8Array, void> {

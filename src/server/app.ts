@@ -1,6 +1,6 @@
 import { type Context, Hono } from "hono";
 import { exactJsonText } from "../contract/json.ts";
-import type { RowsFormat, Services } from "../runtime/faces.ts";
+import type { RowsFormat, Services, StreamedBody } from "../runtime/faces.ts";
 import { proofOf, sameSecret } from "../runtime/running.ts";
 import { answerFor, serverErrors } from "./errors.ts";
 import { patiently } from "./patient.ts";
@@ -158,7 +158,12 @@ function api(services: Services, token: string): Hono {
     const form = rowsFormat(format, context.req.header("accept"));
     const { type, body: made, next } = await services.rows(stream, { after, limit, format: form });
     const headers = { "content-type": type, vary: "Accept", ...(next === undefined ? {} : { "mlpe-next": next }) };
-    return context.body(made instanceof Uint8Array ? new Uint8Array(made) : streamed(made), 200, headers);
+    if (made instanceof Uint8Array) return context.body(new Uint8Array(made), 200, headers);
+    if (context.req.method === "HEAD") {
+      await made.return(); // nobody would take it
+      return context.body(null, 200, headers);
+    }
+    return context.body(streamed(made), 200, headers);
   };
   v1.get("/streams/:name/rows", (context) => rows(context, context.req.param("name")));
   v1.get("/streams/:kind/:name/rows", (context) =>
@@ -197,7 +202,7 @@ function rowsFormat(named: string | undefined, accept = "*/*"): RowsFormat {
 }
 
 /** Parts are made as the reader takes them; one that goes away ends the making. */
-function streamed(parts: AsyncGenerator<Uint8Array, void>): ReadableStream<Uint8Array> {
+function streamed(parts: StreamedBody): ReadableStream<Uint8Array> {
   return new ReadableStream({
     async pull(controller) {
       const { value, done } = await parts.next();

@@ -1,5 +1,6 @@
 /** Stored rows over HTTP and by `mlpe tap`: whatever the size of the pieces, every row once and in order. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect, type Socket } from "node:net";
 import { tableFromIPC } from "apache-arrow";
 import type { Hono } from "hono";
 import type { Row } from "../../src/base/row.ts";
@@ -9,10 +10,12 @@ import { dispatch } from "../../src/cli/dispatch.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { type Contract, streamContract } from "../../src/contract/contract.ts";
 import { type Engine, openEngine } from "../../src/runtime/engine.ts";
+import type { StreamedBody } from "../../src/runtime/faces.ts";
 import { servicesOf } from "../../src/runtime/services.ts";
 import { createServing, type Serving } from "../../src/runtime/serving.ts";
 import { streamServices } from "../../src/runtime/stream_service.ts";
 import { createApp } from "../../src/server/app.ts";
+import { listen } from "../../src/server/listen.ts";
 import type { Store } from "../../src/store/port.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { createDesk, type Desk } from "../support/world.ts";
@@ -190,10 +193,10 @@ test("rows are made while they are sent, and a reader that goes away ends the ma
     format: "json",
   });
   expect(next).toBeUndefined();
-  const parts = body as AsyncGenerator<Uint8Array>;
+  const parts = body as StreamedBody;
   for (let i = 0; i < 3; i++) expect((await parts.next()).done).toBe(false);
   expect(asked).toBe(1);
-  await parts.return(undefined);
+  await parts.return();
   expect((await parts.next()).done).toBe(true);
   const response = await get("/long/rows?limit=all");
   const reader = response.body!.getReader();
@@ -308,3 +311,61 @@ test("tap goes on with what is committed, until it is stopped", async () => {
   expect(await running).toBe(0);
   expect(printed.map((line) => (JSON.parse(line) as Line).id)).toEqual(wanted);
 });
+
+test("readers that don't read hold little, and only so many at a time: one that goes away makes room", async () => {
+  const texts = Array.from({ length: 20_000 }, (_, i) => ({ ...timed(`s${i}`, i), note: `${i} `.repeat(100) }));
+  await engine.store.commit({ appends: [{ stream: "curated/slow", batch: batchOf(timedContract, texts) }] });
+  let made = 0;
+  const services = servicesOf(serving, async () => ({}));
+  const rows: typeof services.rows = async (...given) => {
+    const answer = await services.rows(...given);
+    if (answer.body instanceof Uint8Array) return answer;
+    const parts = answer.body;
+    const next = async () => {
+      const part = await parts.next();
+      made += part.value?.length ?? 0;
+      return part;
+    };
+    return { ...answer, body: { next, return: () => parts.return() } };
+  };
+  const server = listen({ ...services, rows }, { host: "127.0.0.1", port: 0, maxBody: 1_000, token: "t" });
+  const path = "/v1/streams/curated/slow/rows?limit=all";
+  const sockets: Socket[] = [];
+  /** A client that asks and reads no further than the status. */
+  const stalled = async (): Promise<string> => {
+    const socket = connect(server.port, "127.0.0.1");
+    sockets.push(socket);
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
+    const status = await new Promise<string>((resolve) =>
+      socket.once("data", (data) => resolve(data.toString("latin1"))),
+    );
+    socket.pause();
+    return status.slice(9, 12);
+  };
+  try {
+    for (let i = 0; i < 40; i++) await fetch(server.url + path, { method: "HEAD" }); // they hold nothing
+    for (let i = 0; i < 16; i++) expect(await stalled()).toBe("200");
+    const refused = await fetch(server.url + path);
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+    expect(await refused.json()).toMatchObject({ error: { code: "runtime.busy" } });
+    expect((await fetch(`${server.url}/v1/streams/curated/slow/rows?limit=5`)).status).toBe(200);
+    const whole = (await (await fetch(`${server.url}/v1/streams/curated/slow/rows?limit=1`)).bytes()).length * 20_000;
+    // What the sockets took, some megabytes each; not what there is.
+    for (let before = -1; before !== made; ) {
+      before = made;
+      for (let turn = 0; turn < 200; turn++) await othersTurn();
+    }
+    expect(made).toBeLessThan((16 * whole) / 2);
+    sockets[3]!.destroy();
+    let status = 429;
+    for (let turn = 0; turn < 10_000 && status === 429; turn++) {
+      const answer = await fetch(server.url + path);
+      status = answer.status;
+      await answer.body?.cancel();
+    }
+    expect(status).toBe(200);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await server.stop();
+  }
+}, 60_000);
