@@ -6,6 +6,7 @@ import { MlpeError } from "./base/errors.ts";
 import { systemRandom } from "./base/random.ts";
 import type { DirectoryEntry, Files, StopSignal, World } from "./base/world.ts";
 import { cliErrors, EXIT_OUTPUT, EXIT_STOPPED } from "./cli/errors.ts";
+import { removeLeftovers, temporaryOf } from "./store/leftovers.ts";
 
 /** The real world: the only reader of the environment, the terminal and the file system outside the rooms for it. */
 const files: Files = {
@@ -68,12 +69,13 @@ const files: Files = {
 
 /** To a temporary neighbour, synced, then renamed. */
 async function writeFile(path: string, mode: number, fill: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = temporaryOf(path);
   const unwatch = removedWhenStopped(temporary);
   try {
     await mkdir(dirname(path), { recursive: true });
     const handle = await open(temporary, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, mode);
     try {
+      removeLeftovers(path);
       await fill(handle);
       await handle.sync();
     } finally {

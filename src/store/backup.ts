@@ -8,6 +8,7 @@ import type { Micros } from "../base/time.ts";
 import { archiveEnd, archiveHeader, archivePadding, badArchive, piecesOf, readArchive, writeWhole } from "./archive.ts";
 import { databasePath, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
+import { removeLeftovers, temporaryOf } from "./leftovers.ts";
 import { LOCK_FILE, takeWriterLock } from "./lock.ts";
 import { logReader } from "./log_reader.ts";
 import { syncDirectory } from "./segment_write.ts";
@@ -40,19 +41,18 @@ export interface OpenBackup {
 
 /**
  * Opens a copy of a store while commits and compaction go on: a copy of the catalogue as of one commit, made by SQLite in one
- * transaction in the directory `temporary` (which is made, and gone afterwards), and the segment files that it names, which
- * never change. Throws `store.backup_failed`.
+ * transaction in a directory beside `out` (by default in the store's; gone afterwards), and the segment files that it names,
+ * which never change. Throws `store.backup_failed`.
  */
-export function openBackup(
-  store: LogStore,
-  temporary = join(store.directory, `backup.${process.pid}.tmp`),
-): OpenBackup {
+export function openBackup(store: LogStore, out = join(store.directory, "backup")): OpenBackup {
+  const temporary = temporaryOf(out);
   const open: number[] = [];
   const close = () => {
     for (const file of open.splice(0)) closeSync(file);
   };
   try {
     mkdirSync(temporary, { mode: 0o700 });
+    removeLeftovers(out);
     const names = copyCatalogue(store.directory, temporary, open);
     const head = headOf(temporary, store);
     const files = ["log.db", ...names.map((name) => `segments/${name}`)].map((name, index) => {
@@ -77,8 +77,8 @@ export function openBackup(
 
 /** Writes such a copy as one file, which is read again before it gets its name. Throws `store.backup_failed`. */
 export function writeBackup(store: LogStore, out: string): BackupManifest {
-  const temporary = `${out}.${process.pid}.tmp`;
-  const backup = openBackup(store, temporary);
+  const temporary = temporaryOf(out);
+  const backup = openBackup(store, out);
   try {
     writeWhole(temporary, backup.parts());
     checkBackup(temporary);
