@@ -1,6 +1,6 @@
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
-import { othersTurn } from "../base/turn.ts";
-import { type Chunked, chunksOf, numberAt } from "./chunked.ts";
+import { type Pace, pace } from "../base/turn.ts";
+import { type Chunked, chunked, chunksOf, numberAt, setNumber } from "./chunked.ts";
 import type { StoreColumn } from "./column.ts";
 import { type Dictionary, indexTexts, restoreTexts } from "./dictionary.ts";
 import type { LiveIndex } from "./index.ts";
@@ -16,12 +16,12 @@ import type { ViewPlan } from "./types.ts";
  */
 const FORMAT = 2;
 
-/** Rows that are handled before others have a turn. */
-const SLICE = 8_192;
-/** Texts that are hashed before others have a turn: each may be the first on its page of memory. */
-const HASHED_SLICE = 512;
-/** Rows that are put under their keys before others have a turn. */
-const PLACED_SLICE = 4_096;
+/** Rows, or texts, that are handled before it is asked whether others should have a turn. */
+const SLICE = 4_096;
+/** Texts that are hashed before it is asked whether others should have a turn: each may be the first on its page of memory. */
+const HASHED_SLICE = 128;
+/** Rows that are put under their keys before it is asked. */
+const PLACED_SLICE = 512;
 /** Room for rows to come, as a part of those that were restored. */
 const SPARE = 0.25;
 
@@ -79,26 +79,36 @@ const headerOf = ({ table, columns, scalars }: Captured, rows: number): TableHea
 });
 
 async function* piecesOf(captured: Captured): AsyncGenerator<Uint8Array> {
-  const places = await livePlaces(captured);
-  yield* framed(new TextEncoder().encode(JSON.stringify(headerOf(captured, places.length))));
-  yield* numbers(captured.sequences, places);
+  const steps = pace();
+  const places = await livePlaces(captured, steps);
+  const rows = places.reduce((sum, { length }) => sum + length, 0);
+  yield* framed(new TextEncoder().encode(JSON.stringify(headerOf(captured, rows))));
+  for (const part of places) yield bytesOf(valuesAt(captured.sequences, part), part.length);
   for (const { column, texts } of captured.columns) {
     if (column.kind === "number") {
-      yield* numbers(column.values, places);
-      yield* framed(new TextEncoder().encode(JSON.stringify(await bigOf(column.big, places))));
-    } else if (column.kind === "text") yield* textPieces(column, texts, places);
-    else yield* bytesPieces(column.values, places);
+      for (const part of places) yield bytesOf(valuesAt(column.values, part), part.length);
+      yield* framed(new TextEncoder().encode(JSON.stringify(await bigOf(column.big, places, steps))));
+    } else if (column.kind === "text") yield* textPieces(column, texts, places, steps);
+    else for (const part of places) yield* bytesPieces(column.values, part);
   }
 }
 
-async function livePlaces({ alive, length }: Captured): Promise<Int32Array> {
-  const places = new Int32Array(length);
-  let count = 0;
+// What loops over rows is in functions of its own, here and below: the engine never makes a generator's loops fast.
+
+/** The live places in lists of at most SLICE. */
+async function livePlaces({ alive, length }: Captured, steps: Pace): Promise<Int32Array[]> {
+  const places: Int32Array[] = [];
   for (let from = 0; from < length; from += SLICE) {
-    const to = Math.min(from + SLICE, length);
-    for (let place = from; place < to; place++) if (alive[place] === 1) places[count++] = place;
-    await othersTurn();
+    places.push(liveAmong(alive, from, Math.min(from + SLICE, length)));
+    if (steps.due()) await steps.turn();
   }
+  return places;
+}
+
+function liveAmong(alive: Uint8Array, from: number, to: number): Int32Array {
+  const places = new Int32Array(to - from);
+  let count = 0;
+  for (let place = from; place < to; place++) if (alive[place] === 1) places[count++] = place;
   return places.subarray(0, count);
 }
 
@@ -108,26 +118,27 @@ function* framed(bytes: Uint8Array): Generator<Uint8Array> {
   yield bytes;
 }
 
-/** The values of those places, without their number: the header has it. */
-function* numbers(values: Float64Array, places: Int32Array): Generator<Uint8Array> {
-  for (let from = 0; from < places.length; from += SLICE) {
-    const taken = new Float64Array(Math.min(SLICE, places.length - from));
-    for (let i = 0; i < taken.length; i++) taken[i] = values[places[from + i]!]!;
-    yield new Uint8Array(taken.buffer);
-  }
+function valuesAt(values: Float64Array, places: Int32Array): Float64Array {
+  const taken = new Float64Array(places.length);
+  for (let i = 0; i < taken.length; i++) taken[i] = values[places[i]!]!;
+  return taken;
 }
 
 /** Whole numbers beyond 2^53: row, value. They are rare. */
-async function bigOf(big: ReadonlyMap<number, bigint> | undefined, places: Int32Array): Promise<[number, string][]> {
+async function bigOf(
+  big: ReadonlyMap<number, bigint> | undefined,
+  places: readonly Int32Array[],
+  steps: Pace,
+): Promise<[number, string][]> {
   const found: [number, string][] = [];
-  if (big === undefined) return found;
-  for (let from = 0; from < places.length; from += SLICE) {
-    const to = Math.min(from + SLICE, places.length);
-    for (let row = from; row < to; row++) {
-      const value = big.get(places[row]!);
-      if (value !== undefined) found.push([row, `${value}`]);
+  let first = 0;
+  for (const part of big === undefined ? [] : places) {
+    for (let i = 0; i < part.length; i++) {
+      const value = big!.get(part[i]!);
+      if (value !== undefined) found.push([first + i, `${value}`]);
     }
-    await othersTurn();
+    first += part.length;
+    if (steps.due()) await steps.turn();
   }
   return found;
 }
@@ -136,65 +147,92 @@ async function bigOf(big: ReadonlyMap<number, bigint> | undefined, places: Int32
 async function* textPieces(
   { codes, dictionary }: StoreColumn & { kind: "text" },
   texts: number,
-  places: Int32Array,
+  places: readonly Int32Array[],
+  steps: Pace,
 ): AsyncGenerator<Uint8Array> {
   const { units, ends } = dictionary;
-  const endOf = (code: number) => numberAt(ends, code);
-  const numbered = new Int32Array(texts); // by code: its new number plus one
-  for (let from = 0; from < places.length; from += SLICE) {
-    const to = Math.min(from + SLICE, places.length);
-    for (let i = from; i < to; i++) {
-      const code = codes[places[i]!]!;
-      if (code >= 0) numbered[code] = 1;
-    }
-    await othersTurn();
+  const numbered = chunked(0); // by code: its new number plus one
+  for (const part of places) {
+    markUsed(codes, part, numbered);
+    if (steps.due()) await steps.turn();
   }
-  const newEnds = new Uint32Array(texts);
-  let used = 0;
-  let end = 0;
-  for (let code = 0; code < texts; code++) {
-    if (code % SLICE === 0) await othersTurn();
-    if (numbered[code] === 0) continue;
-    end += (endOf(code) >>> 1) - startOf(ends, code);
-    newEnds[used] = end * 2 + (endOf(code) & 1);
-    numbered[code] = ++used;
+  const kept: Kept = { ends: chunked(0), used: 0, end: 0 };
+  for (let from = 0; from < texts; from += SLICE) {
+    numberTexts(ends, numbered, from, Math.min(from + SLICE, texts), kept);
+    if (steps.due()) await steps.turn();
   }
+  const { used, end } = kept;
   const slots = used === texts ? dictionary.slots : new Int32Array(0);
   yield new Uint8Array(Float64Array.of(used, end, slots.length).buffer);
-  yield* pieced(new Uint8Array(newEnds.buffer, 0, used * 4));
-  yield* usedUnits(units, ends, numbered);
-  yield* slotPieces(slots, texts);
-  for (let from = 0; from < places.length; from += SLICE) {
-    const taken = new Int32Array(Math.min(SLICE, places.length - from));
-    for (let i = 0; i < taken.length; i++) {
-      const code = codes[places[from + i]!]!;
-      taken[i] = code < 0 ? -1 : numbered[code]! - 1;
-    }
-    yield new Uint8Array(taken.buffer);
+  for (const part of chunksOf(kept.ends, used)) yield* pieced(bytesOf(part, part.length));
+  for (let from = 0; from < texts; ) {
+    const run = usedRun(numbered, from, texts);
+    if (run.to > run.from) yield* pieced(units.subarray(startOf(ends, run.from), numberAt(ends, run.to - 1) >>> 1));
+    from = run.to;
+    if (steps.due()) await steps.turn();
   }
+  yield* slotPieces(slots, texts);
+  for (const part of places) yield bytesOf(numbersAt(codes, part, numbered), part.length);
+}
+
+function markUsed(codes: Int32Array, places: Int32Array, numbered: Chunked): void {
+  for (let i = 0; i < places.length; i++) {
+    const code = codes[places[i]!]!;
+    if (code >= 0) setNumber(numbered, code, 1);
+  }
+}
+
+/** Texts that are kept: where each ends, how many there are, and how many units they take. */
+interface Kept {
+  readonly ends: Chunked;
+  used: number;
+  end: number;
+}
+
+/** Numbers the texts in use among the codes. */
+function numberTexts(ends: Chunked, numbered: Chunked, from: number, to: number, kept: Kept): void {
+  for (let code = from; code < to; code++) {
+    if (numberAt(numbered, code) === 0) continue;
+    const end = numberAt(ends, code);
+    kept.end += (end >>> 1) - startOf(ends, code);
+    setNumber(kept.ends, kept.used, (kept.end * 2 + (end & 1)) | 0);
+    setNumber(numbered, code, ++kept.used);
+  }
+}
+
+/** The next codes that are all used, at most SLICE of them; `from` is `to` where there is none among SLICE. */
+function usedRun(numbered: Chunked, first: number, texts: number): { from: number; to: number } {
+  const most = Math.min(texts, first + SLICE);
+  let from = first;
+  while (from < most && numberAt(numbered, from) === 0) from++;
+  let to = from;
+  while (to < most && numberAt(numbered, to) !== 0) to++;
+  return { from, to };
+}
+
+function numbersAt(codes: Int32Array, places: Int32Array, numbered: Chunked): Int32Array {
+  const taken = new Int32Array(places.length);
+  for (let i = 0; i < taken.length; i++) {
+    const code = codes[places[i]!]!;
+    taken[i] = code < 0 ? -1 : numberAt(numbered, code) - 1;
+  }
+  return taken;
 }
 
 /** The slots without texts that came since: those stand where the first ones left room, so nothing is looked for past them. */
 function* slotPieces(slots: Int32Array, texts: number): Generator<Uint8Array> {
   for (let from = 0; from < slots.length; from += SLICE) {
     const taken = slots.slice(from, from + SLICE);
-    for (let i = 0; i < taken.length; i++) if (taken[i]! > texts) taken[i] = 0;
+    clearAbove(taken, texts);
     yield new Uint8Array(taken.buffer);
   }
 }
 
-const startOf = (ends: Chunked, code: number): number => (code === 0 ? 0 : numberAt(ends, code - 1) >>> 1);
-
-/** The units of used codes; neighbours that are all used go as one piece. */
-function* usedUnits(units: Uint8Array, ends: Chunked, numbered: Int32Array): Generator<Uint8Array> {
-  for (let code = 0; code < numbered.length; code++) {
-    if (numbered[code] === 0) continue;
-    const from = startOf(ends, code);
-    const first = code;
-    while (code + 1 < numbered.length && numbered[code + 1] !== 0 && code - first < SLICE) code++;
-    yield* pieced(units.subarray(from, numberAt(ends, code) >>> 1));
-  }
+function clearAbove(slots: Int32Array, texts: number): void {
+  for (let i = 0; i < slots.length; i++) if (slots[i]! > texts) slots[i] = 0;
 }
+
+const startOf = (ends: Chunked, code: number): number => (code === 0 ? 0 : numberAt(ends, code - 1) >>> 1);
 
 const PIECE_BYTES = 1 << 16;
 
@@ -234,12 +272,13 @@ async function restoreTable(table: Table, from: PartReader): Promise<void> {
   const { rows } = header;
   if (rows > 0) reserveRows(table, Math.ceil(rows * (1 + SPARE)));
   await from.fill(bytesOf(table.sequences, rows));
-  for (const column of table.columns.values()) await restoreColumn(column, rows, from);
+  const steps = pace();
+  for (const column of table.columns.values()) await restoreColumn(column, rows, from, steps);
   table.alive.fill(1, 0, rows);
   table.length = rows;
   for (let at = 0; at < rows; at += PLACED_SLICE) {
     placeRestored(table, at, Math.min(at + PLACED_SLICE, rows));
-    await othersTurn();
+    if (steps.due()) await steps.turn();
   }
   const [failures, maxEventTime, lastKnown] = header.scalars.map(Number);
   Object.assign(table, { failures, maxEventTime, lastKnown });
@@ -248,7 +287,7 @@ async function restoreTable(table: Table, from: PartReader): Promise<void> {
 const bytesOf = (values: Float64Array | Int32Array, count: number): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, count * values.BYTES_PER_ELEMENT);
 
-async function restoreColumn(column: StoreColumn, rows: number, from: PartReader): Promise<void> {
+async function restoreColumn(column: StoreColumn, rows: number, from: PartReader, steps: Pace): Promise<void> {
   if (column.kind === "number") {
     await from.fill(bytesOf(column.values, rows));
     const big = JSON.parse(new TextDecoder().decode(await from.frame())) as [number, string][];
@@ -263,7 +302,7 @@ async function restoreColumn(column: StoreColumn, rows: number, from: PartReader
     if (slots! > 0) column.dictionary.count = count!;
     for (let at = column.dictionary.count; at < count!; at += HASHED_SLICE) {
       indexTexts(column.dictionary, Math.min(at + HASHED_SLICE, count!));
-      await othersTurn();
+      if (steps.due()) await steps.turn();
     }
     await from.fill(bytesOf(column.codes, rows));
   } else {

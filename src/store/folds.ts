@@ -158,10 +158,18 @@ async function* readParts(
   let at = 0;
   let next = 0;
   const ahead: Promise<Uint8Array>[] = [];
+  let turn: Promise<void> = Promise.resolve();
   const begin = () => {
     const [part, position] = [next++, at];
     at += lengths[part]!;
-    const unpacked = readPart(handle, position, lengths[part]!).then((sealed) => {
+    const before = turn;
+    const read = readPart(handle, position, lengths[part]!);
+    // Several may be read at once, but they are opened one a turn.
+    turn = read.then(
+      () => before.then(othersTurn),
+      () => {},
+    );
+    const unpacked = Promise.all([read, before]).then(([sealed]) => {
       const opened = keys.open(part, sealed, partOf(sealer.storeId, file, part));
       if (!opened) throw damaged(`${whatOf(file)}, part ${part}`);
       return Bun.zstdDecompress(opened);
