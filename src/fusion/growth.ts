@@ -1,3 +1,4 @@
+import { othersTurn } from "../base/turn.ts";
 import { arrayOf, replaceArray } from "./column.ts";
 import type { Table } from "./table.ts";
 
@@ -20,6 +21,16 @@ const grownCapacity = (capacity: number): number => Math.max(LEAST, Math.ceil(ca
 /** Makes room for `capacity` rows now. */
 export function grow(table: Table, capacity = grownCapacity(table.capacity)): void {
   const growth = table.growth && table.growth.capacity >= capacity ? table.growth : growthTo(table, capacity);
+  finish(table, growth);
+}
+
+/** The same for a table that nobody uses yet: others have a turn after each array, which may make the engine collect garbage. */
+export async function growInTurns(table: Table, capacity: number): Promise<void> {
+  const growth = growthTo(table, capacity);
+  for (let i = 0; i < growth.arrays.length; i++) {
+    copyPart(table, growth, i, table.length);
+    await othersTurn();
+  }
   finish(table, growth);
 }
 

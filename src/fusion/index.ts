@@ -81,7 +81,7 @@ export async function buildIndex(
   const index = createIndex(plans, options);
   const rows = new Map((await store.streams()).map((info) => [info.stream, info.rows]));
   for (const table of index.tables.values()) {
-    reserveRows(table, rows.get(curatedStream(table.dataset)) ?? 0);
+    await reserveRows(table, rows.get(curatedStream(table.dataset)) ?? 0);
   }
   await foldRange(store, index, 0, upTo, options.stopped);
   return index;

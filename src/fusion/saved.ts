@@ -270,7 +270,7 @@ async function restoreTable(table: Table, from: PartReader): Promise<void> {
     throw new RangeError(`the saved table of ${header.dataset} has other columns`);
   }
   const { rows } = header;
-  if (rows > 0) reserveRows(table, Math.ceil(rows * (1 + SPARE)));
+  if (rows > 0) await reserveRows(table, Math.ceil(rows * (1 + SPARE)));
   await from.fill(bytesOf(table.sequences, rows));
   const steps = pace();
   for (const column of table.columns.values()) await restoreColumn(column, rows, from, steps);

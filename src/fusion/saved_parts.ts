@@ -1,14 +1,16 @@
-import { othersTurn } from "../base/turn.ts";
+import { othersTurn, pace } from "../base/turn.ts";
 
 /** About the size of a part: what is copied at once. */
 const PART_BYTES = 1 << 19;
 
-/** Pieces of any size, one list after another, as parts of about one size. */
+/** Pieces of any size, one list after another, as parts of about one size. Others have turns between pieces. */
 export async function* partsOf(lists: readonly AsyncIterable<Uint8Array>[]): AsyncGenerator<Uint8Array> {
   let part = new Uint8Array(PART_BYTES);
   let filled = 0;
+  const steps = pace();
   for (const pieces of lists) {
     for await (const piece of pieces) {
+      if (steps.due()) await steps.turn();
       for (let at = 0; at < piece.length; ) {
         const taken = piece.subarray(at, at + PART_BYTES - filled);
         part.set(taken, filled);

@@ -14,7 +14,7 @@ import {
   storeColumn,
   writeValue,
 } from "./column.ts";
-import { type Growth, grow, growAhead } from "./growth.ts";
+import { type Growth, grow, growAhead, growInTurns } from "./growth.ts";
 import { entryAt, type KeyTable, keyTable, reserveKeys } from "./keys.ts";
 import { type AccessPath, accessPath, addPlace, removePlace } from "./path.ts";
 
@@ -301,9 +301,9 @@ function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]):
 }
 
 /** Makes room for so many rows, where it is known how many will come: growing step by step copies them several times. */
-export function reserveRows(table: Table, rows: number): void {
+export async function reserveRows(table: Table, rows: number): Promise<void> {
   if (rows <= table.capacity) return;
-  grow(table, rows);
+  await growInTurns(table, rows);
   if (table.ids) reserveKeys(table.ids, rows);
 }
 
