@@ -143,7 +143,8 @@ export const systemWorld: World = {
         reject(cliErrors.error("not_written", `standard output can't be written: ${why(cause)}`, { cause }));
       process.stdout.write(bytes, (cause) => (cause ? failed(cause) : resolve()));
     }),
-  printed: () => new Promise((resolve) => void process.stdout.write("", () => resolve())),
+  // The line's own callback: that of an empty text comes at once, whatever waits before it.
+  printed: (text) => new Promise((resolve) => void process.stdout.write(`${text}\n`, () => resolve())),
   warn: (text) => void process.stderr.write(`${text}\n`),
   progress: (text) => void (process.stderr.isTTY && process.stderr.write(`\r\u001b[2K${text}`)),
   files,

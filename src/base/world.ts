@@ -14,8 +14,8 @@ export interface World {
   print(text: string): void;
   /** Bytes on standard output; resolves once it took them. Where its reader went away there is an error. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Resolves once standard output took what was printed: a slow reader holds up who waits for it. */
-  printed(): Promise<void>;
+  /** A line on standard output; resolves once it took that, or never will: a slow reader holds up who waits for it. */
+  printed(text: string): Promise<void>;
   /** A line on standard error. */
   warn(text: string): void;
   /** Rewrites one status line on a terminal; silent elsewhere. */

@@ -21,6 +21,7 @@ export function commandsIn(directory: string) {
       workingDirectory: directory,
       terminal: false,
       print: (text) => void output!.push(text),
+      printed: async (text) => void output!.push(text),
       warn: (text) => void errors!.push(text),
       progress: () => {},
       stopRequested: () => new Promise(() => {}),

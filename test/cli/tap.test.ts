@@ -1,5 +1,6 @@
 /** A tap that goes on for long: commits, compaction, the writer going away and coming back, and keys that change under it. */
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { othersTurn } from "../../src/base/turn.ts";
 import type { World } from "../../src/base/world.ts";
 import { dispatch } from "../../src/cli/dispatch.ts";
@@ -16,7 +17,7 @@ test("every row comes once and in order, whatever the writer does meanwhile", as
   const stopping = Promise.withResolvers<"SIGINT">();
   const world: World = {
     ...desk.world,
-    print: (lines) => void printed.push(...lines.split("\n")),
+    printed: async (lines) => void printed.push(...lines.split("\n")),
     stopRequested: () => stopping.promise,
   };
   const wanted: string[] = [];
@@ -59,4 +60,40 @@ test("every row comes once and in order, whatever the writer does meanwhile", as
   stopping.resolve("SIGINT");
   expect(await running).toBe(0);
   desk.remove();
+}, 60_000);
+
+test("a tap whose reader takes nothing waits with what it has read, and goes on when it does", async () => {
+  const desk = createDesk();
+  desk.write("mlpe.yaml", "site: here\nkeys: { path: key }\ndata: data\n");
+  const engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
+  const note = "a long note ".repeat(100);
+  for (let c = 0; c < 20; c++) {
+    const rows = Array.from({ length: 1_000 }, (_, at) => ({ id: `r${c * 1_000 + at}`, at, place: "JFK", note }));
+    await engine.store.commit({ appends: [{ stream: "curated/long", batch: batchOf(timedContract, rows) }] });
+  }
+  await engine.close();
+  // The real world, and a count of what it was given to print.
+  const source = (path: string) => JSON.stringify(join(import.meta.dir, "../../src", path));
+  const script = `
+    const { dispatch } = await import(${source("cli/dispatch.ts")});
+    const { systemWorld } = await import(${source("system.ts")});
+    let lines = 0;
+    const printed = (text) => { lines += text.split("\\n").length; return systemWorld.printed(text); };
+    setTimeout(() => process.stderr.write(lines + "\\n"), 2_000);
+    const code = await dispatch({ ...systemWorld, printed }, ["tap", "long", "--config", ${JSON.stringify(desk.path("mlpe.yaml"))}]);
+    process.stderr.write(lines + "\\n");
+    process.exitCode = code;`;
+  const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "pipe", lazy: true });
+  try {
+    const told = child.stderr.getReader();
+    const count = async () => Number(new TextDecoder().decode((await told.read()).value));
+    const waiting = await count(); // by then, one that does not wait has printed all
+    expect(waiting).toBeLessThan(2_000);
+    const lines = (await child.stdout.text()).trimEnd().split("\n");
+    expect(lines.map((line) => (JSON.parse(line) as { id: string }).id)).toEqual(lines.map((_, i) => `r${i}`));
+    expect([lines.length, await count(), await child.exited]).toEqual([20_000, 20_000, 0]);
+  } finally {
+    child.kill("SIGKILL");
+    desk.remove();
+  }
 }, 60_000);

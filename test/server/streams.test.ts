@@ -291,7 +291,7 @@ test("tap goes on with what is committed, until it is stopped", async () => {
   });
   const world: World = {
     ...desk.world,
-    print: (lines) => void printed.push(...lines.split("\n")),
+    printed: async (lines) => void printed.push(...lines.split("\n")),
     stopRequested: () => stopped,
   };
   const live = async (id: string) => {

@@ -39,6 +39,7 @@ export function createDesk(environment: Readonly<Record<string, string>> = {}): 
     workingDirectory: home,
     terminal: false,
     print: (text) => void output.push(text),
+    printed: async (text) => void output.push(text),
     warn: (text) => void errors.push(text),
     progress: () => {},
     stopRequested: () => new Promise(() => {}),

@@ -100,8 +100,7 @@ async function writeRecords(world: World, directory: string, count: number): Pro
       const written = test.write();
       if (written === undefined) break;
       last = written;
-      world.print(String(last)); // only now: it is acknowledged
-      await world.printed();
+      await world.printed(String(last)); // only now: it is acknowledged
     }
   } finally {
     test.close();

@@ -79,10 +79,9 @@ async function follow(world: World, store: Store, following: Following): Promise
     const given = page.rows.slice(0, limit - following.rows);
     for (let from = 0; from < given.length && !following.stopped; from += LINES_AHEAD_MAX) {
       const part = given.slice(from, from + LINES_AHEAD_MAX);
-      world.print(part.map(feedLine).join("\n"));
+      await world.printed(part.map(feedLine).join("\n"));
       following.rows += part.length;
       following.position = part.at(-1)!.position;
-      await world.printed();
     }
     if (following.stopped) return;
     following.position = page.next;
