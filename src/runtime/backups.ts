@@ -4,10 +4,13 @@ import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { World } from "../base/world.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
-import { BACKUPS, backupContract } from "../contract/streams.ts";
+import { BACKUPS, backupContract, ERASURES, RETENTION } from "../contract/streams.ts";
 import { type BackupManifest, manifestDigest } from "../store/backup.ts";
+import type { ErasedRows } from "../store/erase.ts";
+import { type Erased, joined } from "../store/erase_select.ts";
 import { checkMigrations, migrations } from "../store/migrations.ts";
 import type { Store } from "../store/port.ts";
+import { STATEMENTS } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { withWriter } from "./beside.ts";
 import { withEngine } from "./engine.ts";
@@ -59,6 +62,62 @@ export async function knownBackups(store: Store): Promise<readonly KnownBackup[]
     }
   }
   return [...known.values()];
+}
+
+/**
+ * The known backups that hold rows which an erasure at commit `erasedAt` took out, or may hold them: those that reach to the
+ * first commit of such a row, and those of which only the begin is known. Where the entity was erased before, or retention
+ * dropped rows that may have been of it, all that are older than the erasure. `done` is what erased it, one after another.
+ */
+export async function backupsHolding(store: Store, done: readonly Erased[]): Promise<readonly KnownBackup[]> {
+  const erasedAt = done.at(-1)!.outcome.commitNo;
+  const older = (await knownBackups(store)).filter(
+    ({ begunCommit, commitNo }) => begunCommit < erasedAt && (commitNo ?? 0) < erasedAt,
+  );
+  const dropped = (await store.streams()).some(({ stream }) => stream === RETENTION);
+  if (older.length === 0 || dropped || (await wasErasedBefore(store, done))) return older;
+  const rows = joined(done.map(({ erasure }) => erasure)).filter(
+    ({ emptied, replaced }) => emptied.length + replaced.length > 0,
+  );
+  if (rows.length === 0) return [];
+  const first = await firstCommitOf(store, rows);
+  return older.filter(({ commitNo = Number.POSITIVE_INFINITY }) => commitNo >= first);
+}
+
+async function wasErasedBefore(store: Store, done: readonly Erased[]): Promise<boolean> {
+  const own = new Set(done.map(({ erasure }) => erasure.erasure));
+  const digest = toHex(done[0]!.erasure.digest);
+  for await (const { batch } of store.scan(ERASURES, { columns: ["erasure", "kind", "digest"] })) {
+    for (let i = 0; i < batch.length; i++) {
+      const row = rowAt(batch, i);
+      if (row.kind !== "entity" || own.has(row.erasure as string)) continue;
+      if (toHex(row.digest as Uint8Array) === digest) return true;
+    }
+  }
+  return false;
+}
+
+/** The first commit with any of the rows, as the statements of commits say; 0 where one is not stated yet. */
+async function firstCommitOf(store: Store, erased: readonly ErasedRows[]): Promise<number> {
+  const least = new Map(
+    erased.map(({ stream, emptied, replaced }) => [
+      stream,
+      [...emptied, ...replaced.map(({ sequence }) => sequence)].reduce((a, b) => Math.min(a, b)),
+    ]),
+  );
+  let first = Number.POSITIVE_INFINITY;
+  const columns = ["commit_no", "stream", "first_sequence", "rows"];
+  for await (const { batch } of store.scan(STATEMENTS, { columns })) {
+    for (let i = 0; i < batch.length; i++) {
+      const row = rowAt(batch, i);
+      const sought = least.get(row.stream as string);
+      const from = Number(row.first_sequence);
+      if (sought === undefined || sought < from || sought >= from + Number(row.rows)) continue;
+      least.delete(row.stream as string);
+      first = Math.min(first, Number(row.commit_no));
+    }
+  }
+  return least.size > 0 ? 0 : first;
 }
 
 const numberOf = (value: unknown): number | undefined => (value === null ? undefined : Number(value));

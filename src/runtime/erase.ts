@@ -18,6 +18,7 @@ import { type EntityTest, recordsNaming, withoutRecords, wordsName } from "../in
 import type { ErasedRows } from "../store/erase.ts";
 import { type CommitRange, type EntityName, type Erased, type EraseRequest, joined } from "../store/erase_select.ts";
 import type { Store, StoredRows } from "../store/port.ts";
+import { backupsHolding } from "./backups.ts";
 import type { Engine } from "./engine.ts";
 import { nameEraser, storedEntity } from "./erase_names.ts";
 import { type Project, viewOfModel } from "./project.ts";
@@ -44,8 +45,22 @@ export interface ErasureReceipt {
   readonly tree: { readonly size: number; readonly root: string };
   /** What the signature is checked with, as `mlpe audit checkpoint` gives it: compare it with one that was kept. */
   readonly verifier_key: string;
+  /** The backups that the log knows of and that hold rows of the entity, or may; `commit_no` is the last commit in one. */
+  readonly backups: readonly HoldingBackup[];
   /** What is beyond the log's reach. */
   readonly beyond: readonly string[];
+}
+
+interface HoldingBackup {
+  /** As `mlpe streams --upkeep` counts them. */
+  readonly number: number;
+  readonly backup: string;
+  /** When it was begun: microseconds since 1970. */
+  readonly at: number;
+  /** Null where only its begin is known. */
+  readonly commit_no: number | null;
+  /** SHA-256 of its manifest.json. */
+  readonly manifest: string | null;
 }
 
 export interface SignedReceipt extends ErasureReceipt {
@@ -74,7 +89,7 @@ export async function eraseFrom(
     if (!later) break;
     done.push(later);
   }
-  const receipt = receiptOf(engine, done);
+  const receipt = await receiptOf(engine, done);
   return { ...receipt, signature: signText(store, JSON.stringify(receipt)) };
 }
 
@@ -101,10 +116,11 @@ const countsOf = (streams: readonly ErasedRows[]): ErasureReceipt["streams"] =>
       .map(({ stream, emptied, replaced }) => [stream, { emptied: emptied.length, replaced: replaced.length }]),
   );
 
-function receiptOf({ store }: Engine, done: readonly Erased[]): ErasureReceipt {
+async function receiptOf({ store }: Engine, done: readonly Erased[]): Promise<ErasureReceipt> {
   const { origin, size, root } = treeHead(store);
   const [{ erasure }] = done as [Erased];
   const { commitNo, knownTime, scrubbed } = done.at(-1)!.outcome;
+  const backups = await backupsHolding(store, done);
   const sum = (field: "emptied" | "replaced" | "guessable") =>
     done.reduce((total, { outcome }) => total + outcome[field], 0);
   return {
@@ -122,12 +138,26 @@ function receiptOf({ store }: Engine, done: readonly Erased[]): ErasureReceipt {
     scrubbed,
     tree: { size, root: toBase64(root) },
     verifier_key: verifierKey(store),
+    backups: backups.map(({ number, backup, begun, commitNo: upTo, manifest }) => ({
+      number,
+      backup,
+      at: begun,
+      commit_no: upTo ?? null,
+      manifest: manifest ?? null,
+    })),
     beyond: [
-      `every backup made before commit ${commitNo} still holds it`,
+      `${said(backups)}; a backup made before commit ${commitNo} that the log does not know of may still hold it`,
       "exported files, training sets and models made from the data are not reached",
       "devices may keep copies of overwritten blocks; segments among them can't be opened, as their nonces are gone",
     ],
   };
+}
+
+function said(backups: readonly { readonly number: number }[]): string {
+  if (backups.length === 0) return "no backup that the log knows of holds what was erased";
+  const [one] = backups;
+  if (backups.length === 1) return `backup ${one!.number} still holds it`;
+  return `${backups.length} backups still hold it, from ${one!.number} to ${backups.at(-1)!.number}`;
 }
 
 /** `given` names the entity as it was written; rows hold it as their types do. */

@@ -187,3 +187,36 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   writeFileSync(join(home, "mlpe.yaml"), bad);
   expect((await failure(["retain"])).message).toContain("host.bytes needs streams");
 }, 30_000);
+
+test("the receipt names the backups that hold the entity, and no others", async () => {
+  const { home, json, run } = project();
+  const numbers = ({ backups }: Holding) => backups.map(({ number }) => number);
+  const erase = (tail: string) => json<Holding>(["erase", "--entity", `tailnum=${tail}`]);
+  rmSync(join(home, "more.jsonl"));
+  writeFileSync(join(home, "flights.csv"), "id,Tail,at,delay\nf1,N1,2024-01-01T00:00:00Z,1\n");
+  await run(["ingest"]); // the other file is missing
+  await json(["backup", "1"]);
+  writeFileSync(join(home, "more.jsonl"), `${JSONL.join("\n")}\n`);
+  await json(["ingest"]);
+  const second = await json<{ backup: string; commit_no: number }>(["backup", "2"]);
+  await run(["backup", "nowhere/3"]); // it is begun, and who knows
+  const receipt = await erase(GONE);
+  expect(numbers(receipt)).toEqual([2, 3]);
+  expect(receipt.backups.map(({ backup, commit_no }) => [backup, commit_no])).toEqual([
+    [second.backup, second.commit_no],
+    [expect.any(String), null],
+  ]);
+  expect(receipt.beyond[0]).toContain("2 backups still hold it, from 2 to 3");
+  await json(["backup", "4"]);
+  const { output } = await run(["erase", "--entity", "tailnum=N2"]);
+  const [, held] = /(\d+) backups still hold it/.exec(output)!;
+  expect([held, output.match(/^ {2}backup \d/gm)]).toEqual(["3", ["  backup 2", "  backup 3", "  backup 4"]]);
+  expect(numbers(await erase("N1"))).toEqual([1, 2, 3, 4]);
+  expect(numbers(await json<Holding>(["erase", "--entity", "tailnum=NONE", "--ahead"]))).toEqual([]);
+  // Those of an earlier receipt still hold it, and may hold more that came between.
+  expect(numbers(await json<Holding>(["erase", "--entity", "tailnum=N2", "--ahead"]))).toEqual([1, 2, 3, 4]);
+});
+interface Holding {
+  readonly backups: readonly { number: number; backup: string; commit_no: number | null }[];
+  readonly beyond: readonly string[];
+}

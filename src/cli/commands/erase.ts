@@ -72,8 +72,19 @@ function said(receipt: SignedReceipt) {
     ...(guessable === 0 ? [] : [`${grouped(guessable)} of them are of an earlier version: see guessable in --json`]),
     ...(scrubbed ? [] : ["a reader held the database: the next start overwrites its unused places"]),
     ...beyond,
+    ...backupsOf(receipt),
     `audit tree: ${tree.size} commits, root ${tree.root}`,
     `verifier key ${verifier_key}`,
     `signature ${signature}`,
   ];
+}
+
+const BACKUPS_SHOWN = 20;
+
+/** The newest that hold the entity; `--json` has all. */
+function backupsOf({ backups }: SignedReceipt): string[] {
+  return backups.slice(-BACKUPS_SHOWN).map(({ number, backup, at, commit_no }) => {
+    const reach = commit_no === null ? "of which only the begin is known" : `up to commit ${commit_no}`;
+    return `  backup ${number} of ${new Date(at / 1_000).toISOString()}, ${reach}: ${backup}`;
+  });
 }
