@@ -1,27 +1,16 @@
-import { dlopen, ptr } from "bun:ffi";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
-import { systemRandom } from "../../src/base/random.ts";
 import type { Batch } from "../../src/contract/batch.ts";
 import { contractOf } from "../../src/contract/contract.ts";
 import { curatedStream } from "../../src/contract/streams.ts";
-import { applyRows, createIndex } from "../../src/fusion/index.ts";
-import { type Following, followPage, followState } from "../../src/runtime/follow.ts";
-import { serverMetrics } from "../../src/runtime/metrics.ts";
-import { openProject, type Project } from "../../src/runtime/project.ts";
-import { indexSaver, openIndex } from "../../src/runtime/saved_index.ts";
-import { type LogStore, openStore } from "../../src/store/store.ts";
-import { systemWorld } from "../../src/system.ts";
 import { less, median, type Result } from "./bench.ts";
+import { holds, opened } from "./start_holds.ts";
 
 const ENTITIES = 1_000_000;
 const VALUES = 12;
 const BATCH_ROWS = 8_192;
 const RUNS = 3;
-/** What a fold may hold the serving thread for. */
-const HOLD_MS = 5;
 
 const names = Array.from({ length: VALUES }, (_, i) => `v${i}`);
 
@@ -54,7 +43,7 @@ export type StartOnce = (config: string, data: string) => Promise<{ milliseconds
 
 /**
  * The online index of a million entities of 12 values: start to ready from where it was saved, against folding the same
- * log; and how long each way of folding holds the thread, of its own processor time.
+ * log; and how long each way of folding holds the thread.
  */
 export async function indexFigures(start: StartOnce, tell: (line: string) => void): Promise<Result[]> {
   const directory = mkdtempSync(join(tmpdir(), "mlpe-bench-"));
@@ -84,7 +73,7 @@ export async function indexFigures(start: StartOnce, tell: (line: string) => voi
         (ENTITIES * (VALUES + 2) * 8) / 2 ** 20,
         "its numbers alone",
       ),
-      ...(await holds(config, data, tell)),
+      ...(await holds(directory, config, data, tell)),
     ];
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -105,9 +94,6 @@ async function prepare(directory: string, data: string): Promise<void> {
   await store.close();
 }
 
-const opened = (directory: string, keys: { provider: string; path: string }): Promise<LogStore> =>
-  openStore({ directory, keys, clock: systemClock, random: systemRandom, thread: true });
-
 function devices(contract: Batch["contract"], from: number, to: number): Batch {
   const length = to - from;
   const column = (v: number) => {
@@ -124,81 +110,5 @@ function devices(contract: Batch["contract"], from: number, to: number): Batch {
       { kind: "number", values: Float64Array.from({ length }, (_, i) => 1_700_000_000_000_000 + from + i) },
       ...names.map((_, v) => column(v)),
     ],
-  };
-}
-
-/** The longest time, and the 99th percentile, between two turns of a thread that folds. */
-async function holds(config: string, data: string, tell: (line: string) => void): Promise<Result[]> {
-  const project = await openProject(systemWorld, { config, data });
-  const store = await opened(data, project.config.keys as { provider: string; path: string });
-  const engine = { store, project, world: systemWorld };
-  const { commitNo } = await store.head();
-  const results: Result[] = [];
-  const measured = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
-    tell(`holds while ${name}`);
-    const { gaps, result } = await watched(work);
-    for (const [what, at] of [
-      ["longest", gaps.length - 1],
-      ["99th percentile", Math.floor(gaps.length * 0.99)],
-    ] as const) {
-      results.push(less(`hold of the thread while ${name}, ${what}`, "ms", gaps[at]!, HOLD_MS, "the bar"));
-    }
-    return result;
-  };
-  try {
-    await measured("following a backlog", () => followAll(project, store, commitNo));
-    const anew = await measured("restoring", () => openIndex(engine, commitNo, () => {}));
-    const saver = indexSaver(engine, { ...anew, saved: 0 }, serverMetrics(), () => {});
-    await measured("saving", () => saver.stop(commitNo));
-    return results;
-  } finally {
-    await store.close();
-  }
-}
-
-async function followAll(project: Project, store: LogStore, commitNo: number): Promise<void> {
-  const index = createIndex([...project.views.values()]);
-  const state = followState(0);
-  const following: Following = {
-    store,
-    streams: index.streams,
-    indexed: () => true,
-    apply: (stored, from, to) => applyRows(index, stored, from, to),
-    folded: () => {},
-    deploys: () => false,
-    deploy: async () => {},
-  };
-  while (state.position < commitNo) await followPage(following, state);
-}
-
-/** Looks at the thread's clock in every turn while the work runs; the differences, ascending. */
-async function watched<T>(work: () => Promise<T>): Promise<{ gaps: number[]; result: T }> {
-  const now = threadClock();
-  const gaps: number[] = [];
-  let done = false;
-  const looking = (async () => {
-    for (let last = now(); !done; ) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const at = now();
-      gaps.push(at - last);
-      last = at;
-    }
-  })();
-  const result = await work();
-  done = true;
-  await looking;
-  return { gaps: gaps.sort((a, b) => a - b), result };
-}
-
-const THREAD_CPU_CLOCK = 3; // CLOCK_THREAD_CPUTIME_ID of Linux
-
-/** Milliseconds of processor time of this thread, where the system tells: what else the machine does doesn't count then. */
-function threadClock(): () => number {
-  if (process.platform !== "linux") return () => performance.now();
-  const { symbols } = dlopen("libc.so.6", { clock_gettime: { args: ["int", "ptr"], returns: "int" } });
-  const time = new BigInt64Array(2); // seconds, nanoseconds
-  return () => {
-    symbols.clock_gettime(THREAD_CPU_CLOCK, ptr(time));
-    return Number(time[0]) * 1e3 + Number(time[1]) / 1e6;
   };
 }
