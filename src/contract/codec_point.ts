@@ -11,16 +11,15 @@ import type { FieldType } from "./contract.ts";
  * A column for reads of single rows, which need few of the thousands of values that stand together: numbers and codes stay
  * packed. Plain data, so that a read touches as little memory as it can.
  */
-export interface PointColumn {
-  /** Packed numbers, or, with `texts`, codes shifted by one; undefined where the column had to be decoded. */
-  readonly packed: PackedWhole | undefined;
+export interface PointColumn extends PackedWhole {
+  /** The column where it had to be decoded; else packed numbers, or, with `texts`, codes shifted by one. */
+  readonly decoded: Column | undefined;
   /** What packed numbers are divided by. */
   readonly scale: number;
   /** A bit for each row that has a value; undefined where all have one. */
   readonly valid: Uint8Array | undefined;
   /** The dictionary, which stands elsewhere. */
   readonly texts: PackedTexts | undefined;
-  readonly decoded: Column | undefined;
   readonly type: FieldType;
   /** What it keeps in memory, about; a dictionary that stands elsewhere is not counted. */
   readonly bytes: number;
@@ -34,34 +33,36 @@ export function pointColumn(bytes: Uint8Array, type: FieldType, length: number, 
   const points = TEXT_TYPES.has(type) ? codedTexts(bytes, type, length, texts) : packedNumbers(bytes, type, length);
   if (points) return points;
   const decoded = decodeColumn(bytes, type, length);
-  return { packed: undefined, scale: 1, valid: undefined, texts: undefined, decoded, type, bytes: sizeOf(decoded) };
+  return { ...NOTHING, scale: 1, valid: undefined, texts: undefined, decoded, type, bytes: sizeOf(decoded) };
 }
 
 /** A column of small whole numbers, 0 for every row where there are none. */
 export function byteColumn(values: Uint8Array | undefined): PointColumn {
-  const packed = { bytes: values ?? NO_BYTES, width: values ? 1 : 0, least: 0 };
-  const bytes = OVERHEAD + packed.bytes.length;
-  return { packed, scale: 1, valid: undefined, texts: undefined, decoded: undefined, type: "long", bytes };
+  const packed = values ? { offsets: values, width: 1, least: 0 } : NOTHING;
+  const bytes = OVERHEAD + packed.offsets.length;
+  return { ...packed, scale: 1, valid: undefined, texts: undefined, decoded: undefined, type: "long", bytes };
 }
 
-const NO_BYTES = new Uint8Array(0);
+/** No bytes for a row: each is 0. */
+const NOTHING: PackedWhole = { offsets: new Uint8Array(0), width: 0, least: 0 };
 
 /** The value of one row: the same that decoding the column gives. */
 export function pointAt(column: PointColumn, row: number): Value {
-  const { packed, valid, texts, scale } = column;
+  const { decoded, valid, texts, scale } = column;
   if (texts) {
     const code = codeAt(column, texts, row);
     return code < 0 ? null : textAt(texts, code);
   }
-  if (!packed) return valueAt(column.decoded!, column.type, row);
+  if (decoded) return valueAt(decoded, column.type, row);
   if (valid && ((valid[row >> 3]! >> (row & 7)) & 1) === 0) return null;
-  const value = scale === 1 ? wholeAt(packed, row) : wholeAt(packed, row) / scale;
+  const value = scale === 1 ? wholeAt(column, row) : wholeAt(column, row) / scale;
   return column.type === "boolean" ? value !== 0 : value;
 }
 
 /** The place of the row's text in the dictionary `texts` of the column; -1 for null. */
-export function codeAt({ packed, decoded }: PointColumn, { length }: PackedTexts, row: number): number {
-  const code = packed ? wholeAt(packed, row) - 1 : (decoded as Column & { kind: "text" }).codes[row]!;
+export function codeAt(column: PointColumn, { length }: PackedTexts, row: number): number {
+  const { decoded } = column;
+  const code = decoded ? (decoded as Column & { kind: "text" }).codes[row]! : wholeAt(column, row) - 1;
   if (!(code >= -1 && code < length)) throw new RangeError("a code is outside its dictionary");
   return code;
 }
@@ -81,7 +82,7 @@ function codedTexts(
   const decoded = packed ? undefined : codesOf(unpackWhole(reader, length), texts);
   if (reader.remaining > 0) throw new RangeError("bytes are left after the column");
   const size = OVERHEAD + (decoded ? decoded.codes.byteLength : bytes.length);
-  return { packed, scale: 1, valid: undefined, texts, decoded, type, bytes: size };
+  return { ...(packed ?? NOTHING), scale: 1, valid: undefined, texts, decoded, type, bytes: size };
 }
 
 /** What is not packed as points is kept as codes; their texts stand elsewhere. */
@@ -100,7 +101,7 @@ function packedNumbers(bytes: Uint8Array, type: FieldType, length: number): Poin
   const packed = packedWhole(reader, length);
   if (!packed || reader.remaining > 0 || places > DECIMALS_MAX) return undefined;
   const size = OVERHEAD + bytes.length;
-  return { packed, scale: 10 ** places, valid, texts: undefined, decoded: undefined, type, bytes: size };
+  return { ...packed, scale: 10 ** places, valid, texts: undefined, decoded: undefined, type, bytes: size };
 }
 
 function sizeOf(column: Column): number {

@@ -82,7 +82,7 @@ export function unpackWhole(reader: ByteReader, length: number): Float64Array {
 
 /** What `writePacked` wrote, for single values: `width` bytes of offset from the least for each. */
 export interface PackedWhole {
-  readonly bytes: Uint8Array;
+  readonly offsets: Uint8Array;
   readonly width: number;
   readonly least: number;
 }
@@ -92,13 +92,13 @@ export function packedWhole(reader: ByteReader, length: number): PackedWhole | u
   const { width, steps } = modeOf(reader.u8());
   if (steps) return undefined;
   const least = unzigzag(reader);
-  return { bytes: reader.raw(length * width), width, least };
+  return { offsets: reader.raw(length * width), width, least };
 }
 
 /** One value, without unpacking the others. */
-export function wholeAt({ bytes, width, least }: PackedWhole, index: number): number {
+export function wholeAt({ offsets, width, least }: PackedWhole, index: number): number {
   let offset = 0;
-  for (let at = (index + 1) * width - 1; at >= index * width; at--) offset = offset * 0x100 + bytes[at]!;
+  for (let at = (index + 1) * width - 1; at >= index * width; at--) offset = offset * 0x100 + offsets[at]!;
   return least + offset;
 }
 

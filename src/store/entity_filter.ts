@@ -65,14 +65,19 @@ export function filterTable(filters: readonly (Uint8Array | undefined)[]): Filte
   return { bytes, starts };
 }
 
-/** What the filter at `index` says; undefined where there is none. */
-export function askFilter({ bytes, starts }: FilterTable, index: number, hash: KeyHash): boolean | undefined {
+/** What the filter at `index` says; undefined where there is none. `probes` bits at most are asked for. */
+export function askFilter(
+  { bytes, starts }: FilterTable,
+  index: number,
+  hash: KeyHash,
+  probes?: number,
+): boolean | undefined {
   const [from, to] = [starts[index]!, starts[index + 1]!];
-  return from === to ? undefined : mayHoldIn(bytes, from, to, hash);
+  return from === to ? undefined : mayHoldIn(bytes, from, to, hash, probes);
 }
 
-function mayHoldIn(filters: Uint8Array, from: number, to: number, hash: KeyHash): boolean {
-  const probes = filters[from]!;
+function mayHoldIn(filters: Uint8Array, from: number, to: number, hash: KeyHash, most = 255): boolean {
+  const probes = Math.min(filters[from]!, most);
   const bits = (to - from - 1) * 8;
   for (let i = 0; i < probes; i++) {
     const bit = bitOf(hash, i, bits);

@@ -256,11 +256,13 @@ function asOfRows(
     if (key === null) return null;
     const tail = view.tail.cursor(snapshot, stream, key, probe.at, upTo);
     const hash = view.hashOf(key);
-    const open = (info: SegmentInfo, filtered: boolean) =>
-      filtered || view.segments.mayHold(info, hash)
-        ? segmentCursor(view.segments, view.segments.open(info), key, probe.at, upTo)
-        : undefined;
-    const winner = winnerOf(tail, segments.sources(hash, probe.at, upTo, open), probe, options);
+    const { mayHold, open, opened } = view.segments;
+    const sources = segments.sources(hash, probe.at, upTo, {
+      knows: (info) => opened(info)?.runs.knows(key) ?? false,
+      open: (info, filtered) =>
+        filtered || mayHold(info, hash) ? segmentCursor(view.segments, open(info), key, probe.at, upTo) : undefined,
+    });
+    const winner = winnerOf(tail, sources, probe, options);
     return winner ? winner.row(options.columns) : null;
   });
 }

@@ -23,6 +23,8 @@ export interface SegmentFiles {
   mayHold(info: SegmentInfo, hash: KeyHash): boolean;
   /** The segment's file, from a bounded cache of open files. */
   open(info: SegmentInfo): SegmentFile;
+  /** The same where it is open; undefined where not. */
+  opened(info: SegmentInfo): SegmentFile | undefined;
   /** The columns of a block that were read so far, from the bounded cache. */
   block(file: SegmentFile, number: number): BlockColumns;
   /** Column `index` (beyond the fields: sequences, flags), read when it is first asked for. */
@@ -128,10 +130,9 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
   const fresh = (info: SegmentInfo, grown?: (bytes: number) => void) =>
     openSegment(directory, info, sealer, names, undefined, grown);
   const costOf = (bytes: number) => Math.max(bytes, cacheBytes / OPEN_FILES_MAX);
+  const opened = (info: SegmentInfo) => cache.find<SegmentFile>(-2 * info.segmentId);
   const open = (info: SegmentInfo): SegmentFile => {
     const key = -2 * info.segmentId;
-    const known = cache.find<SegmentFile>(key);
-    if (known) return known;
     return cache.get(key, () => {
       const value = fresh(info, (bytes) => cache.recost(key, costOf(bytes)));
       return { value, cost: costOf(value.bytes()), drop: value.close };
@@ -176,7 +177,7 @@ function cachedParts(directory: string, sealer: Sealer, names: Names, cacheBytes
     };
     return { rows, at };
   };
-  return { cache, fresh, open, block, column, maybe, windowsOf };
+  return { cache, fresh, open, opened, block, column, maybe, windowsOf };
 }
 
 /** The smallest segments, at most so many. */

@@ -12,6 +12,7 @@ import type { Names, Sealer } from "./catalogue.ts";
 import { damagedSegment } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { unpackFlags } from "./encode.ts";
+import { type EntityRuns, entityRuns } from "./entity_runs.ts";
 import { storeErrors } from "./errors.ts";
 import type { StoredRows } from "./port.ts";
 import { decompress } from "./record.ts";
@@ -39,6 +40,8 @@ export interface SegmentFile {
   filter(): Uint8Array | undefined;
   /** What the footer and the dictionaries read so far take, about. */
   bytes(): number;
+  /** Where entities stand in it. */
+  readonly runs: EntityRuns;
   /** Which span of `footer.commitNos` the sequence lies in. */
   spanOf(sequence: number): number;
   close(): void;
@@ -147,10 +150,10 @@ function segmentFile(
   grown: (bytes: number) => void = () => {},
 ): SegmentFile {
   const width = contract.fields.length + SYSTEM_COLUMNS;
-  const starts = startsOf(footer.chunkLengths);
-  const chunk = (index: number) => read(index, starts[index]!, footer.chunkLengths[index]!);
+  const chunk = chunksOf(footer, read);
   const fixedBytes = footerBytes(footer);
-  const bytes = () => fixedBytes + dictionaries.bytes();
+  const bytes = () => fixedBytes + dictionaries.bytes() + runs.bytes();
+  const runs = entityRuns(footer, () => grown(bytes()));
   const dictionaries = dictionariesOf(
     footer,
     (number) => chunk(footer.blockRows.length * width + number),
@@ -179,8 +182,8 @@ function segmentFile(
   const point = (block: number, index: number) => {
     const field = contract.fields[index];
     return guarded(`block ${block}, ${field?.name ?? "sequences"}`, () => {
-      const dictionary = field && dictionaries.texts(index);
-      return pointColumn(chunk(block * width + index), field?.type ?? "long", footer.blockRows[block]!, dictionary);
+      const texts = field && dictionaries.texts(index);
+      return pointColumn(chunk(block * width + index), field?.type ?? "long", footer.blockRows[block]!, texts);
     });
   };
   const spanOf = spanFinder(footer.firstSequences);
@@ -195,6 +198,7 @@ function segmentFile(
     filter: () => info.filterChunk && read(info.filterChunk.chunk, info.filterChunk.at, info.filterChunk.bytes),
     spanOf,
     bytes,
+    runs,
     close,
     column,
     rows(block, columns) {
@@ -228,10 +232,10 @@ function* blockSteps(
   return { stream: info.stream, batch, ...known, tombstones: file.tombstones(block) };
 }
 
-function startsOf(lengths: Float64Array): Float64Array {
-  const starts = new Float64Array(lengths.length + 1);
-  for (let i = 0; i < lengths.length; i++) starts[i + 1] = starts[i]! + lengths[i]!;
-  return starts;
+function chunksOf({ chunkLengths }: SegmentFooter, read: ReadChunk): (chunk: number) => Uint8Array {
+  const starts = new Float64Array(chunkLengths.length + 1);
+  for (let i = 0; i < chunkLengths.length; i++) starts[i + 1] = starts[i]! + chunkLengths[i]!;
+  return (chunk) => read(chunk, starts[chunk]!, chunkLengths[chunk]!);
 }
 
 /** No plain bytes, sealed: how they are compressed, and the tag. */

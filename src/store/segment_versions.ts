@@ -1,17 +1,17 @@
 import type { Micros } from "../base/time.ts";
-import { codeAt, type PointColumn, pointAt } from "../contract/codec_point.ts";
-import { compareText, type PackedTexts } from "../contract/codec_texts.ts";
+import { type PointColumn, pointAt } from "../contract/codec_point.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
+import { type EntityRun, entityComparer, firstWhere, UNKNOWN } from "./entity_runs.ts";
 import type { BlockColumns, SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
-import { ERASED, entityKey, TOMBSTONE } from "./select.ts";
+import { ERASED, TOMBSTONE } from "./select.ts";
 import { NO_TIME } from "./sort.ts";
 
-/** What a search for one entity sees of a block. */
+/** What a read of one entity sees of a block: its rows from `from` up to `to`. */
 interface Block {
   readonly columns: BlockColumns;
-  /** Negative where the row's entity comes before the one that is sought, 0 where it is that one. */
-  compare(row: number): number;
+  readonly from: number;
+  readonly to: number;
   timeAt(row: number): Micros;
 }
 
@@ -23,11 +23,13 @@ export function segmentCursor(
   at: Micros,
   upTo: number,
 ): VersionCursor | undefined {
-  const { footer } = file;
-  const blockOf = blockReader(files, file, key);
-  const after = firstBeyond(file, blockOf, key, at);
-  if (after === undefined) return undefined;
-  let { number, block, row } = after;
+  const run = file.runs.of(key);
+  if (!run) return undefined;
+  const blockOf = blockReader(files, file, run, key);
+  let number = newestBlock(file, run, blockOf, at);
+  let block = blockOf(number);
+  const hasTimes = file.footer.minTimes.length > 0;
+  let row = hasTimes ? firstWhere(block.from, block.to, (middle) => block.timeAt(middle) > at) : block.to;
   const whole = upTo >= file.info.lastCommit;
   let time: Micros | undefined;
   /** Steps to the row before, if it is of this entity. */
@@ -35,12 +37,11 @@ export function segmentCursor(
     time = undefined;
     for (;;) {
       row--;
-      while (row < 0) {
-        if (--number < 0 || compareText(footer.lastEntities, number, key) < 0) return;
+      while (row < block.from) {
+        if (--number < run.firstBlock) return;
         block = blockOf(number);
-        row = footer.blockRows[number]! - 1;
+        row = block.to - 1;
       }
-      if (block.compare(row) !== 0) return;
       if (file.info.erased && (flagsAt(files, block.columns, row) & ERASED) !== 0) continue;
       if (!whole && commitOf(files, block.columns, row) > upTo) continue;
       const found = block.timeAt(row);
@@ -88,25 +89,29 @@ function versionOf(files: SegmentFiles, columns: BlockColumns, row: number): Ver
   };
 }
 
-/** The blocks of a file as a search for an entity sees them. A block of that entity alone is not opened to compare. */
-function blockReader(files: SegmentFiles, file: SegmentFile, key: string): (number: number) => Block {
+/** The blocks of the run, and which rows of each are the entity's: looked for once, in the first and the last. */
+function blockReader(files: SegmentFiles, file: SegmentFile, run: EntityRun, key: string): (number: number) => Block {
   const { contract, footer } = file;
-  const fields = contract.entity.map((name) => contract.fields.findIndex((field) => field.name === name));
-  const { eventTime } = contract;
-  const timeField = eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
+  const timeField = timeFieldOf(file);
   return (number) => {
     const columns = files.block(file, number);
-    const alone =
-      compareText(footer.firstEntities, number, key) === 0 && compareText(footer.lastEntities, number, key) === 0;
+    const rows = footer.blockRows[number]!;
+    const inFirst = number === run.firstBlock;
+    const inLast = number === run.lastBlock;
+    if ((inFirst && run.from === UNKNOWN) || (inLast && run.to === UNKNOWN)) {
+      const fields = contract.entity.map((name) => contract.fields.findIndex((field) => field.name === name));
+      const compare = entityComparer(
+        fields.map((field) => files.column(columns, field)),
+        key,
+      );
+      if (inFirst && run.from === UNKNOWN) run.from = firstWhere(0, rows, (row) => compare(row) >= 0);
+      if (inLast && run.to === UNKNOWN) run.to = firstWhere(inFirst ? run.from : 0, rows, (row) => compare(row) > 0);
+    }
     let times: PointColumn | undefined;
     return {
       columns,
-      compare: alone
-        ? () => 0
-        : comparer(
-            fields.map((field) => files.column(columns, field)),
-            key,
-          ),
+      from: inFirst ? run.from : 0,
+      to: inLast ? run.to : rows,
       timeAt(row) {
         if (timeField < 0) return STATIC_TIME;
         times ??= files.column(columns, timeField);
@@ -117,63 +122,23 @@ function blockReader(files: SegmentFiles, file: SegmentFile, key: string): (numb
   };
 }
 
-/** How the entity of a row compares with the key; a null entity is the empty text, as in the fences. */
-function comparer(columns: readonly PointColumn[], key: string): (row: number) => number {
-  const only = columns.length === 1 ? columns[0]! : undefined;
-  if (only?.texts && key.startsWith("s")) return codeComparer(only, only.texts, key.slice(1));
-  return (row) => {
-    const own = entityKey(columns.map((column) => pointAt(column, row))) ?? "";
-    return own === key ? 0 : own < key ? -1 : 1;
-  };
+function timeFieldOf({ contract }: SegmentFile): number {
+  const { eventTime } = contract;
+  return eventTime === undefined ? -1 : contract.fields.findIndex(({ name }) => name === eventTime);
 }
 
-/** Where the entity is one text, the key is that text after an `s`. Rows of one entity have one code, compared once. */
-function codeComparer(column: PointColumn, texts: PackedTexts, text: string): (row: number) => number {
-  let [last, order] = [-1, -1]; // null comes before every text
-  return (row) => {
-    const code = codeAt(column, texts, row);
-    if (code !== last) [last, order] = [code, code < 0 ? -1 : compareText(texts, code, text)];
-    return order;
-  };
-}
-
-/** The first row that stands after every row of the entity with event time at most `at`. */
-function firstBeyond(
-  file: SegmentFile,
+/** The last block of the run that begins with an event time of at most `at`; the first, if none does. */
+function newestBlock(
+  { footer }: SegmentFile,
+  { firstBlock, lastBlock, to }: EntityRun,
   blockOf: (number: number) => Block,
-  key: string,
   at: Micros,
-): { number: number; block: Block; row: number } | undefined {
-  const { footer } = file;
-  const isBeyond = (block: Block, row: number): boolean => {
-    const order = block.compare(row);
-    return order === 0 ? hasTimes && block.timeAt(row) > at : order > 0;
-  };
-  const hasTimes = footer.minTimes.length > 0;
+): number {
+  if (footer.minTimes.length === 0) return lastBlock;
   const beginsBeyond = (number: number): boolean => {
-    const order = compareText(footer.firstEntities, number, key);
-    if (order !== 0) return order > 0;
-    // A block of one entity begins with its least time, which the footer has.
-    const alone = hasTimes && compareText(footer.lastEntities, number, key) === 0;
-    return alone ? footer.minTimes[number]! > at : isBeyond(blockOf(number), 0);
+    // A block of this entity alone begins with its least time, which the footer has.
+    const alone = number < lastBlock || to === footer.blockRows[number];
+    return (alone ? footer.minTimes[number]! : blockOf(number).timeAt(0)) > at;
   };
-  // The last block whose first row is not beyond.
-  let low = 0;
-  let high = footer.blockRows.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (beginsBeyond(middle)) high = middle;
-    else low = middle + 1;
-  }
-  const number = low - 1;
-  if (number < 0 || compareText(footer.lastEntities, number, key) < 0) return undefined;
-  const block = blockOf(number);
-  let from = 0;
-  let to = footer.blockRows[number]!;
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if (isBeyond(block, middle)) to = middle;
-    else from = middle + 1;
-  }
-  return { number, block, row: from };
+  return firstWhere(firstBlock + 1, lastBlock + 1, beginsBeyond) - 1;
 }

@@ -6,14 +6,18 @@ import type { SegmentInfo } from "./segment_info.ts";
 /** The segments of one stream as as-of reads go through them: by their latest event time, latest first. */
 export interface SegmentsByTime {
   /** Those that may hold a version of the entity with event time at most `at` and commit at most `upTo`. */
-  sources(
-    hash: KeyHash,
-    at: Micros,
-    upTo: number,
-    /** `filtered`: its filter was asked, and says "maybe". */
-    open: (info: SegmentInfo, filtered: boolean) => VersionCursor | undefined,
-  ): VersionSources;
+  sources(hash: KeyHash, at: Micros, upTo: number, segments: Segments): VersionSources;
 }
+
+interface Segments {
+  /** Whether the entity was found there before: then its filter need not say so again. */
+  knows(info: SegmentInfo): boolean;
+  /** `filtered`: its filter was asked, and says "maybe". */
+  open(info: SegmentInfo, filtered: boolean): VersionCursor | undefined;
+}
+
+/** Nearly every entity that is not there is ruled out by so many bits of a filter. */
+const FIRST_PROBES = 4;
 
 /** The segments of each stream. */
 export function segmentsByStream(segments: readonly SegmentInfo[]): (stream: string) => SegmentsByTime {
@@ -36,7 +40,7 @@ function segmentsByTime(list: readonly SegmentInfo[]): SegmentsByTime {
   const reach = earliest.slice();
   for (let i = 1; i < reach.length; i++) reach[i] = Math.min(reach[i]!, reach[i - 1]!);
   return {
-    sources(hash, at, upTo, open) {
+    sources(hash, at, upTo, { knows, open }) {
       let next = firstAtMost(reach, at);
       const skip = () => {
         while (next < infos.length && (earliest[next]! > at || firstCommits[next]! > upTo)) next++;
@@ -47,8 +51,11 @@ function segmentsByTime(list: readonly SegmentInfo[]): SegmentsByTime {
         next() {
           const place = next++;
           skip();
+          if (askFilter(filters, place, hash, FIRST_PROBES) === false) return undefined;
+          const info = infos[place]!;
+          if (knows(info)) return open(info, true);
           const said = askFilter(filters, place, hash);
-          return said === false ? undefined : open(infos[place]!, said === true);
+          return said === false ? undefined : open(info, said === true);
         },
       };
     },
