@@ -1,5 +1,5 @@
 import { type LogStore, openStore } from "../../src/store/store.ts";
-import type { Result } from "./bench.ts";
+import { median, type Result } from "./bench.ts";
 import {
   BATCH_ROWS,
   batchesOf,
@@ -19,9 +19,12 @@ type Tell = (line: string) => void;
 /** Entities by how many rows they have: places are numbered from the one with the most. */
 const ENTITIES = { hot: 0, median: 1_000, rare: 1_999, absent: 1_500_000 } as const;
 const ROUNDS = 5;
-/** In each round. */
-const COLD_READS = 40;
+/** In each round, of each entity. */
+const COLD_READS = 120;
 const WARM_READS = 400;
+/** Reads of one store before it is the other's turn, so that whatever else the machine does slows both alike. */
+const COLD_TURN = 1;
+const WARM_TURN = 50;
 const IN_FLIGHT = 2;
 /** A store this much larger may be this much slower. */
 const GROWTH_AT_MOST = 1.5;
@@ -29,13 +32,19 @@ const GROWTH_AT_MOST = 1.5;
 interface Loaded {
   readonly place: Place;
   readonly rows: number;
-  /** Milliseconds of the reads, by what was read. */
-  readonly times: Map<string, number[]>;
+  /** Milliseconds of the reads of each round, by what was read. */
+  readonly times: Map<string, number[][]>;
 }
 
 /**
- * As-of reads of single rows in compacted stores of so many rows. The stores take turns; with two of them, the results
- * say how much the reads grow from the smaller to the larger.
+ * As-of reads of single rows in compacted stores of so many rows; with two of them, the results say how much the reads
+ * grow from the smaller to the larger. Both hold the one endless series from its beginning: the larger covers more time and
+ * each entity has as many times more rows, but as many in a partition as in the smaller. The reads go all over the time that
+ * the store covers, so those of the larger need every partition of it in turn.
+ *
+ * **Cold**: a store that was just opened and looked at, nothing decoded, the files in the page cache of the system. **Warm**:
+ * reads that were all made once since the store was opened. A figure is the median of the rounds' own percentiles, so that a
+ * round in which the machine did something else does not decide it.
  */
 export async function asOfReads(tell: Tell, sizes: readonly number[]): Promise<Result[]> {
   const stores: Loaded[] = [];
@@ -43,14 +52,15 @@ export async function asOfReads(tell: Tell, sizes: readonly number[]): Promise<R
     for (const rows of sizes) stores.push({ place: await loaded(tell, rows), rows, times: new Map() });
     for (let round = 0; round < ROUNDS; round++) {
       for (const [name, entity] of Object.entries(ENTITIES)) {
-        for (const store of stores) add(store.times, `${name}, cold`, await cold(store, entity, round * COLD_READS));
-        for (const store of stores) add(store.times, `${name}, warm`, await warm(store, entity, round * WARM_READS));
+        await cold(stores, name, entity, round * COLD_READS);
+        await warm(stores, name, entity, round * WARM_READS);
       }
     }
     for (const { rows, times } of stores) {
-      for (const [name, list] of times) {
-        const [p50, p99] = [quantile(list, 0.5), quantile(list, 0.99)];
-        tell(`as-of ${name}, ${rows} rows: p50 ${p50.toFixed(3)} p99 ${p99.toFixed(3)} ms of ${list.length} reads`);
+      for (const [name, rounds] of times) {
+        const [p50, p99] = [typical(rounds, 0.5), typical(rounds, 0.99)];
+        const reads = rounds.reduce((sum, list) => sum + list.length, 0);
+        tell(`as-of ${name}, ${rows} rows: p50 ${p50.toFixed(4)} p99 ${p99.toFixed(4)} ms of ${reads} reads`);
       }
     }
     const [few, many] = stores;
@@ -60,12 +70,15 @@ export async function asOfReads(tell: Tell, sizes: readonly number[]): Promise<R
   }
 }
 
+/** The percentile of each round, and of these the median. */
+const typical = (rounds: readonly number[][], part: number) => median(rounds.map((list) => quantile(list, part)));
+
 /** One line for each figure: ours at more rows, and what the bound allows. */
 function growth(few: Loaded, many: Loaded): Result[] {
   const rounded = (value: number) => Number(value.toPrecision(4));
   return [...few.times].flatMap(([name, small]) =>
     ([0.5, 0.99] as const).map((part) => {
-      const [before, after] = [quantile(small, part), quantile(many.times.get(name)!, part)];
+      const [before, after] = [typical(small, part), typical(many.times.get(name)!, part)];
       return {
         name: `as-of ${name}, p${part * 100}, at ${many.rows} rows`,
         ours: rounded(after),
@@ -101,30 +114,52 @@ async function loaded(tell: Tell, rows: number): Promise<Place> {
   }
 }
 
-function add(times: Map<string, number[]>, name: string, more: readonly number[]): void {
-  const list = times.get(name) ?? [];
-  list.push(...more);
-  times.set(name, list);
+function add(times: Loaded["times"], name: string, round: number[]): void {
+  const rounds = times.get(name) ?? [];
+  rounds.push(round);
+  times.set(name, rounds);
 }
 
 /** The first read of a store that was just opened: nothing is decoded, the list of segments is there. */
-async function cold({ place, rows }: Loaded, entity: number, first: number): Promise<number[]> {
-  const times: number[] = [];
-  for (let i = 0; i < COLD_READS; i++) {
+async function cold(stores: readonly Loaded[], name: string, entity: number, first: number): Promise<void> {
+  const times = await inTurns(stores, COLD_READS, COLD_TURN, async ({ place, rows }, _, i) => {
     const store = await openStore({ ...place.options, mode: "read" });
     await store.head();
-    times.push(await read(store, rows, entity, first + i));
+    const took = await read(store, rows, entity, first + i);
     await store.close();
-  }
-  return times;
+    return took;
+  });
+  stores.forEach((store, s) => {
+    add(store.times, `${name}, cold`, times[s]!);
+  });
 }
 
-async function warm({ place, rows }: Loaded, entity: number, first: number): Promise<number[]> {
-  const store = await openStore({ ...place.options, mode: "read" });
-  const times: number[] = [];
-  for (let i = 0; i < WARM_READS; i++) await read(store, rows, entity, first + i);
-  for (let i = 0; i < WARM_READS; i++) times.push(await read(store, rows, entity, first + i));
-  await store.close();
+async function warm(stores: readonly Loaded[], name: string, entity: number, first: number): Promise<void> {
+  const open: LogStore[] = [];
+  for (const { place } of stores) open.push(await openStore({ ...place.options, mode: "read" }));
+  const once = () =>
+    inTurns(stores, WARM_READS, WARM_TURN, ({ rows }, s, i) => read(open[s]!, rows, entity, first + i));
+  await once();
+  const times = await once();
+  for (const [s, store] of stores.entries()) {
+    add(store.times, `${name}, warm`, times[s]!);
+    await open[s]!.close();
+  }
+}
+
+/** What `count` reads of each store took, the stores taking turns of `turn` reads. */
+async function inTurns(
+  stores: readonly Loaded[],
+  count: number,
+  turn: number,
+  timed: (store: Loaded, s: number, i: number) => Promise<number>,
+): Promise<number[][]> {
+  const times: number[][] = stores.map(() => []);
+  for (let from = 0; from < count; from += turn) {
+    for (const [s, store] of stores.entries()) {
+      for (let i = from; i < Math.min(count, from + turn); i++) times[s]!.push(await timed(store, s, i));
+    }
+  }
   return times;
 }
 
