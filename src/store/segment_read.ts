@@ -153,12 +153,9 @@ function segmentFile(
   const chunk = chunksOf(footer, read);
   const fixedBytes = footerBytes(footer);
   const bytes = () => fixedBytes + dictionaries.bytes() + runs.bytes();
-  const runs = entityRuns(footer, () => grown(bytes()));
-  const dictionaries = dictionariesOf(
-    footer,
-    (number) => chunk(footer.blockRows.length * width + number),
-    () => grown(bytes()),
-  );
+  const more = () => grown(bytes());
+  const runs = entityRuns(footer, more);
+  const dictionaries = dictionariesOf(footer, (number) => chunk(footer.blockRows.length * width + number), more);
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
   const column = (block: number, index: number, packed: boolean) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
