@@ -6,11 +6,11 @@ import type { World } from "../base/world.ts";
 import { batchOf, rowAt } from "../contract/batch.ts";
 import { BACKUPS, backupContract, ERASURES, RETENTION } from "../contract/streams.ts";
 import { type BackupManifest, manifestDigest } from "../store/backup.ts";
+import { commitOf } from "../store/commit_of.ts";
 import type { ErasedRows } from "../store/erase.ts";
 import { type Erased, joined } from "../store/erase_select.ts";
 import { checkMigrations, migrations } from "../store/migrations.ts";
 import type { Store } from "../store/port.ts";
-import { STATEMENTS } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { withWriter } from "./beside.ts";
 import { withEngine } from "./engine.ts";
@@ -69,7 +69,7 @@ export async function knownBackups(store: Store): Promise<readonly KnownBackup[]
  * first commit of such a row, and those of which only the begin is known. Where the entity was erased before, or retention
  * dropped rows that may have been of it, all that are older than the erasure. `done` is what erased it, one after another.
  */
-export async function backupsHolding(store: Store, done: readonly Erased[]): Promise<readonly KnownBackup[]> {
+export async function backupsHolding(store: LogStore, done: readonly Erased[]): Promise<readonly KnownBackup[]> {
   const erasedAt = done.at(-1)!.outcome.commitNo;
   const older = (await knownBackups(store)).filter(
     ({ begunCommit, commitNo }) => begunCommit < erasedAt && (commitNo ?? 0) < erasedAt,
@@ -80,7 +80,7 @@ export async function backupsHolding(store: Store, done: readonly Erased[]): Pro
     ({ emptied, replaced }) => emptied.length + replaced.length > 0,
   );
   if (rows.length === 0) return [];
-  const first = await firstCommitOf(store, rows);
+  const first = firstCommitOf(store, rows);
   return older.filter(({ commitNo = Number.POSITIVE_INFINITY }) => commitNo >= first);
 }
 
@@ -97,27 +97,14 @@ async function wasErasedBefore(store: Store, done: readonly Erased[]): Promise<b
   return false;
 }
 
-/** The first commit with any of the rows, as the statements of commits say; 0 where one is not stated yet. */
-async function firstCommitOf(store: Store, erased: readonly ErasedRows[]): Promise<number> {
-  const least = new Map(
-    erased.map(({ stream, emptied, replaced }) => [
-      stream,
-      [...emptied, ...replaced.map(({ sequence }) => sequence)].reduce((a, b) => Math.min(a, b)),
-    ]),
-  );
-  let first = Number.POSITIVE_INFINITY;
-  const columns = ["commit_no", "stream", "first_sequence", "rows"];
-  for await (const { batch } of store.scan(STATEMENTS, { columns })) {
-    for (let i = 0; i < batch.length; i++) {
-      const row = rowAt(batch, i);
-      const sought = least.get(row.stream as string);
-      const from = Number(row.first_sequence);
-      if (sought === undefined || sought < from || sought >= from + Number(row.rows)) continue;
-      least.delete(row.stream as string);
-      first = Math.min(first, Number(row.commit_no));
-    }
-  }
-  return least.size > 0 ? 0 : first;
+/** The first commit with any of the rows: sequences go up with commits. */
+function firstCommitOf({ reader }: Pick<LogStore, "reader">, erased: readonly ErasedRows[]): number {
+  const commits = erased.map(({ stream, emptied, replaced }) => {
+    const sequences = [...emptied, ...replaced.map(({ sequence }) => sequence)];
+    const least = sequences.reduce((a, b) => Math.min(a, b));
+    return commitOf(reader, stream, least) ?? 0;
+  });
+  return commits.reduce((a, b) => Math.min(a, b));
 }
 
 const numberOf = (value: unknown): number | undefined => (value === null ? undefined : Number(value));
