@@ -48,6 +48,11 @@ export interface Keyring {
   chunks(keyId: number, nonce: Uint8Array): ChunkKeys;
   /** Whether the stored row is still that of a key which is open here. */
   holds(row: WrappedKey): boolean;
+  /**
+   * Unwraps those of the store keys there are now that are not open here; the newest is current from then on. Keys that are
+   * gone stay open: what was read under them before goes on being readable. Throws as openKeyring; then nothing changed.
+   */
+  refresh(rows: readonly WrappedKey[]): Promise<void>;
 }
 
 export interface ChunkKeys {
@@ -101,7 +106,7 @@ export async function openKeyring(
   period: Micros = DEFAULT_KEY_PERIOD,
 ): Promise<Keyring> {
   const keys = await unwrapAll(rows, provider, storeId);
-  return keyringOf(keys, storeId, random, period);
+  return keyringOf(keys, storeId, random, period, (more) => unwrapAll(more, provider, storeId));
 }
 
 /** The store keys wrapped by another provider: nothing else of the store depends on who wraps. Throws as openKeyring. */
@@ -138,16 +143,24 @@ function checkValue(key: Uint8Array, keyId: number, provider: string, wrapped: U
 }
 
 function keyringOf(
-  storeKeys: ReadonlyMap<number, Uint8Array>,
+  storeKeys: Map<number, Uint8Array>,
   storeId: Uint8Array,
   random: Random,
   period: Micros,
+  unwrap: (rows: readonly WrappedKey[]) => Promise<Map<number, Uint8Array>>,
 ): Keyring {
-  const currentKeyId = newestStoreKey([...storeKeys.keys()]);
-  const current = storeKeys.get(currentKeyId)!;
+  let currentKeyId = newestStoreKey([...storeKeys.keys()]);
+  let current = storeKeys.get(currentKeyId)!;
   const streamKeys = new Map<number, StreamKey>();
+  const holds = (row: WrappedKey): boolean => {
+    const key = storeKeys.get(row.keyId);
+    if (!key) return false;
+    return Buffer.compare(checkValue(key, row.keyId, row.provider, row.wrapped, storeId), row.check) === 0;
+  };
   return {
-    currentKeyId,
+    get currentKeyId() {
+      return currentKeyId;
+    },
     period,
     seal(plaintext, additional) {
       const nonce = random.bytes(NONCE_BYTES);
@@ -177,10 +190,12 @@ function keyringOf(
         open: (chunk, sealed, additional) => openDerived(derived, chunkNonce(nonce, chunk), sealed, additional),
       };
     },
-    holds(row) {
-      const key = storeKeys.get(row.keyId);
-      if (!key) return false;
-      return Buffer.compare(checkValue(key, row.keyId, row.provider, row.wrapped, storeId), row.check) === 0;
+    holds,
+    async refresh(rows) {
+      const unknown = rows.filter((row) => !holds(row));
+      if (unknown.length > 0) for (const [keyId, key] of await unwrap(unknown)) storeKeys.set(keyId, key);
+      currentKeyId = newestStoreKey(rows.map(({ keyId }) => keyId));
+      current = storeKeys.get(currentKeyId)!;
     },
   };
 }

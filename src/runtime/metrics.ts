@@ -64,12 +64,23 @@ const OUTCOMES = ["curated", "corrected", "duplicate", "quarantined", "dropped"]
 
 /** Takes the size of the log's tail: it grows for as long as compaction fails. */
 export function measureLog(metrics: ServerMetrics, { reader }: Pick<LogStore, "reader">): void {
-  const { tail } = reader.snapshot();
+  const tail = tailOf(reader);
+  if (!tail) return;
   metrics.set("mlpe_log_tail_records", tail.length);
   metrics.set(
     "mlpe_log_tail_bytes",
     tail.reduce((sum, { sealed }) => sum + sealed.length, 0),
   );
+}
+
+/** Undefined for the moment in which the store has new keys that this thread has not unwrapped yet. */
+function tailOf(reader: LogStore["reader"]): readonly { readonly sealed: Uint8Array }[] | undefined {
+  try {
+    return reader.snapshot().tail;
+  } catch (cause) {
+    if ((cause as { code?: string }).code === "store.rekeyed") return undefined;
+    throw cause;
+  }
 }
 
 /** Takes what one look of retention did. */

@@ -67,6 +67,8 @@ export interface IndexSaver {
   folded(position: number): void;
   /** Saves a last time, if it is worth it and does not take too long. */
   stop(position: number): Promise<void>;
+  /** What was saved is gone. */
+  lost(): void;
   /** From now on another index is to be saved. */
   renew(opened: OpenedIndex): void;
 }
@@ -118,6 +120,9 @@ export function indexSaver(engine: Engine, opened: OpenedIndex, metrics: ServerM
       if (placesIn(current.index) - saved < ROWS_TO_SAVE_AT_STOP || clock.now() >= deadline) return;
       begin(position);
       await running;
+    },
+    lost() {
+      if (saved !== Number.POSITIVE_INFINITY) saved = 0;
     },
     renew(other) {
       current = other;

@@ -15,6 +15,7 @@ import { measureLog } from "./metrics.ts";
 import type { ModelContext } from "./models.ts";
 import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
+import { shownRotation } from "./rotate.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
 import { shownSpace } from "./space.ts";
@@ -41,6 +42,7 @@ export function servicesOf(serving: Serving, push: Push, erase: Erase = NO_ERASE
     ...deliveryServices(serving),
     ...streamServices(serving.engine.store),
     erase: async (body) => erase(...erasureIn(body)),
+    rotateKeys: async () => shownRotation(await serving.engine.store.rotate()),
   };
 }
 

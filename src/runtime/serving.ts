@@ -100,6 +100,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     held.metrics.add("mlpe_log_compaction_failures_total");
     log("compaction failed", { error: errorText(cause), retry_in_ms: retryInMs });
   });
+  engine.store.onRekeyed(() => state.saver?.lost());
   const space = followSpace(engine, held.metrics, log);
   return {
     ...held,

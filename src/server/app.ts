@@ -140,6 +140,10 @@ function api(services: Services, token: string): Hono {
     const asked = await body(context);
     return patiently(context, () => services.erase(asked), fail);
   });
+  v1.post("/keys/rotate", async (context) => {
+    authorized(context);
+    return patiently(context, services.rotateKeys, fail);
+  });
   v1.post("/models/:model/promote", async (context) => {
     authorized(context);
     return exact(context, await services.promote(model(context), await body(context)));

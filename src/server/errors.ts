@@ -18,8 +18,7 @@ export const serverErrors = errorTable("server", {
   },
   token_needed: {
     kind: "refused",
-    meaning:
-      "Promote, rollback, rollforward, erasures and commits are only for who can read the server's data directory.",
+    meaning: "Deployments, erasures, new keys and commits are only for who can read the server's data directory.",
     fix: "Use the command of that name, such as `mlpe promote`, or send `Authorization: Bearer` with the token in `server.url` of the data directory.",
   },
   foreign_host: {

@@ -67,6 +67,10 @@ export function readWrappedKeys(database: Database): WrappedKey[] {
   }));
 }
 
+/** Takes over the store keys there are now: after a rotation began or ended elsewhere. */
+export const refreshKeys = (database: Database, { keyring }: Sealer): Promise<void> =>
+  keyring.refresh(readWrappedKeys(database));
+
 export function insertWrappedKey(database: Database, key: WrappedKey): void {
   database.run("INSERT INTO data_keys VALUES (?, ?, ?, ?)", [key.keyId, key.provider, key.wrapped, key.check]);
 }

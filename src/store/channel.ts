@@ -7,6 +7,7 @@ import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
+import type { Rotation } from "./rotate.ts";
 import type { SpaceReport } from "./space.ts";
 import type { OpenWriter } from "./writer.ts";
 
@@ -23,6 +24,9 @@ export interface WriteChannel {
   endErasure(erasure: string, held: number | undefined): Promise<void>;
   erase(erasure: Erasure): Promise<ErasureOutcome>;
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
+  rotate(): Promise<Rotation>;
+  /** Called once there is another store key: what is sealed under the one before is refused. */
+  onRekeyed(listener: () => void): void;
   /** As of a `FoldKeeper`. */
   beginFold(): Promise<number>;
   keepFold(fold: WrittenFold, begun: number): Promise<boolean>;
@@ -46,7 +50,7 @@ export interface Carrier {
 type Request =
   | { readonly kind: "commit"; readonly commit: EncodedCommit }
   | { readonly kind: "cursor" | "position"; readonly name: string }
-  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "close" }
+  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "rotate" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
   | { readonly kind: "prepare_erasure"; readonly erasure: string; readonly streams: readonly ErasedRows[] }
   | { readonly kind: "end_erasure"; readonly erasure: string; readonly held: number | undefined }
@@ -66,6 +70,7 @@ type Answer =
 /** What is told unasked. */
 type Announcement =
   | { readonly head: true }
+  | { readonly rekeyed: true }
   | { readonly compactionFailed: Failure; readonly retryInMs?: number | undefined }
   | { readonly space: SpaceReport };
 
@@ -101,6 +106,8 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     endErasure: async (erasure, held) => endErasure(writer.erasures, erasure, held),
     erase: (erasure) => writer.erasures.finish(erasure),
     retain: (policy) => writer.retain(policy),
+    rotate: () => writer.rotate(),
+    onRekeyed: (listener) => writer.onRekeyed(listener),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
@@ -149,6 +156,7 @@ export function serve(
   channel.onHead(() => {
     if (commits === 0) post({ head: true });
   });
+  channel.onRekeyed(() => post({ rekeyed: true }));
   channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
   channel.onSpace((space) => post({ space }));
   const run = async (request: Request): Promise<unknown> => {
@@ -161,6 +169,8 @@ export function serve(
         return channel.position(request.name);
       case "compact":
         return channel.compact();
+      case "rotate":
+        return channel.rotate();
       case "retain":
         return channel.retain(request.policy);
       case "prepare_erasure":
@@ -231,9 +241,11 @@ export function remoteChannel(
       endErasure: (erasure, held) => call({ kind: "end_erasure", erasure, held }),
       erase: (erasure) => call({ kind: "erase", erasure }),
       retain: (policy) => call({ kind: "retain", policy }),
+      rotate: () => call({ kind: "rotate" }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       onHead: told.onHead,
+      onRekeyed: told.onRekeyed,
       onCompactionFailed: told.onCompactionFailed,
       onSpace: told.onSpace,
       onEnded: (listener) => endListeners.push(listener),
@@ -268,11 +280,13 @@ export function remoteChannel(
 /** Who listens at the near end to what the far end tells unasked. */
 function announcements() {
   const headListeners: (() => void)[] = [];
+  const keyListeners: (() => void)[] = [];
   const failureListeners: ((failure: CompactionFailure) => void)[] = [];
   const spaceListeners: ((report: SpaceReport) => void)[] = [];
   let space: SpaceReport | undefined;
   return {
     onHead: (listener: () => void) => headListeners.push(listener),
+    onRekeyed: (listener: () => void) => keyListeners.push(listener),
     onCompactionFailed: (listener: (failure: CompactionFailure) => void) => failureListeners.push(listener),
     onSpace(listener: (report: SpaceReport) => void) {
       spaceListeners.push(listener);
@@ -280,6 +294,7 @@ function announcements() {
     },
     take(told: Announcement): void {
       if ("head" in told) for (const listener of headListeners) listener();
+      else if ("rekeyed" in told) for (const listener of keyListeners) listener();
       else if ("space" in told) {
         space = told.space;
         for (const listener of spaceListeners) listener(space);

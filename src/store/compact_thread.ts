@@ -4,6 +4,7 @@ import type { Hands, MergedRun, PackedTail } from "./compact_work.ts";
 import type { CompactMessage } from "./compact_worker.ts";
 import type { EmptiedSegments, PuncturedStatements } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
+import type { SegmentInfo } from "./segment_info.ts";
 
 type Settle = { resolve(result: never): void; reject(cause: unknown): void };
 
@@ -49,6 +50,7 @@ export function handsInThread(directory: string, keys: KeySettings, workerUrl: s
     mergeNext: (policy, without) => call<MergedRun | undefined>({ kind: "merge", policy, without }),
     empty: (work) => call<EmptiedSegments>({ kind: "empty", work }),
     puncture: (work) => call<PuncturedStatements>({ kind: "puncture", work }),
+    reseal: (info) => call<SegmentInfo>({ kind: "reseal", info }),
     async close() {
       if (!worker) return;
       await call({ kind: "close" }).catch(() => {}); // dead already

@@ -16,6 +16,7 @@ import {
 } from "./erase_work.ts";
 import type { StoredRows } from "./port.ts";
 import { mergedSpan, type RetentionPolicy } from "./retention_rules.ts";
+import { resealSegment } from "./rotate_segment.ts";
 import { bySequence } from "./segment_files.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment, type SegmentFile } from "./segment_read.ts";
@@ -80,6 +81,8 @@ export interface Hands {
   /** The long parts of an erasure: see erase_work.ts. */
   empty(work: EmptyWork): Promise<EmptiedSegments>;
   puncture(work: PunctureWork): Promise<PuncturedStatements>;
+  /** A segment under its stream's current key: see rotate_segment.ts. */
+  reseal(info: SegmentInfo): Promise<SegmentInfo>;
   close(): Promise<void>;
 }
 
@@ -95,6 +98,10 @@ export function handsOf(shop: Workshop): Hands {
     async puncture(work) {
       readSegmentInfos(shop.database, shop.sealer);
       return punctureStatements(shop, work);
+    },
+    async reseal(info) {
+      readSegmentInfos(shop.database, shop.sealer);
+      return resealSegment(info, shop, shop.names);
     },
     close: async () => {},
   };

@@ -1,6 +1,6 @@
 import { systemRandom } from "../base/random.ts";
 import type { KeySettings } from "../keys/registry.ts";
-import { namesOf } from "./catalogue.ts";
+import { namesOf, refreshKeys } from "./catalogue.ts";
 import { failureOf } from "./channel.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
 import { openReaderDatabase } from "./database.ts";
@@ -9,6 +9,7 @@ import { storeErrors } from "./errors.ts";
 import { giveWay } from "./priority.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { openSealer } from "./sealer.ts";
+import type { SegmentInfo } from "./segment_info.ts";
 import { isFull } from "./sqlite_log.ts";
 
 /**
@@ -25,18 +26,27 @@ export interface CompactMessage {
     | { readonly kind: "merge"; readonly policy: RetentionPolicy | undefined; readonly without: readonly string[] }
     | { readonly kind: "empty"; readonly work: EmptyWork }
     | { readonly kind: "puncture"; readonly work: PunctureWork }
+    | { readonly kind: "reseal"; readonly info: SegmentInfo }
     | { readonly kind: "close" };
 }
 
 /** It works ahead of nobody. */
 const NICENESS = 10;
 
-let hands: Promise<Hands> | undefined;
+/** The work, and the keys that it is done with as they are now: a rotation may have begun since the last. */
+interface Bench {
+  readonly hands: Hands;
+  refresh(): Promise<void>;
+}
+
+let bench: Promise<Bench> | undefined;
 
 self.onmessage = async ({ data }: MessageEvent<CompactMessage>) => {
   try {
-    hands ??= openHands(data);
-    self.postMessage({ result: await perform(await hands, data.work) });
+    bench ??= openBench(data);
+    const { hands, refresh } = await bench;
+    if (data.work.kind !== "close") await refresh();
+    self.postMessage({ result: await perform(hands, data.work) });
   } catch (cause) {
     self.postMessage({
       failure: failureOf(
@@ -56,16 +66,19 @@ async function perform(by: Hands, work: CompactMessage["work"]): Promise<unknown
       return by.empty(work.work);
     case "puncture":
       return by.puncture(work.work);
+    case "reseal":
+      return by.reseal(work.info);
     case "close":
       return by.close();
   }
 }
 
-async function openHands({ directory, keys }: CompactMessage): Promise<Hands> {
+async function openBench({ directory, keys }: CompactMessage): Promise<Bench> {
   giveWay(NICENESS);
   const database = openReaderDatabase(directory);
   const sealer = (await openSealer(database, keys, directory, systemRandom))!;
   const names = namesOf(database, sealer);
   const shop = { directory, database, names, sealer, random: systemRandom, pause: async () => {} };
-  return { ...handsOf(shop), close: async () => database.close() };
+  const hands = { ...handsOf(shop), close: async () => database.close() };
+  return { hands, refresh: () => refreshKeys(database, sealer) };
 }

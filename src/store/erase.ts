@@ -71,15 +71,10 @@ export interface Erasing {
   readonly log: LogWriter;
   readonly target: SegmentTarget;
   readonly encoder: Encoder;
-  readonly folds: Pick<FoldKeeper, "forget">;
+  readonly folds: Pick<FoldKeeper, "forget" | "drop">;
 }
 
-export function erasingOf(
-  log: LogWriter,
-  folds: Pick<FoldKeeper, "forget">,
-  directory: string,
-  random: Random,
-): Erasing {
+export function erasingOf(log: LogWriter, folds: Erasing["folds"], directory: string, random: Random): Erasing {
   const { sealer, database } = log;
   const saltKey = readSecret(database, sealer, "salt");
   const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
@@ -106,6 +101,8 @@ export interface Erasures {
   abandon(erasure: string): void;
   /** Files that are to be neither merged nor swept. */
   spared(): readonly string[];
+  /** Has replaced files removed, and the database scrubbed where that is still to be done, a while from now. */
+  tidyLater(): void;
   close(): void;
 }
 
@@ -173,6 +170,7 @@ export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone
     },
     abandon,
     spared: () => [...(session.prepared?.files ?? [])].flatMap(([file, { written }]) => [file, written.file]),
+    tidyLater: () => tidyLater(session, alone),
     close() {
       clearTimeout(session.tidying);
       session.holding?.end();

@@ -208,6 +208,8 @@ export interface FoldKeeper {
   keep(fold: WrittenFold, begun: number): boolean;
   /** Removes every saved fold, and those that are being made: what they hold may have been erased. */
   forget(): void;
+  /** Removes every saved fold: they are under a key that is retired. */
+  drop(): void;
 }
 
 /** Sweeps files without a row and rows without a file, then keeps folds. */
@@ -216,6 +218,11 @@ export function foldKeeper(directory: string, database: Database, sealer: Sealer
   const drop = database.query("DELETE FROM folds WHERE file = ?");
   const remove = (files: readonly string[]) => {
     for (const file of files) removeFold(directory, file);
+  };
+  const dropAll = () => {
+    const files = foldRows(database, sealer).map(({ file }) => file);
+    database.run("DELETE FROM folds");
+    remove(files);
   };
   const there = new Set(existsSync(foldsPath(directory)) ? readdirSync(foldsPath(directory)) : []);
   for (const { file } of foldRows(database, sealer)) if (!there.delete(file)) drop.run(file);
@@ -226,6 +233,11 @@ export function foldKeeper(directory: string, database: Database, sealer: Sealer
       if (begun !== forgotten) {
         remove([fold.file]);
         return false;
+      }
+      if (fold.keyId !== sealer.keyring.currentKeyId) {
+        remove([fold.file]);
+        const message = `the fold "${fold.name}" could not be saved: the store got new keys meanwhile`;
+        throw storeErrors.error("failed_fold", message, { place: fold.name });
       }
       const rows = foldRows(database, sealer);
       const others = rows.filter((row) => row.fold && row.fold.name !== fold.name);
@@ -245,10 +257,9 @@ export function foldKeeper(directory: string, database: Database, sealer: Sealer
     },
     forget() {
       forgotten++;
-      const files = foldRows(database, sealer).map(({ file }) => file);
-      database.run("DELETE FROM folds");
-      remove(files);
+      dropAll();
     },
+    drop: dropAll,
   };
 }
 

@@ -4,13 +4,14 @@ import { readIdentity, readWrappedKeys } from "./catalogue.ts";
 import { openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { takeWriterLock } from "./lock.ts";
+import { checkMigrations } from "./migrations.ts";
 import { type Keys, providerOf } from "./sealer.ts";
 import { closeWithSums, dropSums } from "./sums.ts";
 
 /**
  * Has another provider, or another key of it, wrap the store keys, in one transaction: before it the old one opens the
  * store, after it the new one. Nothing else of the store changes, whatever its size. A key that is not there yet is made.
- * Throws store.locked first, then keys.missing_key, keys.wrong_key or keys.bad_key_file; then nothing was changed. Gives the
+ * Throws store.locked first, then store.newer_format, then keys.missing_key, keys.wrong_key or keys.bad_key_file; then nothing was changed. Gives the
  * numbers of the store keys.
  */
 export async function rewrapStore(directory: string, from: Keys, to: Keys, random: Random): Promise<number[]> {
@@ -18,9 +19,10 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
   const release = takeWriterLock(directory);
   try {
     const database = openWriterDatabase(directory);
-    dropSums(directory);
     let close = () => database.close();
     try {
+      checkMigrations(database); // a newer store stays as it is
+      dropSums(directory);
       const identity = readIdentity(database);
       if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
       const { storeId } = identity;

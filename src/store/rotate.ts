@@ -1,32 +1,30 @@
 import type { Database } from "bun:sqlite";
-import { unlinkSync } from "node:fs";
-import { join } from "node:path";
-import type { Clock } from "../base/clock.ts";
-import { MlpeError } from "../base/errors.ts";
-import type { Random } from "../base/random.ts";
-import { othersTurn } from "../base/turn.ts";
+import type { MlpeError } from "../base/errors.ts";
 import { newDataKey, newestStoreKey, nextStoreKey } from "../keys/keyring.ts";
+import type { KeyProvider } from "../keys/provider.ts";
 import {
   boundTo,
   damaged,
   insertWrappedKey,
-  readIdentity,
   readState,
   readWrappedKeys,
+  refreshKeys,
   type Sealer,
   writeState,
 } from "./catalogue.ts";
-import { sweepOrphans } from "./compact.ts";
+import type { Compactor } from "./compact.ts";
+import type { Hands } from "./compact_work.ts";
+import { isDamage } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
+import type { FoldKeeper } from "./folds.ts";
 import { replaceSegments } from "./replace.ts";
-import { resealSegment, retiredIn } from "./rotate_segment.ts";
-import { type Keys, providerOf } from "./sealer.ts";
+import { retiredIn } from "./rotate_segment.ts";
+import { scrub } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { type SegmentTarget, syncDirectory } from "./segment_write.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 import { dropUnusedKeys, readStreamKeys } from "./stream_keys.ts";
-import { type OpenWriter, openWriter } from "./writer.ts";
 
 /**
  * A rotation makes a new store key, under which everything new is sealed at once, and so new stream keys too. What is
@@ -34,15 +32,6 @@ import { type OpenWriter, openWriter } from "./writer.ts";
  * step is whole by itself, so a rotation that was interrupted goes on where it was: as long as there are two store keys
  * it is not finished, and every row and file says by itself which key it is under.
  */
-export interface RotateOptions {
-  readonly directory: string;
-  readonly keys: Keys;
-  readonly clock: Clock;
-  readonly random: Random;
-  /** Called after each durable step. */
-  readonly progress?: (step: RotationStep) => void | Promise<void>;
-}
-
 export interface RotationStep {
   readonly step: "key made" | "tail compacted" | "segments" | "finished";
   /** Segment files under retired keys that were sealed again so far, of so many. */
@@ -64,84 +53,139 @@ export interface Rotation {
 const FILES_AT_ONCE = 16;
 const BYTES_AT_ONCE = 64 << 20;
 
-/**
- * Rotates the keys of a store that nobody has open for writing. Throws store.locked first; store.damaged where a segment
- * or a row does not open, and then the old key stays until that is mended and the rotation run again.
- */
-export async function rotateKeys(options: RotateOptions): Promise<Rotation> {
-  const { directory, keys, clock, random, progress = () => {} } = options;
-  let resumed = false;
-  const prepare = async (database: Database) => {
-    resumed = await addStoreKey(database, directory, keys, random);
-  };
-  const writer = await openWriter(directory, keys, clock, random, { prepare });
-  try {
-    await progress({ step: "key made", done: 0, of: 0 });
-    writer.folds.forget(); // they cost time and are under the old key
-    await writer.compact();
-    await progress({ step: "tail compacted", done: 0, of: 0 });
-    const target: SegmentTarget = { directory, sealer: writer.log.sealer, random, pause: othersTurn };
-    const { files, bytes } = await resealSegments(writer.log, target, progress);
-    const retired = finish(writer);
-    sweepOrphans(writer.log, directory);
-    await progress({ step: "finished", done: files, of: files });
-    return { keyId: writer.log.sealer.keyring.currentKeyId, retired, resumed, segments: files, bytes };
-  } finally {
-    await writer.close();
-  }
+/** What rotating needs of the thread that writes. */
+interface Rotating {
+  readonly log: LogWriter;
+  readonly folds: Pick<FoldKeeper, "drop">;
+  readonly target: SegmentTarget;
+  readonly provider: () => KeyProvider;
+  readonly hands: Hands;
+  readonly alone: Compactor["alone"];
+  /** Tells all who read and commit that there are other keys. */
+  readonly rekeyed: () => void;
+  readonly tidyLater: () => void;
 }
 
-/** Adds the next store key, unless a rotation that was not finished left one. */
-async function addStoreKey(database: Database, directory: string, keys: Keys, random: Random): Promise<boolean> {
+export interface Rotations {
+  /** Makes new keys and seals everything again under them. Who asks meanwhile waits for the same. Throws as rotateInPlace. */
+  rotate(progress?: Progress): Promise<Rotation>;
+  /** Called once there is another store key. */
+  onRekeyed(listener: () => void): void;
+}
+
+/** The rotations of an open log, one at a time. */
+export function rotations(parts: Omit<Rotating, "rekeyed">): Rotations {
+  const listeners: (() => void)[] = [];
+  const rotating: Rotating = { ...parts, rekeyed: () => listeners.forEach((listener) => listener()) };
+  let running: Promise<Rotation> | undefined;
+  return {
+    rotate(progress) {
+      running ??= rotateInPlace(rotating, progress).finally(() => {
+        running = undefined;
+      });
+      return running;
+    },
+    onRekeyed: (listener) => listeners.push(listener),
+  };
+}
+
+/** Called after each durable step. */
+export type Progress = (step: RotationStep) => void | Promise<void>;
+
+/**
+ * Rotates the keys of an open log, while commits and reads go on: files are sealed again by the compaction's hands, some
+ * between two compactions, and only the rows of the catalogue in one turn of this thread. Throws store.damaged where a
+ * segment or a row does not open; then the old key stays until that is mended and the rotation run again.
+ */
+async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}): Promise<Rotation> {
+  const { log, folds, target, alone, tidyLater } = rotating;
+  const { keyring } = log.sealer;
+  const resumed = await addStoreKey(rotating);
+  await progress({ step: "key made", done: 0, of: 0 });
+  folds.drop(); // they cost time and are under the old key
+  await alone(async () => {});
+  await progress({ step: "tail compacted", done: 0, of: 0 });
+  const { files, bytes } = await resealSegments(rotating, progress);
+  const retired = await alone(async () => {
+    const gone = finish(log);
+    scrub(log.database, log.sealer, target.directory);
+    return gone;
+  });
+  tidyLater();
+  await progress({ step: "finished", done: files, of: files });
+  return { keyId: keyring.currentKeyId, retired, resumed, segments: files, bytes };
+}
+
+/** Adds the next store key, unless a rotation that was not finished left one; it is current from then on. */
+async function addStoreKey({ log, provider, target, rekeyed }: Rotating): Promise<boolean> {
+  const { database, sealer } = log;
   const rows = readWrappedKeys(database);
   if (rows.length > 1) return true;
-  const { storeId } = readIdentity(database)!;
   const keyId = nextStoreKey(newestStoreKey(rows.map((row) => row.keyId)));
-  const provider = providerOf(keys, directory, false, random);
-  insertWrappedKey(database, await newDataKey(provider, keyId, storeId, random));
+  const key = await newDataKey(provider(), keyId, sealer.storeId, target.random);
+  insertWrappedKey(database, key);
+  await refreshKeys(database, sealer);
+  rekeyed();
   return false;
 }
 
-async function resealSegments(
-  log: LogWriter,
-  target: SegmentTarget,
-  progress: NonNullable<RotateOptions["progress"]>,
-): Promise<{ files: number; bytes: number }> {
-  const { database, sealer, names } = log;
-  const folder = segmentsPath(target.directory);
-  const isRetired = retiredIn(readStreamKeys(database, sealer), sealer);
-  const retired = readSegmentInfos(database, sealer).filter(isRetired);
-  const broken: MlpeError[] = [];
-  let [done, bytes] = [0, 0];
-  let written: [SegmentInfo, SegmentInfo][] = [];
-  const record = async () => {
-    if (written.length === 0) return;
-    syncDirectory(folder);
-    database.transaction(() => {
-      const [gone, fresh] = [written.map(([old]) => old), written.map(([, made]) => made)];
-      writeState(database, sealer, replaceSegments(database, sealer, readState(database, sealer), gone, fresh));
-    })();
-    log.replaced(written.map(([{ file }]) => file));
-    for (const file of log.takeReplaced()) unlinkSync(join(folder, file));
-    done += written.length;
-    written = [];
-    await progress({ step: "segments", done, of: retired.length });
+/** The segments under retired keys that are sealed again together, and what became of them so far. */
+interface Resealing {
+  files: number;
+  bytes: number;
+  readonly broken: Map<string, MlpeError>;
+}
+
+async function resealSegments(rotating: Rotating, progress: Progress): Promise<Resealing> {
+  const { log, alone } = rotating;
+  const { database, sealer } = log;
+  const done: Resealing = { files: 0, bytes: 0, broken: new Map() };
+  const retired = () => {
+    const isRetired = retiredIn(readStreamKeys(database, sealer), sealer);
+    return readSegmentInfos(database, sealer).filter((info) => isRetired(info) && !done.broken.has(info.file));
   };
-  for (const info of retired) {
-    try {
-      written.push([info, await resealSegment(info, target, names)]);
-      bytes += info.bytes;
-    } catch (cause) {
-      if (!(cause instanceof MlpeError)) throw cause;
-      broken.push(cause); // the others go on
-    }
-    const waiting = written.reduce((sum, [{ bytes: size }]) => sum + size, 0);
-    if (written.length >= FILES_AT_ONCE || waiting >= BYTES_AT_ONCE) await record();
+  for (;;) {
+    const before = done.files;
+    const left = await alone(async () => {
+      const all = retired();
+      const some = all.filter((_, i) => i < FILES_AT_ONCE && sumOf(all.slice(0, i)) < BYTES_AT_ONCE);
+      await resealSome(rotating, some, done);
+      return all.length - some.length;
+    });
+    if (done.files > before) await progress({ step: "segments", done: done.files, of: done.files + left });
+    if (left === 0 && retired().length === 0) break;
   }
-  await record();
-  if (broken.length === 0) return { files: done, bytes };
-  const message = `${broken.length} of ${retired.length} segments can't be sealed again, and the old key stays: ${broken[0]!.message}`;
-  throw storeErrors.error("damaged", message, { place: broken[0]!.place, cause: broken[0] });
+  const [first] = done.broken.values();
+  if (!first) return done;
+  const message = `${done.broken.size} of ${done.broken.size + done.files} segments can't be sealed again, and the old key stays: ${first.message}`;
+  throw storeErrors.error("damaged", message, { place: first.place, cause: first });
+}
+
+const sumOf = (infos: readonly SegmentInfo[]): number => infos.reduce((sum, { bytes }) => sum + bytes, 0);
+
+async function resealSome({ log, hands, target }: Rotating, some: readonly SegmentInfo[], done: Resealing) {
+  const { database, sealer } = log;
+  const written: [SegmentInfo, SegmentInfo][] = [];
+  for (const info of some) {
+    try {
+      written.push([info, await hands.reseal(info)]);
+    } catch (cause) {
+      if (!isDamage(cause)) throw cause;
+      done.broken.set(info.file, cause); // the others go on
+    }
+  }
+  if (written.length === 0) return;
+  syncDirectory(segmentsPath(target.directory));
+  database.transaction(() => {
+    const [gone, fresh] = [written.map(([old]) => old), written.map(([, made]) => made)];
+    writeState(database, sealer, replaceSegments(database, sealer, readState(database, sealer), gone, fresh));
+  })();
+  log.replaced(
+    written.map(([{ file }]) => file),
+    "erased",
+  );
+  done.files += written.length;
+  done.bytes += sumOf(written.map(([old]) => old));
 }
 
 /** Where a row that is sealed says what it is: each table with what its rows are bound to. */
@@ -166,8 +210,7 @@ const EMPTIED_TABLES: Readonly<Record<string, string>> = { commits: "record", fo
 const OPEN_TABLES: readonly string[] = ["migrations", "store", "data_keys"];
 
 /** One transaction: every row under the new key, nothing that names the old one, and the old one gone. */
-function finish({ log }: OpenWriter): number[] {
-  const { database, sealer } = log;
+function finish({ database, sealer }: LogWriter): number[] {
   const { currentKeyId } = sealer.keyring;
   const retired = readWrappedKeys(database)
     .map(({ keyId }) => keyId)
@@ -189,9 +232,10 @@ function finish({ log }: OpenWriter): number[] {
     const other = tables.find(({ name }) => !known.includes(name));
     if (other) throw new Error(`invariant broken: a rotation does not know the table ${other.name}`);
     for (const keyId of retired) database.run("DELETE FROM data_keys WHERE key_id = ?", [keyId]);
+    // The pages as they were, with the old key on them, stand in unused places and in the write-ahead log until then.
+    const state = readState(database, sealer);
+    writeState(database, sealer, { ...state, generation: state.generation + 1, scrub: true });
   })();
-  // The pages as they were, with the old key on them, stand in the write-ahead log until it is cut.
-  database.run("PRAGMA wal_checkpoint(TRUNCATE)");
   return retired;
 }
 

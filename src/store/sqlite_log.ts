@@ -146,7 +146,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
   const transact = () => {
     database.run("BEGIN IMMEDIATE");
     for (const { request, resolve, reject } of group) {
-      const refusal = checkExpected(writing.state, request);
+      const refusal = checkKey(writing.sealer, request) ?? checkExpected(writing.state, request);
       if (refusal) {
         done.push(() => reject(refusal));
         continue;
@@ -239,6 +239,12 @@ function applyCommit(writing: Writing, request: EncodedCommit): Receipt {
     bytes: state.tail.bytes + request.record.length,
   };
   return { commitNo, knownTime, firstSequence };
+}
+
+/** Once a rotation began, nothing more is sealed under the key before: whoever sealed it does so again. */
+function checkKey({ keyring }: Sealer, { record }: EncodedCommit): Error | undefined {
+  if (record[0] === keyring.currentKeyId) return undefined;
+  return storeErrors.error("rekeyed", "the commit is sealed under a key that is retired");
 }
 
 function checkExpected(state: LogState, { expect }: EncodedCommit): Error | undefined {

@@ -2,7 +2,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { pace } from "../base/turn.ts";
 import type { KeySettings } from "../keys/registry.ts";
-import { readSecret, type Sealer } from "./catalogue.ts";
+import { readSecret, refreshKeys, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { openReaderDatabase } from "./database.ts";
@@ -16,8 +16,10 @@ import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import { checkMigrations } from "./migrations.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
+import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
+import type { Rotation } from "./rotate.ts";
 import { type Keys, openSealer } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
@@ -61,6 +63,10 @@ export interface LogStore extends Store {
   planErase(request: EraseRequest): Promise<ErasurePlan>;
   /** Drops the oldest segments that the policy no longer keeps, and records that. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
+  /** Makes new data keys and seals everything again under them, while commits and reads go on. Throws as rotateInPlace. */
+  rotate(): Promise<Rotation>;
+  /** Called once there is another store key: saved folds are gone. */
+  onRekeyed(listener: () => void): void;
   /** Which entities were erased, to tell them when they come again; undefined where none. */
   erased(): Promise<ErasedEntities | undefined>;
   /** To be transferred to another thread of this process, for `connectStore` there. */
@@ -146,13 +152,14 @@ function storeOver(
   channel: WriteChannel | undefined,
 ): LogStore {
   const waiters = new Set<() => void>();
-  let waiting = 0;
   let closed = false;
-  const gate: (() => void)[] = [];
   const wake = () => {
     for (const waiter of [...waiters]) waiter();
   };
   channel?.onHead(wake);
+  const keys = keysOf(reader, encoder);
+  channel?.onRekeyed(() => void keys.refresh().catch(() => {})); // who meets the new key first tries again, and says why
+  const read = <T>(look: (log: LogReader) => T | Promise<T>) => keys.again(async () => look(open()));
   const open = () => {
     if (closed) throw storeErrors.error("closed", "the store is closed");
     return reader;
@@ -162,34 +169,21 @@ function storeOver(
     return channel ?? raise(storeErrors.error("read_only", "the store was opened for reading only"));
   };
   return {
-    async commit(request: CommitRequest) {
-      const writer = writable();
-      while (waiting > MOST_BYTES_WAITING) await new Promise<void>((resolve) => gate.push(resolve));
-      const encoded = encodeCommit(request, encoder);
-      const bytes = encoded.record.length;
-      waiting += bytes;
-      try {
-        const receipt = await writer.commit(encoded);
-        for (const { fingerprint } of encoded.appends) encoder.known.add(fingerprint);
-        return receipt;
-      } finally {
-        waiting -= bytes;
-        for (const resume of gate.splice(0)) resume();
-      }
-    },
-    head: async () => open().head(),
-    commitAt: async (knownTime) => open().commitAt(knownTime),
-    cursor: async (source) => (channel ? channel.cursor(source) : (open().state().cursors.get(source) ?? "")),
-    position: async (name) => (channel ? channel.position(name) : (open().state().readers.get(name) ?? 0)),
-    tail: async (after, streams, maxRows = 65_536) => open().tail(after, streams, maxRows),
-    async waitBeyond(after, timeoutMs) {
-      if (open().head().commitNo > after) return;
-      const pollMs = channel ? CONNECTED_POLL_MS : POLL_MS;
-      await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
-    },
-    scan: (stream, scanOptions = {}) => scanInTurns(open, stream, scanOptions),
-    asOf: async (stream, probes, asOfOptions = {}) => open().asOf(stream, probes, asOfOptions),
-    streams: async () => open().streams(),
+    commit: committing(encoder, keys, writable),
+    head: () => read((log) => log.head()),
+    commitAt: (knownTime) => read((log) => log.commitAt(knownTime)),
+    cursor: async (source) => channel?.cursor(source) ?? read((log) => log.state().cursors.get(source) ?? ""),
+    position: async (name) => channel?.position(name) ?? read((log) => log.state().readers.get(name) ?? 0),
+    tail: (after, streams, maxRows = 65_536) => read((log) => log.tail(after, streams, maxRows)),
+    waitBeyond: (after, timeoutMs) =>
+      keys.again(async () => {
+        if (open().head().commitNo > after) return;
+        const pollMs = channel ? CONNECTED_POLL_MS : POLL_MS;
+        await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
+      }),
+    scan: (stream, scanOptions = {}) => scanInTurns(open, keys, stream, scanOptions),
+    asOf: (stream, probes, asOfOptions = {}) => read((log) => log.asOf(stream, probes, asOfOptions)),
+    streams: () => read((log) => log.streams()),
     compact: async () => writable().compact(),
     port: () => writable().port(),
     ...listenersOf(channel),
@@ -208,8 +202,34 @@ function storeOver(
   };
 }
 
+function committing(encoder: Encoder, keys: StoreKeys, writable: () => WriteChannel): LogStore["commit"] {
+  let waiting = 0;
+  const gate: (() => void)[] = [];
+  return async (request: CommitRequest) => {
+    const writer = writable();
+    while (waiting > MOST_BYTES_WAITING) await new Promise<void>((resolve) => gate.push(resolve));
+    const encoded = encodeCommit(request, encoder);
+    const bytes = encoded.record.length;
+    waiting += bytes;
+    try {
+      let sealed: EncodedCommit | undefined = encoded; // its record is handed over
+      const receipt = await keys.again(() => {
+        const handed = sealed ?? encodeCommit(request, encoder);
+        sealed = undefined;
+        return writer.commit(handed);
+      });
+      for (const { fingerprint } of encoded.appends) encoder.known.add(fingerprint);
+      return receipt;
+    } finally {
+      waiting -= bytes;
+      for (const resume of gate.splice(0)) resume();
+    }
+  };
+}
+
 function listenersOf(channel: WriteChannel | undefined) {
   return {
+    onRekeyed: (listener) => channel?.onRekeyed(listener),
     onCompactionFailed: (listener) => channel?.onCompactionFailed(listener),
     onSpace: (listener) => channel?.onSpace(listener),
     onEnded: (listener) => channel?.onEnded(listener),
@@ -228,6 +248,7 @@ function erasuresOf({ random }: Encoder, clock: Clock, writable: () => WriteChan
       return eraseEntity(this, writable(), request, clock, random);
     },
     retain: async (policy) => writable().retain(policy),
+    rotate: async () => writable().rotate(),
     erased(this: LogStore) {
       return erasedEntities(this);
     },
@@ -254,18 +275,57 @@ function foldsOf(
 }
 
 /** Long scans may be made in the thread that serves: others have a turn before each part. */
-async function* scanInTurns(open: () => LogReader, stream: string, options: ScanOptions): AsyncIterable<StoredRows> {
+async function* scanInTurns(
+  open: () => LogReader,
+  keys: StoreKeys,
+  stream: string,
+  options: ScanOptions,
+): AsyncIterable<StoredRows> {
   const steps = pace();
-  for (const stored of open().scan(stream, options)) {
-    if (steps.due()) await steps.turn();
-    if (!stored) continue;
-    for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
-      await steps.turn();
-      const to = Math.min(from + SCAN_ROWS, stored.batch.length);
-      yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
+  const { parts, first } = await keys.again(async () => {
+    const begun = open().scan(stream, options)[Symbol.iterator]();
+    return { parts: begun, first: begun.next() };
+  });
+  try {
+    for (let part = first; !part.done; part = parts.next()) {
+      const stored = part.value;
+      if (steps.due()) await steps.turn();
+      if (!stored) continue;
+      for (let from = 0; from < stored.batch.length; from += SCAN_ROWS) {
+        await steps.turn();
+        const to = Math.min(from + SCAN_ROWS, stored.batch.length);
+        yield to - from === stored.batch.length ? stored : sliceStored(stored, from, to);
+      }
     }
+  } finally {
+    parts.return?.();
   }
 }
+
+/** The store keys as this thread holds them. */
+interface StoreKeys {
+  refresh(): Promise<void>;
+  /** What `act` gives; where the store got other keys meanwhile, once more with these. */
+  again<T>(act: () => Promise<T>): Promise<T>;
+}
+
+function keysOf({ database }: LogReader, { sealer }: Encoder): StoreKeys {
+  const refresh = () => refreshKeys(database, sealer);
+  return {
+    refresh,
+    async again<T>(act: () => Promise<T>): Promise<T> {
+      try {
+        return await act();
+      } catch (cause) {
+        if ((cause as { code?: string }).code !== REKEYED) throw cause;
+        await refresh();
+        return act();
+      }
+    },
+  };
+}
+
+const REKEYED = `${storeErrors.prefix}.rekeyed`;
 
 function raise(error: Error): never {
   throw error;

@@ -57,6 +57,7 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
     const kept = last?.tail.filter((commit) => !changed || commit.commitNo > compacted.lastCommit) ?? [];
     const from = kept.at(-1)?.commitNo ?? compacted.lastCommit;
     const rows = newer.all(from);
+    if (rows.some(({ record }) => !sealer.keyring.knows(record[0]!)) && hasNewKeys(database, sealer)) throw rekeyed();
     if (!changed && rows.length === 0) return last!;
     const tail = [...kept, ...rows.map(tailCommit)];
     tail.forEach((commit, i) => {
@@ -73,14 +74,16 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
       try {
         last = read();
       } catch (cause) {
-        throw hasNewKeys(database, sealer) ? storeErrors.error("rekeyed", "the store has new data keys") : cause;
+        throw hasNewKeys(database, sealer) ? rekeyed() : cause;
       }
       return last;
     },
   };
 }
 
-/** Whether the keys were rotated by another process since they were unwrapped here. */
+const rekeyed = () => storeErrors.error("rekeyed", "the store has new data keys");
+
+/** Whether the keys were rotated by another thread or process since they were unwrapped here. */
 function hasNewKeys(database: Database, { keyring }: Sealer): boolean {
   return readWrappedKeys(database).some(({ keyId }) => !keyring.knows(keyId));
 }

@@ -3,7 +3,6 @@ import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import { othersTurn } from "../base/turn.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import {
@@ -36,6 +35,7 @@ import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { type RetentionOutcome, retainRows } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
+import { type Rotations, rotations } from "./rotate.ts";
 import { scrub } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
@@ -48,13 +48,11 @@ import { closeWithSums, dropSums } from "./sums.ts";
 interface WriterOptions {
   /** Watch the free space. */
   readonly space?: SpaceSettings | undefined;
-  /** Works on the locked and migrated store before its keys are opened. */
-  readonly prepare?: (database: Database) => Promise<void>;
   /** Who does the long part of compaction; by default this thread. */
   readonly makeHands?: () => Hands;
 }
 
-export interface OpenWriter {
+export interface OpenWriter extends Rotations {
   readonly log: LogWriter;
   readonly folds: FoldKeeper;
   /** Throws store.full where the disk has no room for it. */
@@ -63,7 +61,7 @@ export interface OpenWriter {
   onSpace(listener: (report: SpaceReport) => void): void;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
-  readonly erasures: Omit<Erasures, "spared" | "settle" | "close">;
+  readonly erasures: Omit<Erasures, "spared" | "tidyLater" | "close">;
   /** Drops what the policy no longer keeps: see retain.ts. Merging goes by the last policy from then on. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -79,7 +77,7 @@ export async function openWriter(
   keys: Keys,
   clock: Clock,
   random: Random,
-  { space, prepare, makeHands }: WriterOptions = {},
+  { space, makeHands }: WriterOptions = {},
 ): Promise<OpenWriter> {
   await checkFirst(directory, keys, random);
   const database = openWriterDatabase(directory);
@@ -92,7 +90,6 @@ export async function openWriter(
       await makeStore(database, providerOf(keys, directory, true, random), random);
       syncDirectory(dirname(directory)); // the directory's own name: SQLite makes those inside it durable
     }
-    await prepare?.(database);
     const sealer = (await openSealer(database, keys, directory, random))!;
     const log = logWriter(database, sealer, clock);
     const folds = finishCutOff(log, directory);
@@ -104,8 +101,7 @@ export async function openWriter(
       watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
     };
-    const shop = { database, sealer, names: log.names, directory, random, pause: othersTurn };
-    const hands = makeHands?.() ?? handsOf(shop);
+    const hands = makeHands?.() ?? handsOf({ ...erasing.target, database, names: log.names });
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared: () => erases.spared() });
     const erases = erasures(erasing, hands, compacts.alone);
     watch = space && watchSpace(log, directory, space, clock, random);
@@ -114,6 +110,7 @@ export async function openWriter(
     const checkpoints = idleCheckpoints(database, log.writtenBytes);
     log.onCommitted(checkpoints.committed);
     const unlock = release;
+    const provider = () => providerOf(keys, directory, false, random);
     return {
       log,
       folds,
@@ -125,6 +122,7 @@ export async function openWriter(
         policy = given;
         return compacts.alone(async () => retainRows(erasing, given, clock.now()));
       },
+      ...rotations({ ...erasing, hands, provider, alone: compacts.alone, tidyLater: erases.tidyLater }),
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         clearTimeout(begin);

@@ -9,7 +9,7 @@ import type { CompactionFailure } from "../../src/store/compact.ts";
 import { damagedRows, passingOver } from "../../src/store/damage.ts";
 import type { ScanOptions } from "../../src/store/port.ts";
 import { query } from "../../src/store/query.ts";
-import { rotateKeys } from "../../src/store/rotate.ts";
+import { rotateKeys } from "../../src/store/rotate_keys.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { timedContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";

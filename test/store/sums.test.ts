@@ -5,7 +5,7 @@ import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { examine } from "../../src/store/doctor.ts";
 import { rewrapStore } from "../../src/store/rewrap.ts";
-import { rotateKeys } from "../../src/store/rotate.ts";
+import { rotateKeys } from "../../src/store/rotate_keys.ts";
 import { openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";

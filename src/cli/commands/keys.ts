@@ -1,9 +1,9 @@
 import { formatInstant } from "../../base/time.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
+import { rotateProject } from "../../runtime/rotate.ts";
 import { listKeys } from "../../store/key_list.ts";
 import { rewrapStore } from "../../store/rewrap.ts";
-import { rotateKeys } from "../../store/rotate.ts";
 import { type Command, PROJECT_FLAGS, requireText } from "../command.ts";
 import { grouped, locationOf, progressLine, table } from "../project.ts";
 
@@ -32,7 +32,7 @@ export const keysList: Command = {
           "",
           `A rotation is not finished: ${segments} segments (${grouped(bytes)} bytes) are to be sealed again.`,
         );
-        lines.push("Stop the server and run `mlpe keys rotate` to finish it.");
+        lines.push("Run `mlpe keys rotate` to finish it.");
       }
       return { json: list, text: lines.join("\n") };
     });
@@ -41,25 +41,21 @@ export const keysList: Command = {
 
 export const keysRotate: Command = {
   name: "keys rotate",
-  summary: "make new data keys and seal everything stored under them; an interrupted rotation is finished instead",
+  summary:
+    "make new data keys and seal everything stored under them, also while a server runs; an interrupted one is finished",
   flags: PROJECT_FLAGS,
   async run(world, input) {
-    const project = await openProject(world, locationOf(input));
     const show = progressLine(world);
-    const rotation = await rotateKeys({
-      directory: project.dataDirectory,
-      keys: project.config.keys,
-      clock: world.clock,
-      random: world.random,
-      progress: ({ step, done, of }) => show(step === "segments" ? `${done} of ${of} segments sealed again` : step),
-    });
-    const { keyId, retired, resumed, segments, bytes } = rotation;
+    const rotation = await rotateProject(world, locationOf(input), ({ step, done, of }) =>
+      show(step === "segments" ? `${done} of ${of} segments sealed again` : step),
+    );
+    const { key_id: keyId, retired, resumed, segments, bytes } = rotation;
     const lines = [
       `${resumed ? "the unfinished rotation is finished: " : ""}store key ${keyId}; ${segments} segments (${grouped(bytes)} bytes) sealed again`,
       `store key ${retired.join(", ")} and the stream keys under it are gone: nothing here is sealed under them`,
       "Backups made before still open with the key file, as they hold the old keys wrapped.",
     ];
-    return { json: { key_id: keyId, retired, resumed, segments, bytes }, text: lines.join("\n") };
+    return { json: rotation, text: lines.join("\n") };
   },
 };
 

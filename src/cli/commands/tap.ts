@@ -1,8 +1,6 @@
-import { MlpeError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { feedLine } from "../../runtime/stream_rows.ts";
-import { storeErrors } from "../../store/errors.ts";
 import { type FeedPosition, parsePosition, readFeed, rowsAtOnce } from "../../store/feed.ts";
 import type { Store } from "../../store/port.ts";
 import { streamNamed } from "../../store/stream_named.ts";
@@ -41,23 +39,10 @@ export const tap: Command = {
         following.stopped = true;
       });
     }
-    for (let reopened = 0; ; reopened++) {
-      const before = following.rows;
-      try {
-        await withEngine(world, locationOf(input), "read", ({ store }) => follow(world, store, following));
-        return { json: {}, text: "", printed: true };
-      } catch (error) {
-        // The store got new keys while it was read: it is opened with them, and read on from where it was.
-        if (!(error instanceof MlpeError) || error.code !== REKEYED || reopened >= REOPENED_MAX) throw error;
-        if (following.rows > before) reopened = 0;
-      }
-    }
+    await withEngine(world, locationOf(input), "read", ({ store }) => follow(world, store, following));
+    return { json: {}, text: "", printed: true };
   },
 };
-
-const REKEYED = `${storeErrors.prefix}.rekeyed`;
-/** So often a store that got new keys is opened again without a row in between. */
-const REOPENED_MAX = 8;
 
 interface Following {
   readonly name: string;

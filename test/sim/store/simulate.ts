@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { verifyAudit } from "../../../src/audit/verify.ts";
 import { unpackBackup, writeBackup } from "../../../src/store/backup.ts";
 import { rewrapStore } from "../../../src/store/rewrap.ts";
-import { rotateKeys } from "../../../src/store/rotate.ts";
+import { rotateKeys } from "../../../src/store/rotate_keys.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { readUpkeep } from "../../../src/store/upkeep.ts";
 import { differences, folded } from "./history.ts";
