@@ -1,5 +1,5 @@
 import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
-import { cleared, type NextSlots, nextSlots } from "./slots.ts";
+import { manySlots, type NextSlots, nextSlots, putNumber, ready, type Slots, slotAt, someSlots } from "./slots.ts";
 
 /**
  * Texts -> small whole numbers (codes), packed: no text is an object of its own, so a million entities cost a few bytes
@@ -12,7 +12,7 @@ export interface Dictionary {
   /** By code: where its units end, doubled, plus one where they are of two bytes; 32 bits without a sign. */
   readonly ends: Chunked;
   /** Open addressing by hash: a code plus one, or 0. */
-  slots: Int32Array;
+  slots: Slots;
   /** While `units` is getting full: what will replace it, with the first `copied` of them in it. */
   longer: { readonly units: Uint8Array; copied: number } | undefined;
   /** While `slots` is getting full: what will replace it, with the first `moved` codes in it. */
@@ -38,7 +38,7 @@ export const dictionary = (): Dictionary => ({
   units: new Uint8Array(64),
   longer: undefined,
   ends: chunked(0),
-  slots: new Int32Array(16),
+  slots: someSlots(),
   next: undefined,
   strings: [],
 });
@@ -47,11 +47,11 @@ export const dictionary = (): Dictionary => ({
 export function codeOf(of: Dictionary, text: string): number {
   const { slots } = of;
   const mask = slots.length - 1;
-  for (let slot = hashText(text) & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
-    const code = slots[slot]! - 1;
+  for (let slot = hashText(text) & mask; ; slot = (slot + 1) & mask) {
+    const code = slotAt(slots, slot) - 1;
+    if (code < 0) return -1;
     if (isText(of, code, text)) return code;
   }
-  return -1;
 }
 
 /** The code of a text, made if it is new. */
@@ -61,7 +61,7 @@ export function internText(of: Dictionary, text: string): number {
   const code = of.count++;
   appendUnits(of, code, text);
   if (code < STRINGS_KEPT) of.strings[code] = text;
-  place(of.slots, hashText(text), code);
+  putNumber(of.slots, hashText(text), code);
   moveOn(of);
   return code;
 }
@@ -71,8 +71,8 @@ export function internAscii(of: Dictionary, bytes: Uint8Array, from: number, to:
   const hash = hashBytes(bytes, from, to);
   const { slots } = of;
   const mask = slots.length - 1;
-  for (let slot = hash & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
-    const code = slots[slot]! - 1;
+  for (let slot = hash & mask; slotAt(slots, slot) !== 0; slot = (slot + 1) & mask) {
+    const code = slotAt(slots, slot) - 1;
     if (isAsciiText(of, code, bytes, from, to)) return code;
   }
   const code = of.count++;
@@ -83,7 +83,7 @@ export function internAscii(of: Dictionary, bytes: Uint8Array, from: number, to:
   for (let at = start, i = from; i < to; ) units[at++] = bytes[i++]!;
   setNumber(of.ends, code, (end * 2) | 0);
   copyAhead(of, end);
-  place(of.slots, hash, code);
+  putNumber(of.slots, hash, code);
   moveOn(of);
   return code;
 }
@@ -211,17 +211,10 @@ function spread(hash: number): number {
   return (mixed ^ (mixed >>> 13)) >>> 0;
 }
 
-function place(slots: Int32Array, hash: number, code: number): void {
-  const mask = slots.length - 1;
-  let slot = hash & mask;
-  while (slots[slot] !== 0) slot = (slot + 1) & mask;
-  slots[slot] = code + 1;
-}
-
 /** Moves some codes to larger slots once these are half full, so that no text ever waits for all of them. */
 function moveOn(of: Dictionary): void {
   if (of.count * 2 > of.slots.length) of.next ??= nextSlots(of.slots.length * 2);
-  if (of.next === undefined || !cleared(of.next)) return;
+  if (of.next === undefined || !ready(of.next)) return;
   moveTo(of, of.next, of.next.moved + MOVED_AT_ONCE);
   if (of.next.moved < of.count) return;
   of.slots = of.next.slots;
@@ -230,21 +223,21 @@ function moveOn(of: Dictionary): void {
 
 function moveTo(of: Dictionary, next: NonNullable<Dictionary["next"]>, end: number): void {
   const to = Math.min(end, of.count);
-  for (; next.moved < to; next.moved++) place(next.slots, hashCode(of, next.moved), next.moved);
+  for (; next.moved < to; next.moved++) putNumber(next.slots, hashCode(of, next.moved), next.moved);
 }
 
 /**
  * Makes an empty dictionary, whose `ends` are set, hold so many packed texts: found once `indexTexts` has taken them, or
- * the caller has filled `slots` with as many as there were (0: they are not known).
+ * the caller has filled the slots with as many as there were (0: they are not known). Others have turns.
  */
-export function restoreTexts(of: Dictionary, units: Uint8Array, count: number, slots = 0): void {
+export async function restoreTexts(of: Dictionary, units: Uint8Array, count: number, slots = 0): Promise<void> {
   of.units = units;
   let length = 16;
   while (length < count * 3) length *= 2;
-  of.slots = new Int32Array(slots || length);
+  of.slots = await manySlots(slots || length);
 }
 
 /** Takes packed texts up to code `to` (exclusive) into the slots: some at a time, in order. */
 export function indexTexts(of: Dictionary, to: number): void {
-  for (; of.count < to; of.count++) place(of.slots, hashCode(of, of.count), of.count);
+  for (; of.count < to; of.count++) putNumber(of.slots, hashCode(of, of.count), of.count);
 }

@@ -2,7 +2,7 @@ import { compareValues, type Value } from "../base/row.ts";
 import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import { isNullAt, readValue, type StoreColumn } from "./column.ts";
 import { codeOf } from "./dictionary.ts";
-import { cleared, type NextSlots, nextSlots } from "./slots.ts";
+import { manySlots, type NextSlots, nextSlots, putNumber, ready, type Slots, slotAt, someSlots } from "./slots.ts";
 
 /**
  * Tuples of columns -> small whole numbers (entries), by open addressing over the columns themselves: no key is stored
@@ -12,7 +12,7 @@ import { cleared, type NextSlots, nextSlots } from "./slots.ts";
 export interface KeyTable {
   readonly columns: readonly StoreColumn[];
   /** By hash: an entry plus one, or 0. */
-  slots: Int32Array;
+  slots: Slots;
   /** While `slots` is getting full: what will replace it, with the first `moved` entries in it. */
   next: NextSlots | undefined;
   readonly representatives: Chunked;
@@ -27,7 +27,7 @@ export function keyTable(columns: readonly StoreColumn[]): KeyTable {
   const probe = new Float64Array(columns.length);
   return {
     columns,
-    slots: new Int32Array(16),
+    slots: someSlots(),
     next: undefined,
     representatives: chunked(0),
     count: 0,
@@ -42,14 +42,14 @@ export function entryAt(table: KeyTable, place: number): number {
   if (columns.length === 1 && columns[0]!.kind === "text") return entryOfCode(table, columns[0]!.codes[place]!, place);
   let hash = 0;
   for (let c = 0; c < columns.length; c++) hash = mix(hash, hashAt(columns[c]!, place));
+  const spread = finish(hash);
   const mask = table.slots.length - 1;
-  let slot = finish(hash) & mask;
-  for (; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
-    const entry = table.slots[slot]! - 1;
+  for (let slot = spread & mask; slotAt(table.slots, slot) !== 0; slot = (slot + 1) & mask) {
+    const entry = slotAt(table.slots, slot) - 1;
     if (samePlaces(columns, numberAt(table.representatives, entry), place)) return entry;
   }
   const entry = table.count++;
-  table.slots[slot] = entry + 1;
+  putNumber(table.slots, spread, entry);
   setNumber(table.representatives, entry, place);
   moveOn(table);
   return entry;
@@ -86,8 +86,8 @@ export function entryOf(table: KeyTable, values: readonly Value[]): number {
     } else hash = mix(hash, hashValue(value));
   }
   const mask = table.slots.length - 1;
-  for (let slot = finish(hash) & mask; table.slots[slot] !== 0; slot = (slot + 1) & mask) {
-    const entry = table.slots[slot]! - 1;
+  for (let slot = finish(hash) & mask; slotAt(table.slots, slot) !== 0; slot = (slot + 1) & mask) {
+    const entry = slotAt(table.slots, slot) - 1;
     if (sameAsProbe(table, numberAt(table.representatives, entry), values)) return entry;
   }
   return -1;
@@ -155,11 +155,11 @@ function finish(hash: number): number {
   return (spread ^ (spread >>> 13)) >>> 0;
 }
 
-/** Makes room for so many entries at once in a table that has none. */
-export function reserveKeys(table: KeyTable, entries: number): void {
+/** Makes room for so many entries in a table that has none. Others have turns. */
+export async function reserveKeys(table: KeyTable, entries: number): Promise<void> {
   let length = table.slots.length;
   while (length < entries * 2) length *= 2;
-  if (table.count === 0 && length > table.slots.length && !byCode(table)) table.slots = new Int32Array(length);
+  if (table.count === 0 && length > table.slots.length && !byCode(table)) table.slots = await manySlots(length);
 }
 
 const byCode = ({ columns }: KeyTable): boolean => columns.length === 1 && columns[0]!.kind === "text";
@@ -173,15 +173,12 @@ function moveOn(table: KeyTable): void {
     table.next ??= nextSlots(table.slots.length * 2);
   }
   const { next } = table;
-  if (next === undefined || !cleared(next)) return;
-  const mask = next.slots.length - 1;
+  if (next === undefined || !ready(next)) return;
   const end = Math.min(next.moved + MOVED_AT_ONCE, table.count);
   for (; next.moved < end; next.moved++) {
     let hash = 0;
     for (const column of table.columns) hash = mix(hash, hashAt(column, numberAt(table.representatives, next.moved)));
-    let slot = finish(hash) & mask;
-    while (next.slots[slot] !== 0) slot = (slot + 1) & mask;
-    next.slots[slot] = next.moved + 1;
+    putNumber(next.slots, finish(hash), next.moved);
   }
   if (next.moved < table.count) return;
   table.slots = next.slots;

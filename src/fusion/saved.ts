@@ -162,8 +162,8 @@ async function* textPieces(
     if (steps.due()) await steps.turn();
   }
   const { used, end } = kept;
-  const slots = used === texts ? dictionary.slots : new Int32Array(0);
-  yield new Uint8Array(Float64Array.of(used, end, slots.length).buffer);
+  const { slots } = dictionary;
+  yield new Uint8Array(Float64Array.of(used, end, used === texts ? slots.length : 0).buffer);
   for (const part of chunksOf(kept.ends, used)) yield* pieced(bytesOf(part, part.length));
   for (let from = 0; from < texts; ) {
     const run = usedRun(numbered, from, texts);
@@ -171,7 +171,7 @@ async function* textPieces(
     from = run.to;
     if (steps.due()) await steps.turn();
   }
-  yield* slotPieces(slots, texts);
+  if (used === texts) for (const chunk of slots.chunks) yield bytesOf(withoutLater(chunk, texts), chunk.length);
   for (const part of places) yield bytesOf(numbersAt(codes, part, numbered), part.length);
 }
 
@@ -219,17 +219,11 @@ function numbersAt(codes: Int32Array, places: Int32Array, numbered: Chunked): In
   return taken;
 }
 
-/** The slots without texts that came since: those stand where the first ones left room, so nothing is looked for past them. */
-function* slotPieces(slots: Int32Array, texts: number): Generator<Uint8Array> {
-  for (let from = 0; from < slots.length; from += SLICE) {
-    const taken = slots.slice(from, from + SLICE);
-    clearAbove(taken, texts);
-    yield new Uint8Array(taken.buffer);
-  }
-}
-
-function clearAbove(slots: Int32Array, texts: number): void {
-  for (let i = 0; i < slots.length; i++) if (slots[i]! > texts) slots[i] = 0;
+/** Slots without texts that came since: those stand where the first ones left room, so nothing is looked for past them. */
+function withoutLater(slots: Int32Array, texts: number): Int32Array {
+  const taken = slots.slice();
+  for (let i = 0; i < taken.length; i++) if (taken[i]! > texts) taken[i] = 0;
+  return taken;
 }
 
 const startOf = (ends: Chunked, code: number): number => (code === 0 ? 0 : numberAt(ends, code - 1) >>> 1);
@@ -297,9 +291,11 @@ async function restoreColumn(column: StoreColumn, rows: number, from: PartReader
     for (const ends of chunksOf(column.dictionary.ends, count!)) await from.fill(bytesOf(ends, ends.length));
     const units = new Uint8Array(length!);
     await from.fill(units);
-    restoreTexts(column.dictionary, units, count!, slots!);
-    await from.fill(bytesOf(column.dictionary.slots, slots!));
-    if (slots! > 0) column.dictionary.count = count!;
+    await restoreTexts(column.dictionary, units, count!, slots!);
+    if (slots! > 0) {
+      for (const chunk of column.dictionary.slots.chunks) await from.fill(bytesOf(chunk, chunk.length));
+      column.dictionary.count = count!;
+    }
     for (let at = column.dictionary.count; at < count!; at += HASHED_SLICE) {
       indexTexts(column.dictionary, Math.min(at + HASHED_SLICE, count!));
       if (steps.due()) await steps.turn();

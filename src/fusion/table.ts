@@ -304,7 +304,7 @@ function evaluateDeriver({ program, known }: Deriver, values: readonly Value[]):
 export async function reserveRows(table: Table, rows: number): Promise<void> {
   if (rows <= table.capacity) return;
   await growInTurns(table, rows);
-  if (table.ids) reserveKeys(table.ids, rows);
+  if (table.ids) await reserveKeys(table.ids, rows);
 }
 
 /** A live place at the end, for a copy of a row of another table; the caller writes its columns and adds it to the paths. */
