@@ -18,6 +18,7 @@ const WORKERS = [
   "store/log_worker.ts",
   "store/compact_worker.ts",
   "store/query_worker.ts",
+  "runtime/restore_worker.ts",
   "pipeline_worker.ts",
   "runtime/pipeline_worker.ts",
 ];

@@ -1,4 +1,4 @@
-import { constants, rmSync } from "node:fs";
+import { constants, lstatSync, rmSync } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, opendir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { systemClock } from "./base/clock.ts";
@@ -58,6 +58,7 @@ const files: Files = {
   },
   makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
   removeFile: (path) => rm(path, { force: true }),
+  removedWhenStopped,
   removeDirectory: (path) => rm(path, { recursive: true, force: true }),
   async size(directory) {
     const sizes = await Promise.all(
@@ -101,7 +102,7 @@ function removedWhenStopped(temporary: string): () => void {
   if (!Bun.isMainThread) return () => {};
   function removeAndStop(signal: NodeJS.Signals) {
     if (process.listeners(signal).some(({ name }) => name !== removeAndStop.name)) return;
-    rmSync(temporary, { force: true });
+    removeAll(temporary);
     process.off(signal, removeAndStop);
     // Each file that is being written has one: the last ends the process.
     if (process.listenerCount(signal) === 0) process.exit(EXIT_STOPPED[signal as StopSignal]);
@@ -110,6 +111,19 @@ function removedWhenStopped(temporary: string): () => void {
   return () => {
     for (const signal of SIGNALS) process.off(signal, removeAndStop);
   };
+}
+
+/** Another thread may be writing into the directory: once its folders are gone it can't. */
+const REMOVALS_MAX = 100;
+
+function removeAll(path: string): void {
+  for (let tries = 1; tries <= REMOVALS_MAX && lstatSync(path, { throwIfNoEntry: false }); tries++) {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // A file came after the folder was listed.
+    }
+  }
 }
 
 const WHY: Readonly<Record<string, string>> = {
@@ -171,6 +185,7 @@ export const systemWorld: World = {
     log: new URL("./store/log_worker.ts", import.meta.url).href,
     pipeline: new URL("./pipeline_worker.ts", import.meta.url).href,
     query: new URL("./store/query_worker.ts", import.meta.url).href,
+    restore: new URL("./runtime/restore_worker.ts", import.meta.url).href,
   },
 };
 

@@ -30,7 +30,12 @@ export interface World {
   /** Bytes of memory the process holds now. */
   residentBytes(): number;
   /** Where the threads' entry files are. */
-  readonly workers: { readonly log: string; readonly pipeline: string; readonly query: string };
+  readonly workers: {
+    readonly log: string;
+    readonly pipeline: string;
+    readonly query: string;
+    readonly restore: string;
+  };
 }
 
 export type StopSignal = "SIGINT" | "SIGTERM";
@@ -64,6 +69,11 @@ export interface Files {
   /** Removes a plain file; one that is not there is no error, a directory is. */
   removeFile(path: string): Promise<void>;
   removeDirectory(path: string): Promise<void>;
+  /**
+   * Until what it gives is called: a signal that ends the process removes the file, or the directory with what is in it, first,
+   * also where another thread is still writing there.
+   */
+  removedWhenStopped(path: string): () => void;
   /** Bytes of all files below. */
   size(directory: string): Promise<number>;
 }

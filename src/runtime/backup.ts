@@ -1,4 +1,3 @@
-import { verifyAudit } from "../audit/verify.ts";
 import type { World } from "../base/world.ts";
 import { verifyLedger } from "../ingestion/ledger.ts";
 import {
@@ -7,11 +6,12 @@ import {
   claimForRestore,
   placeRestored,
   requireEmpty,
-  unpackBackup,
 } from "../store/backup.ts";
+import { errorOf, type Failure } from "../store/channel.ts";
 import { storeErrors } from "../store/errors.ts";
 import { openLog } from "./engine.ts";
 import type { Project } from "./project.ts";
+import type { RestoreMessage, Unpacked } from "./restore_worker.ts";
 
 export interface Restored {
   readonly manifest: BackupManifest;
@@ -24,38 +24,58 @@ export interface Restored {
  * Makes the project's data directory from a backup: a file, or standard input (0), which is checked as it comes. Before it gets
  * its name the copy must open with the key, stand at the manifest's commit, verify against its audit tree, and have a ledger
  * that balances.
- * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made. Ended by a signal
- * it leaves `<directory>.restoring`, which the next one of the same directory takes over.
+ * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made. A
+ * signal removes `<directory>.restoring`; what `kill -9` leaves of it the next one of the same directory takes over.
  */
 export async function restoreBackup(world: World, project: Project, from: BackupSource): Promise<Restored> {
   const directory = project.dataDirectory.replace(/\/+$/, "");
   requireEmpty(directory);
-  const { unpacked, release } = claimForRestore(`${directory}.restoring`);
+  const place = `${directory}.restoring`;
+  const { unpacked, release } = claimForRestore(place);
+  const unwatch = world.files.removedWhenStopped(place);
   try {
-    const manifest = unpackBackup(from, unpacked);
-    const { rows, root } = await prove(world, project, unpacked, manifest);
+    const { keys } = project.config;
+    const { manifest, head, audit } = await unpackInThread({ from, directory: unpacked, keys }, world.workers.restore);
+    const { commitNo, knownTime } = head;
+    if (commitNo !== manifest.commit_no || knownTime !== manifest.known_time) {
+      throw unproven(`it says commit ${manifest.commit_no}, and holds ${commitNo}`);
+    }
+    const [problem] = audit.problems;
+    if (problem) throw unproven(`${problem.place}: ${problem.message}`);
+    await proveLedger(world, project, unpacked);
     placeRestored(unpacked, directory);
-    return { manifest, rows, root };
+    return { manifest, rows: audit.rows, root: audit.root };
   } finally {
     release();
+    unwatch();
   }
 }
 
-async function prove(world: World, project: Project, directory: string, manifest: BackupManifest) {
-  const { clock, random } = world;
+const unproven = (what: string) => storeErrors.error("bad_backup", `the backup does not prove itself: ${what}`);
+
+async function unpackInThread(message: RestoreMessage, workerUrl: string): Promise<Unpacked> {
+  const worker = new Worker(workerUrl);
+  const { promise, resolve, reject } = Promise.withResolvers<Unpacked>();
+  const ended = (why: string) => reject(storeErrors.error("backup_failed", `the thread that restores ended: ${why}`));
+  worker.onerror = (event) => ended(event.message);
+  worker.addEventListener("close", () => ended("it stopped by itself"));
+  worker.onmessage = ({ data }: MessageEvent<{ unpacked: Unpacked } | { failure: Failure }>) => {
+    if ("failure" in data) reject(errorOf(data.failure));
+    else resolve(data.unpacked);
+  };
+  try {
+    worker.postMessage(message);
+    return await promise;
+  } finally {
+    worker.terminate();
+  }
+}
+
+async function proveLedger({ clock, random }: World, project: Project, directory: string): Promise<void> {
   const store = await openLog({ directory, keys: project.config.keys, clock, random, mode: "read" });
   try {
-    const bad = (what: string) => storeErrors.error("bad_backup", `the backup does not prove itself: ${what}`);
-    const { commitNo, knownTime } = await store.head();
-    if (commitNo !== manifest.commit_no || knownTime !== manifest.known_time) {
-      throw bad(`it says commit ${manifest.commit_no}, and holds ${commitNo}`);
-    }
-    const audit = verifyAudit(store);
-    const [problem] = audit.problems;
-    if (problem) throw bad(`${problem.place}: ${problem.message}`);
     const ledger = await verifyLedger(store, [...project.sources.values()]);
-    if (!ledger.ok) throw bad(ledger.problems[0] ?? "the ledger does not balance");
-    return audit;
+    if (!ledger.ok) throw unproven(ledger.problems[0] ?? "the ledger does not balance");
   } finally {
     await store.close();
   }

@@ -1,7 +1,8 @@
 /** Backup and restore through real pipes: what comes out goes in, and what breaks on the way is an exit code and no directory. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { othersTurn } from "../../src/base/turn.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
 import { plainContract } from "../support/rows.ts";
@@ -80,3 +81,35 @@ test("the archive is named once", async () => {
   expect((await desk.run("backup", "-", "--out", "x")).errors).toContain("named twice");
   expect((await desk.run("restore", "nosuch", "--data", "other")).errors).toContain("store.bad_backup");
 });
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)(
+  "%s ends a restore in the middle of its input, and leaves nothing of it",
+  async (signal, code) => {
+    const archive = `half-${signal}`;
+    expect((await piped(`mlpe backup ${archive} > said`)).code).toBe(0);
+    const restore = ["restore", "-", "--data", "half", "--config", desk.path("mlpe.yaml")];
+    const child = Bun.spawn([process.execPath, MAIN, ...restore], {
+      cwd: desk.home,
+      stdin: "pipe",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    try {
+      child.stdin.write(readFileSync(desk.path(archive)).subarray(0, 400_000)); // and then nothing, for ever
+      await child.stdin.flush();
+      const begun = desk.path("half.restoring/data/log.db");
+      while (!existsSync(begun) && child.exitCode === null) await othersTurn();
+      child.kill(signal);
+      expect([await child.exited, await child.stderr.text()]).toEqual([code, ""]);
+    } finally {
+      child.kill("SIGKILL");
+    }
+    expect(readdirSync(desk.home).filter((name) => name.startsWith("half") && name !== archive)).toEqual([]);
+    rmSync(desk.path(archive));
+    expect(await digest("data")).toHaveLength(1);
+  },
+  60_000,
+);
