@@ -34,6 +34,7 @@ export const log: Bench = async (tell, flags) => {
 
 /**
  * Commits of 100 rows: one after another, the same with the writer in the committing thread, and with 16 on their way.
+ * Either way a thread of its own compacts, as in a server.
  * The first rounds are not counted: whoever commits 100 rows at a time does it for days.
  */
 async function small(tell: Tell, rows: number): Promise<Result[]> {
@@ -42,7 +43,8 @@ async function small(tell: Tell, rows: number): Promise<Result[]> {
     const requests = batchesOf(rows, 100).map((batch, i) => ({ batch, request: commitOf(batch, i) }));
     const part = Math.floor(requests.length / SMALL_ROUNDS);
     const store = await openStore(threaded.options);
-    const own = await openStore({ ...local.options, thread: false });
+    const compactorUrl = new URL("../../src/store/compact_worker.ts", import.meta.url);
+    const own = await openStore({ ...local.options, thread: false, compactorUrl });
     const bare = bareTable(rival.directory);
     const times = { alone: [] as number[], inThread: [] as number[], grouped: [] as number[], bare: [] as number[] };
     for (let round = 0; round < SMALL_ROUNDS; round++) {

@@ -90,9 +90,13 @@ export class ByteWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** Begins again in the same memory. */
-  clear(): this {
+  /** Begins again in the same memory, where it is no larger than `most` bytes. */
+  clear(most = Number.POSITIVE_INFINITY): this {
     this.#length = 0;
+    if (this.#bytes.length > most) {
+      this.#bytes = new Uint8Array(most);
+      this.#view = undefined;
+    }
     return this;
   }
 

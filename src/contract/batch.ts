@@ -1,5 +1,6 @@
 import { invariant } from "../base/errors.ts";
 import type { Row, Value } from "../base/row.ts";
+import { type TextBytes, textsAsBytes } from "./codec_texts.ts";
 import type { Contract, Field, FieldType } from "./contract.ts";
 import { type LazyTexts, packedColumn, takeTexts } from "./texts.ts";
 
@@ -16,6 +17,8 @@ export type Column =
       readonly codes: Int32Array;
       readonly dictionary: readonly string[];
       readonly packed?: LazyTexts;
+      /** The dictionary as bytes, where it is just the texts in use, in order of first use: see `withWrittenTexts`. */
+      readonly written?: TextBytes;
     }
   | { readonly kind: "bytes"; readonly values: readonly (Uint8Array | null)[] };
 
@@ -165,6 +168,16 @@ export function withUsedTexts(batch: Batch): Batch {
     column.kind === "text" && textCount(column) > batch.length ? usedTexts(column, batch.length) : column,
   );
   return { ...batch, columns };
+}
+
+/** The batch with each text column as it is hashed and written, which then is found out once. */
+export function withWrittenTexts(batch: Batch): Batch {
+  const columns = batch.columns.map((column): Column => {
+    if (column.kind !== "text") return column;
+    const { codes, dictionary, packed } = usedTexts(column, batch.length);
+    return { kind: "text", codes, dictionary, written: packed ?? textsAsBytes(dictionary) };
+  });
+  return { contract: batch.contract, length: batch.length, columns };
 }
 
 type TextColumn = Column & { kind: "text" };

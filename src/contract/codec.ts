@@ -2,7 +2,7 @@ import { ByteReader, ByteWriter } from "../base/bytes.ts";
 import { pace } from "../base/turn.ts";
 import { type Batch, type Column, usedTexts } from "./batch.ts";
 import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
-import { encodeDictionary, packedTexts } from "./codec_texts.ts";
+import { packedTexts, textsAsBytes, writeDictionary } from "./codec_texts.ts";
 import { packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
 import { type LazyTexts, lazyTexts, packedColumn } from "./texts.ts";
@@ -32,12 +32,16 @@ export const TEXT_TYPES: ReadonlySet<FieldType> = new Set(["string", "enum"]);
 
 /** All rows and columns of the batch, without its contract. */
 export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
-  if (batch.length > MAX_BATCH_ROWS) throw new RangeError(`a batch has at most ${MAX_BATCH_ROWS} rows`);
   const writer = new ByteWriter(64 + batch.length * batch.columns.length * 4);
-  const body = new ByteWriter(64 + batch.length * 8);
+  return writeBatch(writer, batch, new ByteWriter(64 + batch.length * 8)).finish();
+}
+
+/** The same behind what stands in `writer`; columns are made in `body`. */
+export function writeBatch(writer: ByteWriter, batch: Batch, body: ByteWriter): ByteWriter {
+  if (batch.length > MAX_BATCH_ROWS) throw new RangeError(`a batch has at most ${MAX_BATCH_ROWS} rows`);
   writer.varint(batch.length);
   for (const column of batch.columns) writer.bytes(writeColumn(body.clear(), column, batch.length, false).written());
-  return writer.finish();
+  return writer;
 }
 
 /**
@@ -258,10 +262,10 @@ function encodeText(writer: ByteWriter, column: Column & { kind: "text" }, lengt
     writePacked(writer, packingOf(shifted)!);
     return;
   }
-  const { codes, dictionary } = usedTexts(column, length);
-  for (let i = 0; i < length; i++) shifted[i] = codes[i]! + 1;
+  const used = column.written ? column : usedTexts(column, length);
+  for (let i = 0; i < length; i++) shifted[i] = used.codes[i]! + 1;
   writer.u8(TEXT);
-  encodeDictionary(writer, dictionary);
+  writeDictionary(writer, used.written ?? used.packed ?? textsAsBytes(used.dictionary));
   writePacked(writer, packingOf(shifted)!);
 }
 

@@ -4,25 +4,73 @@ import type { ByteReader, ByteWriter } from "../base/bytes.ts";
 /**
  * Lists of texts as columns and segment footers hold them: how many, the length of each, then their bytes one after another.
  */
-export function encodeDictionary(writer: ByteWriter, texts: readonly string[]): void {
-  writer.varint(texts.length);
-  const whole = Buffer.from(texts.join(""), "utf8");
-  if (whole.length === texts.reduce((sum, text) => sum + text.length, 0) && isAscii(whole)) {
-    for (const text of texts) writer.varint(text.length);
-    writer.raw(whole);
-    return;
+export const encodeDictionary = (writer: ByteWriter, texts: readonly string[]): void =>
+  writeDictionary(writer, textsAsBytes(texts));
+
+export function writeDictionary(writer: ByteWriter, { starts, bytes }: TextBytes): void {
+  const length = starts.length - 1;
+  writer.varint(length);
+  for (let i = 0; i < length; i++) writer.varint(starts[i + 1]! - starts[i]!);
+  writer.raw(bytes);
+}
+
+/** Texts one after another: each begins at its place in `starts`, and the last ends at the last place. */
+export interface TextBytes {
+  readonly starts: Uint32Array;
+  readonly bytes: Uint8Array;
+}
+
+/** Up to so many units a loop is faster than three calls out of the engine. */
+const BY_HAND = 4_096;
+
+/** Each as `textBytes` gives it. */
+export function textsAsBytes(texts: readonly string[]): TextBytes {
+  const starts = new Uint32Array(texts.length + 1);
+  let units = 0;
+  for (let i = 0; i < texts.length; i++) {
+    units += texts[i]!.length;
+    starts[i + 1] = units;
   }
-  const encoded = texts.map(textBytes);
-  for (const bytes of encoded) writer.varint(bytes.length);
-  for (const bytes of encoded) writer.raw(bytes);
+  // Where all is ASCII the texts lie where their units do.
+  const bytes = units <= BY_HAND ? asciiByHand(texts, units) : asciiOf(texts, units);
+  return bytes ? { starts, bytes } : joinedBytes(texts.map(textBytes));
+}
+
+function asciiByHand(texts: readonly string[], units: number): Uint8Array | undefined {
+  const bytes = new Uint8Array(units);
+  let at = 0;
+  let all = 0;
+  for (let t = 0; t < texts.length; t++) {
+    const text = texts[t]!;
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i);
+      all |= unit;
+      bytes[at++] = unit;
+    }
+  }
+  return all < 0x80 ? bytes : undefined;
+}
+
+function asciiOf(texts: readonly string[], units: number): Uint8Array | undefined {
+  const bytes = Buffer.from(texts.join(""), "utf8");
+  return bytes.length === units ? bytes : undefined; // any other unit takes more than one byte
+}
+
+export function joinedBytes(parts: readonly Uint8Array[]): TextBytes {
+  const starts = new Uint32Array(parts.length + 1);
+  parts.forEach((part, i) => {
+    starts[i + 1] = starts[i]! + part.length;
+  });
+  const bytes = new Uint8Array(starts[parts.length]!);
+  parts.forEach((part, i) => {
+    bytes.set(part, starts[i]);
+  });
+  return { starts, bytes };
 }
 
 /** Texts as they are packed, each made when it is asked for: reads of one row need few of them. */
-export interface PackedTexts {
+export interface PackedTexts extends TextBytes {
   readonly length: number;
-  /** Where each text begins in `bytes`, and the end. */
-  readonly starts: Uint32Array;
-  readonly bytes: Uint8Array;
   /** All of it as one text, where it is ASCII: cutting it is many times faster than decoding texts one by one. */
   readonly ascii: string | undefined;
 }

@@ -1,10 +1,18 @@
-import { ByteReader, concatBytes } from "../base/bytes.ts";
 import { hmac } from "../base/digest.ts";
 import type { Random } from "../base/random.ts";
 import { MICROS_PER_SECOND, type Micros } from "../base/time.ts";
 import { keyErrors } from "./errors.ts";
 import type { KeyProvider } from "./provider.ts";
-import { deriveKey, KEY_BYTES, NONCE_BYTES, open, openDerived, seal, sealDerived } from "./xaes.ts";
+import {
+  deriveKey,
+  KEY_BYTES,
+  keyDeriver,
+  NONCE_BYTES,
+  openDerived,
+  sealDerived,
+  sealInto,
+  TAG_BYTES,
+} from "./xaes.ts";
 
 /** Chunks of one file have 32 bits of its nonce to differ in. */
 const CHUNKS_MAX = 2 ** 32;
@@ -150,7 +158,8 @@ function keyringOf(
   unwrap: (rows: readonly WrappedKey[]) => Promise<Map<number, Uint8Array>>,
 ): Keyring {
   let currentKeyId = newestStoreKey([...storeKeys.keys()]);
-  let current = storeKeys.get(currentKeyId)!;
+  const derivers = new Map([...storeKeys].map(([keyId, key]) => [keyId, keyDeriver(key)]));
+  let derive = derivers.get(currentKeyId)!;
   const streamKeys = new Map<number, StreamKey>();
   const holds = (row: WrappedKey): boolean => {
     const key = storeKeys.get(row.keyId);
@@ -164,13 +173,17 @@ function keyringOf(
     period,
     seal(plaintext, additional) {
       const nonce = random.bytes(NONCE_BYTES);
-      return concatBytes([Uint8Array.of(currentKeyId), nonce, seal(current, nonce, plaintext, additional)]);
+      const sealed = new Uint8Array(1 + NONCE_BYTES + plaintext.length + TAG_BYTES);
+      sealed[0] = currentKeyId;
+      sealed.set(nonce, 1);
+      sealInto(sealed, 1 + NONCE_BYTES, derive(nonce), nonce.subarray(12), plaintext, additional);
+      return sealed;
     },
     open(sealed, additional) {
       if (sealed.length <= NONCE_BYTES) return undefined;
-      const reader = new ByteReader(sealed);
-      const key = storeKeys.get(reader.u8());
-      return key && open(key, reader.raw(NONCE_BYTES), reader.raw(reader.remaining), additional);
+      const nonce = sealed.subarray(1, 1 + NONCE_BYTES);
+      const derived = derivers.get(sealed[0]!)?.(nonce);
+      return derived && openDerived(derived, nonce.subarray(12), sealed.subarray(1 + NONCE_BYTES), additional);
     },
     learn: (key) => void streamKeys.set(key.keyId, key),
     knows: (keyId) => storeKeys.has(keyId) || streamKeys.has(keyId),
@@ -193,9 +206,12 @@ function keyringOf(
     holds,
     async refresh(rows) {
       const unknown = rows.filter((row) => !holds(row));
-      if (unknown.length > 0) for (const [keyId, key] of await unwrap(unknown)) storeKeys.set(keyId, key);
+      for (const [keyId, key] of unknown.length > 0 ? await unwrap(unknown) : []) {
+        storeKeys.set(keyId, key);
+        derivers.set(keyId, keyDeriver(key));
+      }
       currentKeyId = newestStoreKey(rows.map(({ keyId }) => keyId));
-      current = storeKeys.get(currentKeyId)!;
+      derive = derivers.get(currentKeyId)!;
     },
   };
 }

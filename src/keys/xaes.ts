@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv } from "node:crypto";
+import { type Cipheriv, createCipheriv, createDecipheriv } from "node:crypto";
 
 /**
  * XAES-256-GCM (C2SP): AES-256-GCM under a key derived from the first half of a 192-bit nonce, so that random nonces
@@ -37,15 +37,25 @@ export function sealDerived(
   plaintext: Uint8Array,
   additional: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
+  const sealed = new Uint8Array(plaintext.length + TAG_BYTES);
+  sealInto(sealed, 0, derived, nonce, plaintext, additional);
+  return sealed;
+}
+
+/** The same, written into `sealed` from `at` on: as many bytes as the plaintext, and the tag. */
+export function sealInto(
+  sealed: Uint8Array,
+  at: number,
+  derived: Uint8Array,
+  nonce: Uint8Array,
+  plaintext: Uint8Array,
+  additional: Uint8Array,
+): void {
   const cipher = createCipheriv("aes-256-gcm", derived, nonce);
   cipher.setAAD(additional);
-  const body = cipher.update(plaintext);
-  const rest = cipher.final();
-  const sealed = new Uint8Array(body.length + rest.length + TAG_BYTES);
-  sealed.set(body);
-  sealed.set(rest, body.length);
-  sealed.set(cipher.getAuthTag(), body.length + rest.length);
-  return sealed;
+  sealed.set(cipher.update(plaintext), at); // GCM holds nothing back
+  cipher.final();
+  sealed.set(cipher.getAuthTag(), at + plaintext.length);
 }
 
 export function openDerived(
@@ -69,19 +79,25 @@ export function openDerived(
 }
 
 /** The AES-256-GCM key for a nonce: two AES blocks over its first 12 bytes, whitened as CMAC does (NIST SP 800-108r1). */
-export function deriveKey(key: Uint8Array, nonce: Uint8Array): Uint8Array {
-  if (key.length !== KEY_BYTES || nonce.length !== NONCE_BYTES) throw new RangeError("a key is 32 bytes, a nonce 24");
-  const cipher = createCipheriv("aes-256-ecb", key, null).setAutoPadding(false);
-  const whitening = cipher.update(new Uint8Array(BLOCK));
+export const deriveKey = (key: Uint8Array, nonce: Uint8Array): Uint8Array => keyDeriver(key)(nonce);
+
+/** The same for many nonces: what depends on the key alone is done once. */
+export function keyDeriver(key: Uint8Array): (nonce: Uint8Array) => Uint8Array {
+  if (key.length !== KEY_BYTES) throw new RangeError("a key is 32 bytes");
+  const cipher: Cipheriv = createCipheriv("aes-256-ecb", key, null).setAutoPadding(false);
+  const whitening = new Uint8Array(cipher.update(new Uint8Array(BLOCK)));
   const carried = whitening[0]! >> 7;
   for (let i = 0; i < BLOCK; i++) whitening[i] = (whitening[i]! << 1) | ((whitening[i + 1] ?? 0) >> 7);
   whitening[BLOCK - 1]! ^= carried * 0x87;
   const blocks = new Uint8Array(2 * BLOCK);
-  for (let counter = 1; counter <= 2; counter++) {
-    const block = blocks.subarray((counter - 1) * BLOCK, counter * BLOCK);
-    block.set([0, counter, 0x58, 0]);
-    block.set(nonce.subarray(0, 12), 4);
-    for (let i = 0; i < BLOCK; i++) block[i]! ^= whitening[i]!;
-  }
-  return cipher.update(blocks);
+  return (nonce) => {
+    if (nonce.length !== NONCE_BYTES) throw new RangeError("a nonce is 24 bytes");
+    for (let at = 0; at < 2 * BLOCK; at += BLOCK) {
+      for (let i = 0; i < LABEL.length; i++) blocks[at + i] = whitening[i]! ^ LABEL[i]!;
+      blocks[at + 1]! ^= 1 + at / BLOCK; // the counter
+      for (let i = LABEL.length; i < BLOCK; i++) blocks[at + i] = whitening[i]! ^ nonce[i - LABEL.length]!;
+    }
+    return cipher.update(blocks); // whole blocks: ECB keeps nothing from call to call
+  };
 }
+const LABEL = [0, 0, 0x58, 0];

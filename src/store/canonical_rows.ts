@@ -1,6 +1,5 @@
-import { isAscii } from "node:buffer";
 import { type Batch, type Column, usedTexts } from "../contract/batch.ts";
-import { textBytes } from "../contract/codec_texts.ts";
+import { joinedBytes, type TextBytes, textsAsBytes } from "../contract/codec_texts.ts";
 import { SALT_BYTES } from "./salts.ts";
 
 /**
@@ -24,14 +23,14 @@ const WIDE = 3; // 64-bit integers beyond them
 
 const HASH_BLOCK = 64;
 const HASH_TAIL = 9; // what SHA-256 adds at least
-/** Chunks whose rows are no longer than this share memory and views from call to call. */
+/** The memory that is shared from call to call: whole chunks of rows up to this long, or fewer longer ones. */
 const SHARED_BLOCKS = 8;
 
 /** Where rows are written: one memory in four views. Reused from batch to batch. */
 export interface Canvas {
   readonly mostRows: number;
   readonly shared: Sheet;
-  /** The rows of a stride and length in the shared memory, as views: making one costs as much as hashing it. */
+  /** Rows up to that long in the shared memory, by stride and length: making a view costs as much as hashing it. */
   readonly views: Map<number, Uint8Array[]>;
   readonly starts: Int32Array;
   readonly ends: Int32Array;
@@ -102,7 +101,8 @@ export function rowPainter(
       total += blocks;
       if (blocks > stride) stride = blocks;
     }
-    const isShared = stride <= SHARED_BLOCKS;
+    const isShared = count * stride <= canvas.mostRows * SHARED_BLOCKS;
+    const hasViews = stride <= SHARED_BLOCKS;
     const sheet = isShared ? canvas.shared : sheetOf(total * HASH_BLOCK);
     const { bytes, words } = sheet;
     if (isShared) words.fill(0, 0, (count * stride * HASH_BLOCK) >> 2);
@@ -120,7 +120,7 @@ export function rowPainter(
     for (const painter of painters) painter.paint(from, count, target);
     for (let i = 0; i < count; i++) {
       const length = sizes[i]! * HASH_BLOCK - HASH_TAIL;
-      take(isShared ? sharedView(canvas, stride, length, i) : bytes.subarray(starts[i]!, starts[i]! + length), i);
+      take(hasViews ? sharedView(canvas, stride, length, i) : bytes.subarray(starts[i]!, starts[i]! + length), i);
     }
   };
 }
@@ -202,22 +202,20 @@ function longPainter({ values, valid }: Column & { kind: "bigint" }, kindAt: num
   };
 }
 
-/** The distinct byte strings of a column, one after another: entry e lies from offsets[e] up to offsets[e + 1]. */
-interface Blobs {
-  readonly bytes: Uint8Array;
-  readonly offsets: Int32Array;
+/** The distinct byte strings of a column. */
+interface Blobs extends TextBytes {
   /** Which entry each row has; -1 is null. */
   readonly codes: Int32Array;
 }
 
 const SHORT = 32; // beyond it a native copy is faster than a loop
 
-function blobPainter({ bytes: source, offsets, codes }: Blobs, kindAt: number, at: number): FieldPainter {
+function blobPainter({ bytes: source, starts: firsts, codes }: Blobs, kindAt: number, at: number): FieldPainter {
   return {
     measure(from, count, sizes) {
       for (let i = 0; i < count; i++) {
         const code = codes[from + i]!;
-        if (code >= 0) sizes[i]! += offsets[code + 1]! - offsets[code]!;
+        if (code >= 0) sizes[i]! += firsts[code + 1]! - firsts[code]!;
       }
     },
     paint(from, count, { bytes, words, starts, ends }) {
@@ -228,8 +226,8 @@ function blobPainter({ bytes: source, offsets, codes }: Blobs, kindAt: number, a
           bytes[start + kindAt] = NULL;
           continue;
         }
-        const first = offsets[code]!;
-        const length = offsets[code + 1]! - first;
+        const first = firsts[code]!;
+        const length = firsts[code + 1]! - first;
         const end = ends[i]!;
         words[(start + at) >> 2] = length;
         if (length > SHORT) bytes.set(source.subarray(first, first + length), end);
@@ -242,8 +240,9 @@ function blobPainter({ bytes: source, offsets, codes }: Blobs, kindAt: number, a
 
 function blobsOf(column: Column & { kind: "text" | "bytes" }, length: number): Blobs {
   if (column.kind === "text") {
-    const { codes, dictionary } = column.dictionary.length <= length ? column : usedTexts(column, length);
-    return { codes, ...textBlobs(dictionary) };
+    const { codes, dictionary, written } = column.dictionary.length <= length ? column : usedTexts(column, length);
+    const { starts, bytes } = written ?? textsAsBytes(dictionary);
+    return { codes, starts, bytes };
   }
   const codes = new Int32Array(length).fill(-1);
   const present: Uint8Array[] = [];
@@ -251,26 +250,6 @@ function blobsOf(column: Column & { kind: "text" | "bytes" }, length: number): B
     const value = column.values[i];
     if (value) codes[i] = present.push(value) - 1;
   }
-  return { codes, ...joined(present) };
-}
-
-function textBlobs(texts: readonly string[]): Pick<Blobs, "bytes" | "offsets"> {
-  const bytes = Buffer.from(texts.join(""), "utf8");
-  const offsets = new Int32Array(texts.length + 1);
-  for (let e = 0; e < texts.length; e++) offsets[e + 1] = offsets[e]! + texts[e]!.length;
-  // As many bytes as units, and all of them ASCII: the texts lie where their units do.
-  if (bytes.length === offsets[texts.length] && isAscii(bytes)) return { bytes, offsets };
-  return joined(texts.map(textBytes));
-}
-
-function joined(parts: readonly Uint8Array[]): Pick<Blobs, "bytes" | "offsets"> {
-  const offsets = new Int32Array(parts.length + 1);
-  parts.forEach((part, e) => {
-    offsets[e + 1] = offsets[e]! + part.length;
-  });
-  const bytes = new Uint8Array(offsets[parts.length]!);
-  parts.forEach((part, e) => {
-    bytes.set(part, offsets[e]);
-  });
-  return { bytes, offsets };
+  const { starts, bytes } = joinedBytes(present);
+  return { codes, starts, bytes };
 }

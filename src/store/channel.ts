@@ -1,4 +1,6 @@
 import { MlpeError } from "../base/errors.ts";
+import type { Micros } from "../base/time.ts";
+import type { Awake } from "./awake.ts";
 import type { CompactionFailure } from "./compact.ts";
 import type { ErasedRows, Erasure, ErasureOutcome, Erasures, Held } from "./erase.ts";
 import { storeErrors } from "./errors.ts";
@@ -92,6 +94,10 @@ export function errorOf({ message, known }: Failure): Error {
   return new MlpeError(code, { kind, meaning: message, fix, retryable }, message, { place });
 }
 
+/** So long the writer stays awake for the next commit after one, and who commits for the answer. */
+const NEXT_WITHIN: Micros = 300;
+const ANSWER_WITHIN: Micros = 500;
+
 /** The writer in this thread, as a channel. */
 export function localChannel(writer: OpenWriter): WriteChannel {
   const { log } = writer;
@@ -151,6 +157,7 @@ export function serve(
   channel: WriteChannel,
   post: (answer: Answer) => void,
   close: () => Promise<void>,
+  waits?: Awake,
 ): (call: Call) => void {
   let commits = 0; // not answered yet
   channel.onHead(() => {
@@ -193,10 +200,13 @@ export function serve(
   };
   return ({ id, request }) => {
     const head = request.kind === "commit" ? { head: true as const } : {};
-    if (head.head) commits++;
+    if (head.head) {
+      commits++;
+      waits?.met();
+    }
     const answer = (said: { result: unknown } | { failure: Failure }) => {
-      if (head.head) commits--;
       post({ id, ...said, ...head });
+      if (head.head && --commits === 0) waits?.expect(NEXT_WITHIN);
     };
     run(request).then(
       (result) => answer({ result }),
@@ -205,22 +215,21 @@ export function serve(
   };
 }
 
-/** The near end of a carrier: hand every message from the far end to `receive`. */
+/** The near end of a carrier: hand every message from the far end to `receive`. `waits` is of this thread. */
 export function remoteChannel(
   carrier: Carrier,
   closed: () => Promise<void>,
+  waits: Awake,
 ): { readonly channel: WriteChannel; receive(answer: unknown): void; ended(cause: Error): void } {
   const pending = new Map<number, { resolve(value: never): void; reject(cause: unknown): void }>();
-  const told = announcements();
+  const { take, ...listeners } = announcements();
   const endListeners: ((cause: Error) => void)[] = [];
+  const commits = underWay(waits);
   let next = 0;
   let broken: Error | undefined;
   const call = <T>(request: Request, transfer: (ArrayBuffer | MessagePort)[] = []): Promise<T> =>
     new Promise<T>((resolve, reject) => {
-      if (broken) {
-        reject(broken);
-        return;
-      }
+      if (broken) return reject(broken);
       const id = next++;
       pending.set(id, { resolve, reject });
       carrier.postMessage({ id, request } satisfies Call, transfer);
@@ -232,7 +241,8 @@ export function remoteChannel(
   };
   return {
     channel: {
-      commit: (commit) => call({ kind: "commit", commit }, [commit.record.buffer as ArrayBuffer]),
+      commit: (commit) =>
+        call({ kind: "commit", commit: commits.sending(commit) }, [commit.record.buffer as ArrayBuffer]),
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
@@ -244,10 +254,7 @@ export function remoteChannel(
       rotate: () => call({ kind: "rotate" }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
-      onHead: told.onHead,
-      onRekeyed: told.onRekeyed,
-      onCompactionFailed: told.onCompactionFailed,
-      onSpace: told.onSpace,
+      ...listeners,
       onEnded: (listener) => endListeners.push(listener),
       port() {
         const { port1, port2 } = new MessageChannel();
@@ -262,17 +269,32 @@ export function remoteChannel(
     },
     receive(message) {
       const answer = message as Answer;
-      if (!("id" in answer)) return told.take(answer);
+      if (!("id" in answer)) return take(answer);
       const waiting = pending.get(answer.id);
       pending.delete(answer.id);
+      if (answer.head) commits.answered();
       if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
       else waiting?.resolve(answer.result as never);
-      if (answer.head) told.take({ head: true });
+      if (answer.head) take({ head: true });
     },
     ended(cause) {
       if (broken) return; // closed, or known already
       fail(cause);
       for (const listener of endListeners) listener(cause);
+    },
+  };
+}
+
+/** Commits that are not answered yet: of a lone one the answer is waited for awake. */
+function underWay(waits: Awake): { sending(commit: EncodedCommit): EncodedCommit; answered(): void } {
+  let commits = 0;
+  return {
+    sending(commit) {
+      if (commits++ === 0) waits.expect(ANSWER_WITHIN);
+      return commit;
+    },
+    answered() {
+      if (--commits === 0) waits.met();
     },
   };
 }

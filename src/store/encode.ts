@@ -1,40 +1,62 @@
+import { ByteWriter } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
-import { withUsedTexts } from "../contract/batch.ts";
-import { encodeBatch } from "../contract/codec.ts";
+import { withWrittenTexts } from "../contract/batch.ts";
+import { writeBatch } from "../contract/codec.ts";
 import { boundTo, type Sealer } from "./catalogue.ts";
 import { storeErrors } from "./errors.ts";
-import type { ContentHasher } from "./leaves.ts";
+import { type ContentHasher, contentHasher } from "./leaves.ts";
 import type { CommitRequest } from "./port.ts";
-import { type EncodedAppend, type EncodedCommit, encodeBody, type RecordAppend } from "./record.ts";
+import { beginBody, type EncodedAppend, type EncodedCommit, finishBody, writeAppend } from "./record.ts";
 import { newSalt } from "./salts.ts";
 import { ERASED, TOMBSTONE } from "./select.ts";
 
-/** What a thread needs to make commit records. */
+/** What a thread needs to make commit records: one for each thread, as the memory it works in is kept. */
 export interface Encoder {
   readonly sealer: Sealer;
   readonly contentRoot: ContentHasher;
   readonly random: Random;
   /** Fingerprints whose schema the log has already. */
   readonly known: Set<string>;
+  /** What a record is bound to. */
+  readonly bound: Uint8Array;
+  /** A column, the columns of an append, a body. */
+  readonly writers: readonly [column: ByteWriter, batch: ByteWriter, body: ByteWriter];
+}
+
+/** Larger memory is let go after the commit that needed it. */
+const KEPT_BYTES = 256 << 10;
+
+export function encoderOf(sealer: Sealer, saltKey: Uint8Array, random: Random): Encoder {
+  return {
+    sealer,
+    contentRoot: contentHasher(saltKey),
+    random,
+    known: new Set(),
+    bound: boundTo(sealer.storeId, "record"),
+    writers: [new ByteWriter(4_096), new ByteWriter(16_384), new ByteWriter(16_384)],
+  };
 }
 
 /** The request as the log takes it: columns packed, hashed, compressed and sealed, in the thread that commits. */
 export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedCommit {
+  const cursors = request.cursors ?? {};
+  const readers = request.readers ?? {};
+  checkPositions(readers);
   const appends: EncodedAppend[] = [];
-  const bodies: RecordAppend[] = [];
+  const [column, columns, writer] = encoder.writers;
+  beginBody(writer.clear(), request.appends.length);
   for (const { stream, batch: given, tombstones } of request.appends) {
-    const batch = withUsedTexts(given);
+    const batch = withWrittenTexts(given);
     const salt = newSalt(encoder.random);
     const root = encoder.contentRoot(batch, tombstones, salt);
     const { fingerprint, schema } = batch.contract;
     const said = encoder.known.has(fingerprint) ? {} : { schema: JSON.stringify(schema) };
     appends.push({ stream, fingerprint, rows: batch.length, root, ...said });
-    bodies.push({ salt, root, tombstones: packFlags(tombstones), batch: encodeBatch(batch) });
+    writeBatch(columns.clear(), batch, column);
+    writeAppend(writer, { salt, root, tombstones: packFlags(tombstones), batch: columns.written() });
   }
-  const cursors = request.cursors ?? {};
-  const readers = request.readers ?? {};
-  checkPositions(readers);
-  const body = encodeBody({ appends: bodies, cursors, readers });
+  const record = encoder.sealer.keyring.seal(finishBody(writer, cursors, readers), encoder.bound);
+  for (const used of encoder.writers) used.clear(KEPT_BYTES);
   return {
     appends,
     cursors,
@@ -43,7 +65,7 @@ export function encodeCommit(request: CommitRequest, encoder: Encoder): EncodedC
     score: request.priority === "score",
     relaxed: request.durability === "process",
     urgent: request.priority === undefined,
-    record: encoder.sealer.keyring.seal(body, boundTo(encoder.sealer.storeId, "record")),
+    record,
   };
 }
 

@@ -10,11 +10,10 @@ import { readSecret, readState, writeState } from "./catalogue.ts";
 import type { Compactor } from "./compact.ts";
 import type { Hands, WrittenSegment } from "./compact_work.ts";
 import { segmentsPath } from "./database.ts";
-import { type Encoder, encodeCommit } from "./encode.ts";
+import { type Encoder, encodeCommit, encoderOf } from "./encode.ts";
 import { between, type ErasedRow } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
-import { contentHasher } from "./leaves.ts";
 import { replaceSegments } from "./replace.ts";
 import { scrub } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
@@ -77,7 +76,7 @@ export interface Erasing {
 export function erasingOf(log: LogWriter, folds: Erasing["folds"], directory: string, random: Random): Erasing {
   const { sealer, database } = log;
   const saltKey = readSecret(database, sealer, "salt");
-  const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
+  const encoder = encoderOf(sealer, saltKey, random);
   return { log, folds, encoder, target: { directory, sealer, random, pause: othersTurn } };
 }
 

@@ -1,4 +1,3 @@
-import { sha256 } from "../base/digest.ts";
 import type { Batch } from "../contract/batch.ts";
 import { canvasFor, rowPainter } from "./canonical_rows.ts";
 import { HASH_BYTES } from "./record.ts";
@@ -33,17 +32,21 @@ export function contentHasher(saltKey: Uint8Array): ContentHasher {
   const take = (row: Uint8Array, i: number) => void Bun.SHA256.hash(row, places[i]!);
   return (batch, tombstones, salt, kept) => {
     const paint = rowPainter(batch, tombstones, saltsOf(saltKey, salt, batch.length), canvas);
-    const hasher = new Bun.SHA256();
-    hasher.update(Uint8Array.of(2));
-    hasher.update(String(batch.length));
-    for (let from = 0; from < batch.length; from += CHUNK_ROWS) {
-      const count = Math.min(CHUNK_ROWS, batch.length - from);
-      paint(from, count, take);
-      if (kept) for (let i = 0; i < count; i++) putKept(kept.get(from + i), places[i]!);
-      hasher.update(sha256(leaves.subarray(0, 1 + count * HASH_BYTES)));
+    const count = String(batch.length);
+    const chunks = Math.ceil(batch.length / CHUNK_ROWS);
+    const top = new Uint8Array(1 + count.length + chunks * HASH_BYTES);
+    top[0] = 2;
+    for (let i = 0; i < count.length; i++) top[1 + i] = count.charCodeAt(i);
+    for (let chunk = 0; chunk < chunks; chunk++) {
+      const from = chunk * CHUNK_ROWS;
+      const rows = Math.min(CHUNK_ROWS, batch.length - from);
+      paint(from, rows, take);
+      if (kept) for (let i = 0; i < rows; i++) putKept(kept.get(from + i), places[i]!);
+      const at = 1 + count.length + chunk * HASH_BYTES;
+      Bun.SHA256.hash(leaves.subarray(0, 1 + rows * HASH_BYTES), top.subarray(at, at + HASH_BYTES));
     }
     const root = new Uint8Array(HASH_BYTES);
-    hasher.digest(root);
+    Bun.SHA256.hash(top, root);
     return root;
   };
 }

@@ -65,26 +65,40 @@ const COMPRESS_FROM = 128; // smaller bodies gain nothing from zstd's frame
 const SEEDS = 2;
 
 /** The salts must all be of one scheme, and whole. */
-export function encodeBody(body: RecordBody): Uint8Array {
-  const seeds = body.appends.some(({ salt }) => isSeed(salt));
-  const writer = new ByteWriter(256 + body.appends.reduce((sum, append) => sum + append.batch.length + 64, 0));
-  writer.varint(body.appends.length);
-  for (const { salt, root, tombstones, batch } of body.appends) {
-    writer
-      .raw(seeds ? salt.subarray(1) : salt)
-      .raw(root)
-      .bytes(tombstones)
-      .bytes(batch);
-  }
-  const cursors = Object.entries(body.cursors);
-  writer.varint(cursors.length);
-  for (const [name, cursor] of cursors) writer.text(name).text(cursor);
-  const readers = Object.entries(body.readers);
-  writer.varint(readers.length);
-  for (const [name, position] of readers) writer.text(name).varint(position);
-  const flagged = compress(writer.finish());
-  if (seeds) flagged[0]! |= SEEDS;
-  return flagged;
+export function encodeBody({ appends, cursors, readers }: RecordBody): Uint8Array {
+  const seeds = appends.some(({ salt }) => isSeed(salt));
+  const writer = new ByteWriter(256 + appends.reduce((sum, append) => sum + append.batch.length + 64, 0));
+  writer.u8(seeds ? SEEDS : 0).varint(appends.length);
+  for (const append of appends) writeAppend(writer, append);
+  return finishBody(writer, cursors, readers);
+}
+
+/** The parts of a body that is written bit by bit: this, `writeAppend` for each append, and `finishBody`. */
+export const beginBody = (writer: ByteWriter, appends: number): ByteWriter => writer.u8(SEEDS).varint(appends);
+
+export function writeAppend(writer: ByteWriter, { salt, root, tombstones, batch }: RecordAppend): void {
+  writer
+    .raw(isSeed(salt) ? salt.subarray(1) : salt)
+    .raw(root)
+    .bytes(tombstones)
+    .bytes(batch);
+}
+
+/** The body, good until more is written. */
+export function finishBody(
+  writer: ByteWriter,
+  cursors: RecordBody["cursors"],
+  readers: RecordBody["readers"],
+): Uint8Array {
+  const ofCursors = Object.entries(cursors);
+  writer.varint(ofCursors.length);
+  for (const [name, cursor] of ofCursors) writer.text(name).text(cursor);
+  const ofReaders = Object.entries(readers);
+  writer.varint(ofReaders.length);
+  for (const [name, position] of ofReaders) writer.text(name).varint(position);
+  const plain = writer.written();
+  const packed = packedIfShorter(plain.subarray(1));
+  return packed ? flagged(plain[0]! | 1, packed) : plain;
 }
 
 /** Throws RangeError (or zstd's error) on bytes that are no body. */
@@ -118,12 +132,21 @@ function bodyIn(bytes: Uint8Array, seeds: boolean): RecordBody {
 
 /** A flag byte, then the bytes as they are or as a zstd frame, whichever is shorter. */
 export function compress(bytes: Uint8Array, level = 1): Uint8Array {
-  const packed = bytes.length >= COMPRESS_FROM ? Bun.zstdCompressSync(bytes, { level }) : undefined;
-  const best = packed && packed.length < bytes.length ? packed : bytes;
-  const flagged = new Uint8Array(best.length + 1);
-  flagged[0] = best === bytes ? 0 : 1;
-  flagged.set(best, 1);
-  return flagged;
+  const packed = packedIfShorter(bytes, level);
+  return packed ? flagged(1, packed) : flagged(0, bytes);
+}
+
+function packedIfShorter(bytes: Uint8Array, level = 1): Uint8Array | undefined {
+  if (bytes.length < COMPRESS_FROM) return undefined;
+  const packed = Bun.zstdCompressSync(bytes, { level });
+  return packed.length < bytes.length ? packed : undefined;
+}
+
+function flagged(flags: number, bytes: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(bytes.length + 1);
+  whole[0] = flags;
+  whole.set(bytes, 1);
+  return whole;
 }
 
 /** Bits of the flag byte in `others` say something else. */

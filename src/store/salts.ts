@@ -46,6 +46,10 @@ export function saltsOf(saltKey: Uint8Array, salt: Uint8Array, rows: number): In
     const stream = createCipheriv("aes-256-ctr", saltKey, salt).update(new Uint8Array(rows * SALT_BYTES));
     return new Int32Array(aligned(stream).buffer, 0, rows * 4);
   }
+  if (rows <= CHUNK_ROWS && isSeed(salt)) {
+    const only = children(children(salt.subarray(1), 1), rows);
+    return new Int32Array(aligned(only).buffer, 0, rows * 4);
+  }
   const salts = new Uint8Array(rows * SALT_BYTES);
   chunksOf(salt, rows).forEach((chunk, index) => {
     const at = index * CHUNK_ROWS;

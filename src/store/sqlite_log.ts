@@ -76,6 +76,7 @@ interface Writing {
   readonly sealer: Sealer;
   readonly clock: Clock;
   readonly names: Names;
+  readonly begin: Statement;
   readonly insert: Statement;
   readonly relaxed: RelaxedCommits;
   writtenBytes: number;
@@ -85,14 +86,14 @@ interface Writing {
 /** The one writer of a log, over a database that is migrated and identified. Commits what is queued in groups. */
 export function logWriter(database: Database, sealer: Sealer, clock: Clock): LogWriter {
   const names = namesOf(database, sealer);
-  const insert = database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)");
   const relaxed = relaxedCommits(database);
   const writing: Writing = {
     database,
     sealer,
     clock,
     names,
-    insert,
+    begin: database.query("BEGIN IMMEDIATE"),
+    insert: database.query("INSERT INTO commits VALUES (?, ?, ?, ?, ?)"),
     relaxed,
     writtenBytes: 0,
     state: foldLog(database, sealer, names),
@@ -144,7 +145,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
   const { database } = writing;
   const done: (() => void)[] = [];
   const transact = () => {
-    database.run("BEGIN IMMEDIATE");
+    writing.begin.run();
     for (const { request, resolve, reject } of group) {
       const refusal = checkKey(writing.sealer, request) ?? checkExpected(writing.state, request);
       if (refusal) {
@@ -178,7 +179,7 @@ function runAlone(writing: Writing, request: EncodedCommit, head: number, change
     throw storeErrors.error("stale_writer", `the log stands at commit ${found}, not at ${head}`);
   }
   try {
-    database.run("BEGIN IMMEDIATE");
+    writing.begin.run();
     change();
     // What the change did to the catalogue's state is part of what the commit is added to.
     writing.state = foldLog(database, sealer, names);

@@ -1,17 +1,18 @@
-import type { Clock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { pace } from "../base/turn.ts";
 import type { KeySettings } from "../keys/registry.ts";
+import { awake } from "./awake.ts";
 import { readSecret, refreshKeys, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
+import { handsInThread } from "./compact_thread.ts";
 import { openReaderDatabase } from "./database.ts";
-import { type Encoder, encodeCommit } from "./encode.ts";
+import { type Encoder, encodeCommit, encoderOf } from "./encode.ts";
 import { type Erased, type EraseRequest, type ErasurePlan, eraseEntity, planErasure } from "./erase_select.ts";
 import { type ErasedEntities, erasedEntities } from "./erased.ts";
 import { storeErrors } from "./errors.ts";
 import { type FoldName, openFold, type SavedFold, writeFold } from "./folds.ts";
-import { contentHasher } from "./leaves.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import { checkMigrations } from "./migrations.ts";
@@ -44,7 +45,10 @@ export interface OpenOptions {
    * binary this file's own place is lost. Default the file beside this one.
    */
   readonly workerUrl?: string | URL;
-  /** The same of the log thread's own thread, which compacts. Default the file beside the log thread's. */
+  /**
+   * The same of the thread that compacts, which needs key settings. Default the file beside the log thread's; without a log
+   * thread, this one compacts too.
+   */
   readonly compactorUrl?: string | URL;
 }
 
@@ -110,14 +114,16 @@ export async function openStore(options: OpenOptions): Promise<LogStore> {
     const { directory, space, workerUrl, compactorUrl } = options;
     return readerStore(options, await startLogThread({ directory, keys, space, compactorUrl }, workerUrl));
   }
-  const { directory, keys, clock, random, space } = options;
-  const writer = await openWriter(directory, keys, clock, random, { space });
+  const { directory, keys, clock, random, space, compactorUrl } = options;
+  const hasThread = compactorUrl !== undefined && "provider" in keys;
+  const makeHands = hasThread ? () => handsInThread(directory, keys, compactorUrl) : undefined;
+  const writer = await openWriter(directory, keys, clock, random, { space, makeHands });
   return readerStore(options, localChannel(writer));
 }
 
 /** The same store in another thread of the process: commits go through `port`, reads are made here. */
 export async function connectStore(options: OpenOptions, port: MessagePort): Promise<LogStore> {
-  const remote = remoteChannel(port, async () => port.close());
+  const remote = remoteChannel(port, async () => port.close(), awake(systemClock));
   port.onmessage = (event: { data: unknown }) => remote.receive(event.data);
   return readerStore(options, remote.channel);
 }
@@ -137,7 +143,7 @@ async function readerStore(options: OpenOptions, channel: WriteChannel | undefin
     } finally {
       probe.close();
     }
-    const encoder: Encoder = { sealer, contentRoot: contentHasher(saltKey), random, known: new Set() };
+    const encoder = encoderOf(sealer, saltKey, random);
     return storeOver(options, logReader(directory, sealer, options.cacheBytes), encoder, channel);
   } catch (cause) {
     await channel?.close();

@@ -49,7 +49,7 @@ interface WriterOptions {
   /** Watch the free space. */
   readonly space?: SpaceSettings | undefined;
   /** Who does the long part of compaction; by default this thread. */
-  readonly makeHands?: () => Hands;
+  readonly makeHands?: (() => Hands) | undefined;
 }
 
 export interface OpenWriter extends Rotations {
