@@ -46,7 +46,10 @@ export function growAhead(table: Table, rows: number): void {
   }
   const { growth } = table;
   let left = rows * COPIED_A_ROW * growth.arrays.length;
-  for (let i = 0; i < growth.arrays.length && left > 0; i++) left -= copyPart(table, growth, i, left);
+  for (let i = 0; i < growth.arrays.length && left > 0; i++) {
+    if (growth.arrays[i] === undefined) left = 0; // making it is enough for now
+    left -= copyPart(table, growth, i, left);
+  }
   if (left > 0) finish(table, growth);
 }
 
@@ -59,12 +62,7 @@ const growthTo = (table: Table, capacity: number): Growth => {
 function copyPart(table: Table, growth: Growth, i: number, most: number): number {
   const source = i === 0 ? table.sequences : arrayOf([...table.columns.values()][i - 1]!);
   if (growth.arrays[i] === undefined) {
-    growth.arrays[i] =
-      source === null
-        ? null
-        : source instanceof Float64Array
-          ? new Float64Array(growth.capacity)
-          : new Int32Array(growth.capacity);
+    growth.arrays[i] = source && longerThan(source, growth.capacity);
   }
   const target = growth.arrays[i]!;
   if (source === null || target === null) return 0;
@@ -73,6 +71,12 @@ function copyPart(table: Table, growth: Growth, i: number, most: number): number
   target.set(source.subarray(from, to), from);
   growth.copied[i] = to;
   return to - from;
+}
+
+/** Nothing is read of it that was not written, so it need not be cleared: of a large one that alone takes milliseconds. */
+function longerThan(source: Float64Array | Int32Array, capacity: number): Float64Array | Int32Array {
+  const { buffer } = Buffer.allocUnsafeSlow(capacity * source.BYTES_PER_ELEMENT);
+  return source instanceof Float64Array ? new Float64Array(buffer) : new Int32Array(buffer);
 }
 
 function finish(table: Table, growth: Growth): void {
