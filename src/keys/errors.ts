@@ -11,6 +11,11 @@ export const keyErrors = errorTable("keys", {
     meaning: "The key does not open this data directory: it is another key, or the stored data keys were altered.",
     fix: "Name the key file that this data directory was made with. Nothing was changed.",
   },
+  same_key: {
+    kind: "refused",
+    meaning: "The key that is to take over is the one that wraps the store's keys already.",
+    fix: "Name another key file; one that is not there yet is made.",
+  },
   bad_key_file: {
     kind: "invalid",
     meaning: "The key file is not a 32-byte key that only its owner can read.",

@@ -6,6 +6,7 @@ import {
   claimForRestore,
   placeRestored,
   requireEmpty,
+  restoreTarget,
 } from "../store/backup.ts";
 import { errorOf, type Failure } from "../store/channel.ts";
 import { storeErrors } from "../store/errors.ts";
@@ -28,7 +29,7 @@ export interface Restored {
  * signal removes `<directory>.restoring`; what `kill -9` leaves of it the next one of the same directory takes over.
  */
 export async function restoreBackup(world: World, project: Project, from: BackupSource): Promise<Restored> {
-  const directory = project.dataDirectory.replace(/\/+$/, "");
+  const directory = restoreTarget(project.dataDirectory.replace(/(?<=.)\/+$/, ""));
   requireEmpty(directory);
   const place = `${directory}.restoring`;
   const { unpacked, release } = claimForRestore(place);

@@ -1,5 +1,13 @@
 import { othersTurn } from "../base/turn.ts";
-import { type FeedPosition, type FeedRow, parsePosition, positionText, readFeed, rowsAtOnce } from "../store/feed.ts";
+import {
+  checkPosition,
+  type FeedPosition,
+  type FeedRow,
+  parsePosition,
+  positionText,
+  readFeed,
+  rowsAtOnce,
+} from "../store/feed.ts";
 import type { Store, StreamInfo } from "../store/port.ts";
 import { streamNamed } from "../store/stream_named.ts";
 import { runtimeErrors } from "./errors.ts";
@@ -44,6 +52,7 @@ async function readRows(
   const position = positionOf(after);
   const { commitNo: upTo } = await store.head();
   const stream = await streamNamed(store, name);
+  checkPosition(position, upTo, stream.stream); // before an answer begins that can't be taken back
   const form = ROWS_FORMS[format];
   const { type } = form;
   const parts = answerParts(store, { stream, form, position, limit, upTo });

@@ -1,6 +1,20 @@
 import { Database } from "bun:sqlite";
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { MlpeError } from "../base/errors.ts";
@@ -195,6 +209,28 @@ export interface Claimed {
 const UNPACKED = "data";
 
 /**
+ * Where a directory to restore really lies: links are followed, so that it comes to the disk that they name. Throws
+ * `store.backup_failed` for the root of a file system, as a restored directory gets its place by renaming.
+ */
+export function restoreTarget(path: string): string {
+  const directory = followed(path);
+  if (existsSync(directory) && statSync(directory).dev !== statSync(dirname(directory)).dev) throw isMounted(directory);
+  return directory;
+}
+
+function followed(path: string): string {
+  if (existsSync(path)) return realpathSync(path);
+  const link = lstatSync(path, { throwIfNoEntry: false });
+  return link?.isSymbolicLink() ? resolve(dirname(path), readlinkSync(path)) : path;
+}
+
+function isMounted(directory: string): Error {
+  const message = `${directory} is the root of a file system, and a restored directory gets its place by renaming`;
+  const fix = `Name a directory below it, here and as \`data\` in the config: ${join(directory, "data.mlpe")}`;
+  return storeErrors.error("backup_failed", message, { place: directory, fix });
+}
+
+/**
  * Takes a directory to restore in, which no other process gets as long as this one lives, and removes what an interrupted
  * restore left in it: one is told by the lock file that each makes first. Throws `store.locked` where another restore is at
  * it and `store.not_empty` where it holds anything else; then nothing was removed.
@@ -227,6 +263,9 @@ export function unpackBackup(path: BackupSource, directory: string): BackupManif
   if (path !== STDIN && !existsSync(path)) {
     throw storeErrors.error("bad_backup", `${path} does not exist`, { place: path });
   }
+  if (path !== STDIN && statSync(path).isDirectory()) {
+    throw storeErrors.error("bad_backup", `${path} is a directory, and no backup`, { place: path });
+  }
   requireEmpty(directory);
   try {
     mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
@@ -256,10 +295,11 @@ export function requireEmpty(directory: string, fix?: string): void {
 export function placeRestored(from: string, directory: string): void {
   try {
     requireEmpty(directory);
-    if (existsSync(directory)) rmSync(directory, { recursive: true });
+    if (existsSync(directory)) rmdirSync(directory);
     renameSync(from, directory);
     syncDirectory(dirname(directory));
   } catch (cause) {
+    if (["EBUSY", "EXDEV"].includes((cause as { code: string }).code)) throw isMounted(directory);
     throw failed(cause, directory);
   }
 }

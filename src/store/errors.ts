@@ -12,6 +12,12 @@ export const storeErrors = errorTable("store", {
     meaning: "A reader's position is no commit number: a whole number from 0 on.",
     fix: "Commit the number of the last commit that the reader has folded; nothing of this commit was written.",
   },
+  beyond_head: {
+    kind: "conflict",
+    meaning:
+      "A position to go on reading from is later than the log: it is of another store, or this one was rolled back.",
+    fix: "Find out which (`mlpe audit verify --checkpoint`), then begin again without a position, or go on from an earlier one.",
+  },
   closed: { kind: "unavailable", meaning: "The store is closed.", fix: "Start MLPE again on this data directory." },
   locked: {
     kind: "unavailable",

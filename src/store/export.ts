@@ -167,6 +167,11 @@ function commonType(newer: Field, older: Field, stream: string): FieldType {
 
 function chosen(fields: readonly Field[], stream: string, columns: readonly string[] | undefined): readonly Field[] {
   if (columns === undefined) return fields;
+  const twice = columns.find((name, at) => columns.indexOf(name) !== at);
+  if (twice !== undefined) {
+    const fix = "Name each column once: readers tell them apart by name.";
+    throw storeErrors.error("export_refused", `"${twice}" is named twice`, { place: "--columns", fix });
+  }
   return columns.map((name) => {
     const field = fields.find((candidate) => candidate.name === name);
     if (field) return field;

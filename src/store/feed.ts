@@ -1,3 +1,4 @@
+import { storeErrors } from "./errors.ts";
 import type { Store, StoredRows } from "./port.ts";
 
 /** How far a reader of one stream has come: all of the commits before `commitNo`, and of that commit the first rows. */
@@ -46,9 +47,17 @@ export function rowsAtOnce(rows: readonly StoredRows[]): number {
   return light ? ROWS_AT_ONCE : ROWS_AT_ONCE_HEAVY;
 }
 
+/** Throws store.beyond_head where a position is later than the last commit. */
+export function checkPosition(after: FeedPosition, head: number, stream: string): void {
+  if (after.commitNo <= head) return;
+  const message = `the position ${positionText(after)} is beyond commit ${head}, the last that there is`;
+  throw storeErrors.error("beyond_head", message, { place: stream });
+}
+
 /**
  * Every stored version of a stream's rows after a position, at most about `maxRows` (always all of the first commit that
- * has any), oldest first. A position goes on to be good after compaction: commits and their rows keep their order.
+ * has any), oldest first. A position goes on to be good after compaction: commits and their rows keep their order. Throws
+ * store.beyond_head where the log ends before the position: what is committed next would be passed over without a word.
  */
 export async function readFeed(
   store: Store,
@@ -58,6 +67,7 @@ export async function readFeed(
 ): Promise<FeedPage & { readonly parts: readonly StoredRows[] }> {
   const from = after.sequence === undefined ? after.commitNo : after.commitNo - 1;
   const page = await store.tail(from, [stream], maxRows);
+  checkPosition(after, page.head.commitNo, stream);
   const rows: FeedRow[] = [];
   for (const stored of page.rows) {
     for (let index = 0; index < stored.batch.length; index++) {

@@ -73,9 +73,9 @@ function tooMuchMemory({ limits }: QueryMessage): MlpeError {
   const bound = limits.memory === undefined ? "" : ` (${Math.round(limits.memory / (1 << 20))} MiB)`;
   return storeErrors.error(
     "query_too_large",
-    `the query needs more memory than its bound${bound} to sort, group or join`,
+    `the query needs more memory than its bound${bound} to sort, group, join and answer`,
     {
-      fix: "Sort, group and join fewer rows and columns, or raise the bound: --memory of `mlpe query`, in MiB.",
+      fix: "Select, sort, group and join fewer rows and columns, or raise the bound: --memory of `mlpe query`, in MiB; whole streams go out through `mlpe export`.",
     },
   );
 }

@@ -1,4 +1,5 @@
 import type { Random } from "../base/random.ts";
+import { keyErrors } from "../keys/errors.ts";
 import { openKeyring, rewrapKeys } from "../keys/keyring.ts";
 import { readIdentity, readWrappedKeys } from "./catalogue.ts";
 import { openReaderDatabase, openWriterDatabase } from "./database.ts";
@@ -27,17 +28,18 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
       if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
       const { storeId } = identity;
       const held = providerOf(from, directory, false, random);
-      await openKeyring(readWrappedKeys(database), held, storeId, random); // before the new key may be made
+      const keyring = await openKeyring(readWrappedKeys(database), held, storeId, random); // before the new key may be made
+      close = () => closeWithSums(database, directory, { storeId, keyring });
       const taking = providerOf(to, directory, true, random);
+      if (await opens(readWrappedKeys(database), taking, storeId, random)) throw sameKey(to);
       const rows = await rewrapKeys(readWrappedKeys(database), held, taking, storeId);
-      const keyring = await openKeyring(rows, taking, storeId, random);
+      await openKeyring(rows, taking, storeId, random);
       const update = database.query("UPDATE data_keys SET provider = ?, wrapped = ?, key_check = ? WHERE key_id = ?");
       database.transaction(() => {
         for (const { keyId, provider, wrapped, check } of rows) update.run(provider, wrapped, check, keyId);
       })();
       // The rows as the old key wrapped them stand in the write-ahead log until it is cut.
       database.run("PRAGMA wal_checkpoint(TRUNCATE)");
-      close = () => closeWithSums(database, directory, { storeId, keyring });
       return rows.map(({ keyId }) => keyId);
     } finally {
       close();
@@ -45,4 +47,18 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
   } finally {
     release();
   }
+}
+
+async function opens(...given: Parameters<typeof openKeyring>): Promise<boolean> {
+  return openKeyring(...given).then(
+    () => true,
+    () => false,
+  );
+}
+
+function sameKey(to: Keys): Error {
+  const path = "path" in to ? to.path : to.name;
+  const message = `the key in ${path} wraps the store's keys already; nothing was changed`;
+  const fix = "Name a file that is not there yet: a new key is made in it.";
+  return keyErrors.error("same_key", message, { place: path, fix });
 }

@@ -267,9 +267,18 @@ test.each([
   expect(response.headers.get("content-type")).toStartWith(type ?? "application/json");
 });
 
-test("a position beyond the head gives nothing and stays", async () => {
-  const response = await get("/curated/timed/rows?after=99:3");
-  expect([await response.text(), response.headers.get("mlpe-next")]).toEqual(["", "99:3"]);
+test("the head gives nothing and stays; a position beyond it is of a log that was rolled back", async () => {
+  const { commit_no: head } = (await (await get("")).json()) as { commit_no: number };
+  const response = await get(`/curated/timed/rows?after=${head}`);
+  expect([await response.text(), response.headers.get("mlpe-next")]).toEqual(["", String(head)]);
+  for (const query of [`after=${head + 1}`, "after=99:3", "after=99&limit=all"]) {
+    const refused = await get(`/curated/timed/rows?${query}`);
+    expect([refused.status, (await refused.json()) as object]).toMatchObject([
+      409,
+      { error: { code: "store.beyond_head", message: expect.stringContaining(`beyond commit ${head}`) } },
+    ]);
+  }
+  expect((await desk.run("tap", "timed", "--after", "99", ...flags)).errors).toContain("store.beyond_head");
 });
 
 const flags = ["--config", "mlpe.yaml"];

@@ -1,11 +1,27 @@
 /** Backups made while commits and compaction go on, and what becomes of them when they are damaged. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { batchOf, rowAt } from "../../src/contract/batch.ts";
-import { type BackupManifest, claimForRestore, unpackBackup, writeBackup } from "../../src/store/backup.ts";
+import {
+  type BackupManifest,
+  claimForRestore,
+  restoreTarget,
+  unpackBackup,
+  writeBackup,
+} from "../../src/store/backup.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
@@ -153,7 +169,23 @@ test("the commands: beside an open writer, then a proof before the directory is 
       .map(({ content }) => content);
   expect(contents(await digests("other"))).toEqual(contents(await digests("data")));
   expect((await desk.run("ingest", "--data", "other")).exit).toBe(0);
+  expect((await desk.run("restore", "--from", "keys", "--data", "more")).errors).toContain("is a directory");
+
+  // A link leads to where the data is to lie, and stays, whether there is a directory yet or not.
+  mkdirSync(desk.path("disk/there"), { recursive: true });
+  for (const place of ["there", "new"]) {
+    symlinkSync(desk.path(`disk/${place}`), desk.path(`to-${place}`));
+    expect((await desk.run("restore", "--from", "b.mlpe", "--data", `to-${place}`)).exit).toBe(0);
+    expect(lstatSync(desk.path(`to-${place}`)).isSymbolicLink()).toBe(true);
+    expect(existsSync(desk.path(`disk/${place}/log.db`))).toBe(true);
+  }
+  expect(readdirSync(desk.path("disk")).sort()).toEqual(["new", "there"]);
   desk.remove();
+});
+
+test.skipIf(!existsSync("/dev/shm"))("the root of a file system is refused before anything is read", () => {
+  const refused = () => restoreTarget("/dev/shm");
+  expect(refused).toThrow("/dev/shm is the root of a file system");
 });
 
 /** Takes the directory, unpacks into it and goes on living. */

@@ -110,6 +110,7 @@ test("rows of several contracts become one table, and what can't is refused", as
   expect(await refused({})).toBe("store.export_refused");
   expect((await exported(log, "n", { columns: ["id"] })).rows).toEqual([{ id: 1 }, { id: 2 }, { id: 3 }]);
   expect(await refused({ columns: ["id", "nothing"] })).toBe("store.export_refused");
+  expect(await refused({ columns: ["id", "id"] })).toBe("store.export_refused");
   expect(await refused({ from: 0 })).toBe("store.export_refused");
   expect(await refused({}, "m")).toBe("store.unknown_stream");
 });

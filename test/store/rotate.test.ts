@@ -324,7 +324,10 @@ test("the commands: list, rotate, rewrap, and the config that goes with them", a
   expect(list.retired.segments).toBe(0);
   const wrapped = await desk.run("keys", "rewrap", "--to", "keys/next.key");
   expect([wrapped.exit, wrapped.errors]).toEqual([0, ""]);
-  expect(wrapped.output).toContain(`  path: ${desk.path("keys/next.key")}`);
+  expect(wrapped.output).toContain(`  path: ${JSON.stringify(desk.path("keys/next.key"))}`);
+  // The key that wraps already would be said to open the store no more.
+  const again = ["keys", "rewrap", "--to", "keys/next.key", "--set", "keys.path=keys/next.key"];
+  expect((await desk.run(...again)).errors).toContain("keys.same_key");
   expect((await desk.run("streams")).errors).toContain("keys.wrong_key");
   expect((await desk.run("audit", "verify", "--set", "keys.path=keys/next.key")).exit).toBe(0);
   expect((await desk.run("keys", "rewrap")).errors).toContain("cli.bad_usage");

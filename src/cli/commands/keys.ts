@@ -76,7 +76,7 @@ export const keysRewrap: Command = {
       "Before the next start, write into mlpe.yaml:",
       "",
       "keys:",
-      `  path: ${path}`,
+      `  path: ${JSON.stringify(path)}`,
       "",
       "Keep a copy of the new file elsewhere. Backups made before open with the old file only.",
     ];
