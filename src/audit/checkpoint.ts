@@ -52,11 +52,16 @@ export function verifierKey(store: LogStore): string {
 /** The checkpoint that a note signs. Throws audit.bad_checkpoint where the note is not one of this store's. */
 export function readCheckpoint(note: string, store: LogStore): Checkpoint {
   const origin = originOf(store);
-  const refuse = (message: string) => auditErrors.error("bad_checkpoint", message);
+  const refuse = (message: string, fix?: string) =>
+    auditErrors.error("bad_checkpoint", message, { place: "--checkpoint", ...(fix === undefined ? {} : { fix }) });
   const match = /^([^\n]+)\n(\d+)\n([A-Za-z0-9+/=]+)\n\n\u2014 (\S+) ([A-Za-z0-9+/=]+)\n$/.exec(note);
-  if (!match) throw refuse("it does not have the form of a signed checkpoint");
+  if (!match) throw refuse("the file does not have the form of a signed checkpoint");
   const [, named, size, root, signer, blob] = match;
-  if (named !== origin || signer !== origin) throw refuse(`it is a checkpoint of ${named}, not of ${origin}`);
+  if (named !== origin || signer !== origin) {
+    const fix =
+      "Name the checkpoint of this store; if this is the one that was kept, another store stands in its place.";
+    throw refuse(`it is a checkpoint of ${named}, not of ${origin}`, fix);
+  }
   const key = createPublicKey(signingKey(store));
   const signature = fromBase64(blob!);
   const body = note.slice(0, note.indexOf("\n\n") + 1);

@@ -109,10 +109,11 @@ function parsed(sql: string): Node {
   if (result.status === "error") {
     const { message, span, hints } = result.errors[0]!;
     const several = message.includes("single statement");
-    throw storeErrors.error(several ? "query_refused" : "query_invalid", `the query is not one SELECT: ${message}`, {
-      place: `query:${span.line}:${span.col + 1}`,
-      fix: hints?.[0]?.message,
-    });
+    const hint = hints?.[0]?.message;
+    const said = `the query is not one SELECT: ${message}${hint === undefined ? "" : `, ${hint}`}`;
+    const fix = several ? undefined : "Correct the query; a name that SQL itself uses stands in double quotes.";
+    const place = `query:${span.line}:${span.col + 1}`;
+    throw storeErrors.error(several ? "query_refused" : "query_invalid", said, { place, fix });
   }
   if (result.root.type === "SelectStmt") return result.root as unknown as Node;
   const kind = result.root.type.replace(/Stmt$/, "");

@@ -195,6 +195,8 @@ export const storedCases: readonly Case[] = [
     "nowhere.csv",
   ),
   asked("a checkpoint that is none", ["audit", "verify", "--checkpoint", "readings.csv"], 65, "audit.bad_checkpoint"),
+  asked("Parquet into a pipe", ["export", "load", "--out", "-"], 64, "cli.bad_usage", "mlpe tap"),
+  asked("a word of SQL as a table", ["query", "select 1 from all"], 65, "store.query_invalid", "double quotes"),
   {
     name: "another key for the same data",
     spoil: (desk) => desk.write("key", new Uint8Array(32).fill(7), 0o600),

@@ -24,7 +24,15 @@ export const exportCommand: Command = {
   },
   async run(world, input) {
     const name = requireWord(exportCommand, input, 0, "the stream");
-    const out = absolute(world, requireText(exportCommand, input, "out"));
+    const given = requireText(exportCommand, input, "out");
+    if (given === "-") {
+      const fix = "Name a file; rows go into a pipe through `mlpe tap`, or `mlpe query --format arrow`.";
+      throw cliErrors.error("bad_usage", "--out is -, and Parquet goes into files alone", {
+        place: "mlpe export",
+        fix,
+      });
+    }
+    const out = absolute(world, given);
     const [from, to] = [instantFlag(exportCommand, input, "from"), instantFlag(exportCommand, input, "to")];
     const columns = input.text("columns")?.split(",");
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
