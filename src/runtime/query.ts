@@ -14,9 +14,15 @@ export async function queryProject(
   asked: Pick<QueryMessage, "sql" | "limits" | "skipDamaged">,
   timeoutMs: number | undefined,
 ): Promise<ThreadAnswer> {
-  const project = await openProject(world, location);
-  const { dataDirectory: directory, config } = project;
-  const message = { ...asked, directory, keys: config.keys, cacheBytes: cacheOf(project) };
   const { residentBytes, workers } = world;
-  return ofDirectory(directory, queryInThread(message, { timeoutMs, residentBytes, workerUrl: workers.query }));
+  const opened = openProject(world, location);
+  const message = opened.then((project) => ({
+    ...asked,
+    directory: project.dataDirectory,
+    keys: project.config.keys,
+    cacheBytes: cacheOf(project),
+  }));
+  const answer = queryInThread(message, { timeoutMs, residentBytes, workerUrl: workers.query });
+  answer.catch(() => {}); // it fails with the project
+  return ofDirectory((await opened).dataDirectory, answer);
 }

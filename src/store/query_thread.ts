@@ -33,17 +33,19 @@ type Told =
 
 /**
  * `query` in a thread of its own, bounded in time and in all memory: while SQLite sorts, groups and joins, the process may
- * grow by what the rows left of `limits.memory`. Looked at every 10 ms, so it is passed by what SQLite takes meanwhile.
+ * grow by what the rows left of `limits.memory`. Looked at every 10 ms, so it is passed by what SQLite takes meanwhile. The
+ * thread starts while it is not known yet what is `asked`.
  *
  * Throws what `query` throws; at the bounds `store.query_too_large` and `store.query_too_long`. Then the thread may go on
  * inside SQLite, which nothing ends but the end of the process: that is for the caller to do, at once.
  */
-export async function queryInThread(message: QueryMessage, bounds: ThreadBounds): Promise<ThreadAnswer> {
+export async function queryInThread(asked: Promise<QueryMessage>, bounds: ThreadBounds): Promise<ThreadAnswer> {
   const { timeoutMs, workerUrl } = bounds;
   // Written out here, so that the bundler finds the entry file.
   const worker = workerUrl ? new Worker(workerUrl) : new Worker(new URL("./query_worker.ts", import.meta.url));
   let ceiling = Number.POSITIVE_INFINITY;
   const { promise, resolve, reject } = Promise.withResolvers<ThreadAnswer>();
+  promise.catch(() => {}); // it may fail before it is awaited
   const ended = (why: string) => reject(storeErrors.error("query_ended", `the thread of the query ended: ${why}`));
   worker.onerror = (event) => ended(event.message);
   worker.addEventListener("close", () => ended("it stopped by itself"));
@@ -53,13 +55,16 @@ export async function queryInThread(message: QueryMessage, bounds: ThreadBounds)
     else resolve({ result: data.result, leftOut: data.leftOut.map((failure) => errorOf(failure) as MlpeError) });
   };
   const look = setInterval(() => {
-    if (bounds.residentBytes() > ceiling) reject(tooMuchMemory(message));
+    if (bounds.residentBytes() > ceiling) reject(tooMuchMemory(memory));
   }, LOOK_EVERY_MS);
   const deadline =
     timeoutMs === undefined
       ? undefined
       : setTimeout(() => reject(tooLong(timeoutMs)), Math.min(timeoutMs, TIMER_MAX_MS));
+  let memory: number | undefined;
   try {
+    const message = await asked;
+    memory = message.limits.memory;
     worker.postMessage(message);
     return await promise;
   } finally {
@@ -69,8 +74,8 @@ export async function queryInThread(message: QueryMessage, bounds: ThreadBounds)
   }
 }
 
-function tooMuchMemory({ limits }: QueryMessage): MlpeError {
-  const bound = limits.memory === undefined ? "" : ` (${Math.round(limits.memory / (1 << 20))} MiB)`;
+function tooMuchMemory(memory: number | undefined): MlpeError {
+  const bound = memory === undefined ? "" : ` (${Math.round(memory / (1 << 20))} MiB)`;
   return storeErrors.error(
     "query_too_large",
     `the query needs more memory than its bound${bound} to sort, group, join and answer`,
