@@ -149,7 +149,7 @@ function answer(database: Database, sql: string, plans: readonly Plan[], rowsMax
       });
     }
     const types = statement.declaredTypes.map((declared, at) => declaredType(declared) ?? computedType(found, at));
-    return { columns: statement.columnNames, types, rows: found.map((row) => row.map(shown)) };
+    return { columns: statement.columnNames, types, rows: found.map(shownRow) };
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error;
     if (error.code === "SQLITE_NOMEM") {
@@ -169,6 +169,12 @@ function computedType(rows: readonly (readonly unknown[])[], at: number): FieldT
   return kinds.has("number") && [...kinds].every((kind) => ["number", "bigint", "null"].includes(kind))
     ? "double"
     : undefined;
+}
+
+/** In place: an answer may be most of what a query takes. */
+function shownRow(row: unknown[]): Value[] {
+  for (let i = 0; i < row.length; i++) row[i] = shown(row[i]);
+  return row as Value[];
 }
 
 function shown(value: unknown): Value {
