@@ -234,10 +234,12 @@ function segmentOf(key: number | string): number {
 
 function readPoints(file: SegmentFile, block: number, index: number): PointColumn {
   if (index <= file.contract.fields.length) return file.point(block, index);
-  if (!file.hasFlags(block)) return byteColumn(undefined);
+  if (!file.hasFlags(block)) return NO_FLAGS;
   const flags = file.tombstones(block);
-  return byteColumn(flags.some((flag) => flag !== 0) ? flags : undefined);
+  return flags.some((flag) => flag !== 0) ? byteColumn(flags) : NO_FLAGS;
 }
+
+const NO_FLAGS = byteColumn(undefined); // one for all blocks
 
 function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows | undefined> {
   const { footer, contract } = file;
