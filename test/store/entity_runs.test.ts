@@ -81,7 +81,10 @@ test("a table of filters says what each says alone, and its first bits never den
 
 test("segments come by their latest event time, without those that are all later or of later commits", () => {
   const bounds = fc.record({
-    times: fc.option(fc.tuple(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 4 })), { nil: undefined, freq: 9 }),
+    times: fc.option(fc.tuple(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 4 })), {
+      nil: undefined,
+      freq: 9,
+    }),
     firstCommit: fc.integer({ min: 1, max: 5 }),
   });
   const list = fc.array(bounds, { maxLength: 12 });
