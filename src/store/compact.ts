@@ -179,14 +179,22 @@ function statementContractId(log: LogWriter): number {
 /** One transaction: the segments are there, and the state is what both add up to; the records count no longer. */
 function recordPacked(log: LogWriter, packed: PackedTail): void {
   const { database, sealer } = log;
-  database.transaction(() => {
-    const base = readState(database, sealer);
-    if (base.generation !== packed.generation) throw changedMeanwhile();
-    const { lastCommit } = packed.state;
-    const next = replaceSegments(database, sealer, { ...base, ...packed.state }, [], packed.written);
-    writeState(database, sealer, next);
-    noteUpkeep(log, { what: "compact", commits: [packed.firstCommit, lastCommit], gone: [], written: packed.written });
-  })();
+  // Immediate: a transaction that has read can't wait for the right to write, and a reader beside may have it for a moment.
+  database
+    .transaction(() => {
+      const base = readState(database, sealer);
+      if (base.generation !== packed.generation) throw changedMeanwhile();
+      const { lastCommit } = packed.state;
+      const next = replaceSegments(database, sealer, { ...base, ...packed.state }, [], packed.written);
+      writeState(database, sealer, next);
+      noteUpkeep(log, {
+        what: "compact",
+        commits: [packed.firstCommit, lastCommit],
+        gone: [],
+        written: packed.written,
+      });
+    })
+    .immediate();
   log.compacted(packed.records, packed.bytes);
 }
 
@@ -214,13 +222,15 @@ async function deleteCompacted({ database, sealer }: LogWriter): Promise<void> {
 
 function recordMerged(log: LogWriter, { gone, written }: MergedRun): void {
   const { database, sealer } = log;
-  database.transaction(() => {
-    const state = readState(database, sealer);
-    const there = new Set(state.segments);
-    if (gone.some(({ segmentId }) => !there.has(segmentId))) throw changedMeanwhile();
-    writeState(database, sealer, replaceSegments(database, sealer, state, gone, written));
-    const commits = [gone[0]!.firstCommit, gone.at(-1)!.lastCommit] as const;
-    noteUpkeep(log, { what: "merge", commits, gone, written });
-  })();
+  database
+    .transaction(() => {
+      const state = readState(database, sealer);
+      const there = new Set(state.segments);
+      if (gone.some(({ segmentId }) => !there.has(segmentId))) throw changedMeanwhile();
+      writeState(database, sealer, replaceSegments(database, sealer, state, gone, written));
+      const commits = [gone[0]!.firstCommit, gone.at(-1)!.lastCommit] as const;
+      noteUpkeep(log, { what: "merge", commits, gone, written });
+    })
+    .immediate();
   log.replaced(gone.map((info) => info.file));
 }

@@ -176,10 +176,12 @@ async function resealSome({ log, hands, target }: Rotating, some: readonly Segme
   }
   if (written.length === 0) return;
   syncDirectory(segmentsPath(target.directory));
-  database.transaction(() => {
-    const [gone, fresh] = [written.map(([old]) => old), written.map(([, made]) => made)];
-    writeState(database, sealer, replaceSegments(database, sealer, readState(database, sealer), gone, fresh));
-  })();
+  database
+    .transaction(() => {
+      const [gone, fresh] = [written.map(([old]) => old), written.map(([, made]) => made)];
+      writeState(database, sealer, replaceSegments(database, sealer, readState(database, sealer), gone, fresh));
+    })
+    .immediate();
   log.replaced(
     written.map(([{ file }]) => file),
     "erased",
@@ -215,27 +217,29 @@ function finish({ database, sealer }: LogWriter): number[] {
   const retired = readWrappedKeys(database)
     .map(({ keyId }) => keyId)
     .filter((keyId) => keyId !== currentKeyId);
-  database.transaction(() => {
-    for (const [table, { name, what }] of Object.entries(SEALED_TABLES))
-      resealTable(database, sealer, table, name, what);
-    dropUnusedKeys(database, readSegmentInfos(database, sealer));
-    for (const [table, column] of Object.entries(EMPTIED_TABLES)) {
-      const left = database
-        .query<{ left: number }, [Uint8Array]>(
-          `SELECT count(*) AS left FROM ${table} WHERE substr(${column}, 1, 1) <> ?`,
-        )
-        .get(Uint8Array.of(currentKeyId))!.left;
-      if (left > 0) throw new Error(`invariant broken: ${left} rows of ${table} are under an old key`);
-    }
-    const known = [...Object.keys(SEALED_TABLES), ...Object.keys(EMPTIED_TABLES), ...OPEN_TABLES];
-    const tables = database.query<{ name: string }, []>("SELECT name FROM sqlite_master WHERE type = 'table'").all();
-    const other = tables.find(({ name }) => !known.includes(name));
-    if (other) throw new Error(`invariant broken: a rotation does not know the table ${other.name}`);
-    for (const keyId of retired) database.run("DELETE FROM data_keys WHERE key_id = ?", [keyId]);
-    // The pages as they were, with the old key on them, stand in unused places and in the write-ahead log until then.
-    const state = readState(database, sealer);
-    writeState(database, sealer, { ...state, generation: state.generation + 1, scrub: true });
-  })();
+  database
+    .transaction(() => {
+      for (const [table, { name, what }] of Object.entries(SEALED_TABLES))
+        resealTable(database, sealer, table, name, what);
+      dropUnusedKeys(database, readSegmentInfos(database, sealer));
+      for (const [table, column] of Object.entries(EMPTIED_TABLES)) {
+        const left = database
+          .query<{ left: number }, [Uint8Array]>(
+            `SELECT count(*) AS left FROM ${table} WHERE substr(${column}, 1, 1) <> ?`,
+          )
+          .get(Uint8Array.of(currentKeyId))!.left;
+        if (left > 0) throw new Error(`invariant broken: ${left} rows of ${table} are under an old key`);
+      }
+      const known = [...Object.keys(SEALED_TABLES), ...Object.keys(EMPTIED_TABLES), ...OPEN_TABLES];
+      const tables = database.query<{ name: string }, []>("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+      const other = tables.find(({ name }) => !known.includes(name));
+      if (other) throw new Error(`invariant broken: a rotation does not know the table ${other.name}`);
+      for (const keyId of retired) database.run("DELETE FROM data_keys WHERE key_id = ?", [keyId]);
+      // The pages as they were, with the old key on them, stand in unused places and in the write-ahead log until then.
+      const state = readState(database, sealer);
+      writeState(database, sealer, { ...state, generation: state.generation + 1, scrub: true });
+    })
+    .immediate();
   return retired;
 }
 

@@ -19,10 +19,12 @@ export function scrub(database: Database, sealer: Sealer, directory: string): bo
     if (!checkpointed(database, "RESTART")) return false;
     overwrite(`${databasePath(directory)}-wal`);
     if (!checkpointed(database, "TRUNCATE")) return false;
-    database.transaction(() => {
-      const { scrub: _, ...state } = readState(database, sealer);
-      writeState(database, sealer, { ...state, generation: state.generation + 1 });
-    })();
+    database
+      .transaction(() => {
+        const { scrub: _, ...state } = readState(database, sealer);
+        writeState(database, sealer, { ...state, generation: state.generation + 1 });
+      })
+      .immediate();
     return true;
   } catch (cause) {
     if ((cause as { code?: string }).code?.startsWith("SQLITE_") || (cause as { code?: string }).code === "ENOSPC") {
