@@ -193,7 +193,9 @@ export function usedTexts(column: TextColumn, length: number): TextColumn {
   const { codes, used } = usedCodes(column.codes, length);
   if (column.packed) return packedColumn(codes, takeTexts(column.packed, used));
   const { dictionary } = column;
-  return { kind: "text", codes, dictionary: Array.from(used, (code) => dictionary[code]!) };
+  const texts = new Array<string>(used.length);
+  for (let i = 0; i < used.length; i++) texts[i] = dictionary[used[i]!]!;
+  return { kind: "text", codes, dictionary: texts };
 }
 
 /** Codes this many times as far apart as there are rows are renamed through a map, not a table. */
