@@ -4,7 +4,7 @@
  */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
@@ -12,6 +12,7 @@ import { systemRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { CONTROL, controlContract, ERASURES, RETENTION } from "../../src/contract/streams.ts";
 import { rowsOf } from "../../src/contract/batch.ts";
+import { rewrapStore } from "../../src/store/rewrap.ts";
 import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { goldenClock, questions, writeContent } from "./content.ts";
 import { type Fold, foldOf } from "./digests.ts";
@@ -136,6 +137,9 @@ test.each(kept)("an older program leaves a newer %p as it is, and says so", asyn
       );
       expect(await opened).toBe("store.newer_format");
     }
+    const next = { provider: "file", path: `${options.directory}-next.key` };
+    const wrapped = rewrapStore(options.directory, options.keys, next, systemRandom).catch((cause) => cause.code);
+    expect([await wrapped, existsSync(next.path)]).toEqual(["store.newer_format", false]);
     const after = files();
     for (const path of ["/log.db-wal"]) if (!before.has(path)) after.delete(path);
     expect(after).toEqual(before);

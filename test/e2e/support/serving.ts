@@ -250,6 +250,33 @@ export function serveTests(house: House): void {
     expect(await server.stop()).toBe(0);
   });
 
+  test("a plane is erased and keys are rotated under load: no request fails, and nothing of the plane is left", async () => {
+    const project = await copyOf((await house.demo()).placed, house.room("beside"));
+    const flights = tableOf("flights");
+    const inLoad = flights.filter(({ time_hour }) => time_hour!.startsWith("2013-11")).slice(0, 500);
+    const spared = new Set(inLoad.map(({ tailnum }) => tailnum));
+    const plane = flights.find(({ tailnum = "" }) => tailnum.startsWith("N") && !spared.has(tailnum))!.tailnum!;
+    const server = await program.serve(project);
+    const clients = load(server, 2);
+    const asked = async (words: readonly string[]) => {
+      const before = clients.acknowledged.length;
+      const ran = await program.run([...words, ...on(project)], keyed(project));
+      expect(ran.errors).toBe("");
+      expect(clients.acknowledged.length).toBeGreaterThan(before);
+      return ran.json<Record<string, number>>();
+    };
+    const receipt = await asked(["erase", "--entity", `tailnum=${plane}`]);
+    expect([receipt.emptied! > 0, receipt.replaced! > 0]).toEqual([true, true]); // rows, and raw pages
+    expect(await asked(["keys", "rotate"])).toMatchObject({ key_id: 2, retired: [1] });
+    const left = await asked(["query", `select count(*) as n from schedule_versions where tailnum = '${plane}'`]);
+    expect(left).toMatchObject({ rows: [[0]] });
+    await clients.stop();
+    expect(clients.failures).toEqual([]);
+    expect(await server.stop()).toBe(0);
+    const audit = await program.run(["audit", "verify", ...on(project)], keyed(project));
+    expect(audit.json()).toMatchObject({ verified: true, problems: [] });
+  });
+
   test("a replay names the feature that was altered", async () => {
     const project = await copyOf((await house.demo()).placed, house.room("replay"));
     const { unchanged, altered } = await alterOneFeature(project);

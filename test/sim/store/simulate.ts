@@ -200,6 +200,14 @@ async function backup(life: Life): Promise<void> {
 
 /** New data keys for everything; now and then the process is gone in the middle, and another finishes it. */
 async function rotate(life: Life): Promise<void> {
+  if (life.draw.chance(0.4)) {
+    const rotated = life.store.rotate();
+    await commitSome(life); // whichever key it was sealed under
+    await rotated;
+    life.folds = {};
+    count(life, "rotations of an open log");
+    return;
+  }
   await life.store.close();
   const dies = life.draw.chance(0.5) ? life.draw.integer(0, 6) : Number.POSITIVE_INFINITY;
   let steps = 0;
