@@ -8,8 +8,13 @@ import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
+import { readSecret, refreshKeys } from "../../src/store/catalogue.ts";
+import { openReaderDatabase } from "../../src/store/database.ts";
+import { encodeCommit } from "../../src/store/encode.ts";
 import { listKeys } from "../../src/store/key_list.ts";
+import { contentHasher } from "../../src/store/leaves.ts";
 import { rotateKeys } from "../../src/store/rotate_keys.ts";
+import { openSealer } from "../../src/store/sealer.ts";
 import { connectStore, type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { openWriter } from "../../src/store/writer.ts";
 import { timedContract } from "../support/rows.ts";
@@ -123,6 +128,24 @@ for (const thread of [false, true]) {
     await again.close();
   });
 }
+
+test("what was sealed under the key before is refused once a rotation began: its sender seals it again", async () => {
+  const home = storeHome();
+  homes.push(home);
+  const { directory, keys, clock, random } = home.options;
+  const writer = await openWriter(directory, keys, clock, random);
+  const database = openReaderDatabase(directory);
+  const stale = (await openSealer(database, keys, directory, random))!;
+  const contentRoot = contentHasher(readSecret(database, stale, "salt"));
+  const sealed = () => encodeCommit({ appends: [] }, { sealer: stale, contentRoot, random, known: new Set() });
+  expect((await writer.commit(sealed())).commitNo).toBe(1);
+  await writer.rotate();
+  expect(await writer.commit(sealed()).catch((cause) => cause.code)).toBe("store.rekeyed");
+  await refreshKeys(database, stale);
+  expect((await writer.commit(sealed())).commitNo).toBe(2);
+  database.close();
+  await writer.close();
+});
 
 test("cut off after any step, with commits under both keys, it is finished by the next", async () => {
   const home = storeHome();
