@@ -107,8 +107,9 @@ export interface Erasures {
 
 /** Commits wait for no longer than this for whoever looks for the last rows. */
 const HOLD_MS_MAX = 2_000;
-/** After an erasure: the old files go, and what could not be scrubbed at once is tried again, as often as it takes. */
+/** After an erasure: the old files go, and what could not be scrubbed at once is tried again, later and later. */
 const TIDY_AFTER_MS = 11_000;
+const LONGEST_TIDY_MS = 600_000;
 /** Segments that are written anew before the tail is moved into segments again: files, and bytes. */
 const FILES_A_TURN = 16;
 const BYTES_A_TURN = 64 << 20;
@@ -178,14 +179,14 @@ export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone
 }
 
 /** Each turn alone removes replaced files that are due. */
-function tidyLater(session: Session, alone: Compactor["alone"]): void {
+function tidyLater(session: Session, alone: Compactor["alone"], afterMs = TIDY_AFTER_MS): void {
   const { log, target } = session.erasing;
   const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log.database, log.sealer, target.directory);
   clearTimeout(session.tidying);
   session.tidying = setTimeout(() => {
-    const again = () => tidyLater(session, alone);
+    const again = () => tidyLater(session, alone, Math.min(LONGEST_TIDY_MS, afterMs * 2));
     alone(async () => isDone()).then((done) => done || again(), again);
-  }, TIDY_AFTER_MS);
+  }, afterMs);
   session.tidying.unref();
 }
 
