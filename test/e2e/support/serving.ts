@@ -1,12 +1,15 @@
 /** `mlpe run` over HTTP: the tests of it, as `binary.e2e.ts` registers them. */
 
 import { expect, test } from "bun:test";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { median } from "../../../scripts/bench/bench.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { systemRandom } from "../../../src/base/random.ts";
 import type { Row } from "../../../src/base/row.ts";
 import { batchOf, rowAt } from "../../../src/contract/batch.ts";
 import { openStore } from "../../../src/store/store.ts";
+import { makeNewcomerHome } from "../newcomer.ts";
 import type { House } from "./demo.ts";
 import { type Flight, flightsOf, tableOf } from "./flights.ts";
 import { lineageJudge } from "./openlineage.ts";
@@ -250,31 +253,57 @@ export function serveTests(house: House): void {
     expect(await server.stop()).toBe(0);
   });
 
-  test("a plane is erased and keys are rotated under load: no request fails, and nothing of the plane is left", async () => {
-    const project = await copyOf((await house.demo()).placed, house.room("beside"));
-    const flights = tableOf("flights");
-    const inLoad = flights.filter(({ time_hour }) => time_hour!.startsWith("2013-11")).slice(0, 500);
-    const spared = new Set(inLoad.map(({ tailnum }) => tailnum));
-    const plane = flights.find(({ tailnum = "" }) => tailnum.startsWith("N") && !spared.has(tailnum))!.tailnum!;
-    const server = await program.serve(project);
-    const clients = load(server, 2);
-    const asked = async (words: readonly string[]) => {
-      const before = clients.acknowledged.length;
-      const ran = await program.run([...words, ...on(project)], keyed(project));
-      expect(ran.errors).toBe("");
-      expect(clients.acknowledged.length).toBeGreaterThan(before);
-      return ran.json<Record<string, number>>();
-    };
-    const receipt = await asked(["erase", "--entity", `tailnum=${plane}`]);
-    expect([receipt.emptied! > 0, receipt.replaced! > 0]).toEqual([true, true]); // rows, and raw pages
-    expect(await asked(["keys", "rotate"])).toMatchObject({ key_id: 2, retired: [1] });
-    const left = await asked(["query", `select count(*) as n from schedule_versions where tailnum = '${plane}'`]);
-    expect(left).toMatchObject({ rows: [[0]] });
-    await clients.stop();
-    expect(clients.failures).toEqual([]);
-    expect(await server.stop()).toBe(0);
-    const audit = await program.run(["audit", "verify", ...on(project)], keyed(project));
-    expect(audit.json()).toMatchObject({ verified: true, problems: [] });
+  test("an entity is erased and keys are rotated while a server takes rows: none is lost, and nothing of it is left", async () => {
+    const { directory } = makeNewcomerHome(new Uint8Array());
+    try {
+      const [pump, other] = ["0016", "0017"];
+      const config = join(directory, "mlpe.yaml");
+      const [text] = readFileSync(config, "utf8").split("trust:") as [string]; // without the model, which is not made here
+      const pushed = "sources:\n  pushed: { connector: http_push, dataset: readings }\n";
+      writeFileSync(config, text.replace("sources:\n", pushed));
+      const project = { config, data: join(directory, "data"), key: join(directory, "e2e.key") };
+      for (const [name, rows] of [
+        ["readings", "160"],
+        ["failures", "100"],
+      ]) {
+        const words = ["contract", "infer", `${name}.csv`, "--out", `${name}.avsc`, "--rows", rows!];
+        expect((await program.run(words, { from: directory })).errors).toBe("");
+      }
+      const server = await program.serve(project);
+      const rows = async () => (await fetch(`${server.url}/v1/streams/curated/readings/rows?limit=all`)).text();
+      await until("the file is ingested", MINUTE_MS, async () => (await rows()).includes(`"${pump}"`) || undefined);
+      const values = { site: "Quarry", "flow (l/s)": 1, heat: 1, noise: 1, wear: 1 };
+      let [stop, taken] = [false, 0];
+      const pushing = (async () => {
+        for (let i = 0; !stop; i++) {
+          const at = new Date(Date.UTC(2024, 5, 1) + i * 1_000).toISOString();
+          const sent = [pump, other].map((name) => ({ ...values, "Pump No.": name, "read at": at }));
+          const answer = await server.post("/v1/sources/pushed/rows", sent, { "idempotency-key": `push-${i}` });
+          expect([answer.status, answer.text]).toEqual([200, answer.text]);
+          taken++;
+        }
+      })();
+      const command = async (...words: string[]) => {
+        const ran = await program.run([...words, ...on(project)], keyed(project));
+        expect(ran.errors).toBe("");
+        return ran.json<Record<string, unknown>>();
+      };
+      const receipt = await command("erase", "--entity", `Pump_No=${pump}`);
+      expect(receipt.streams).toMatchObject({ "curated/readings": {}, "landing/readings": {} });
+      const before = taken;
+      expect(await command("keys", "rotate")).toMatchObject({ key_id: 2, retired: [1] });
+      stop = true;
+      await pushing;
+      expect(taken).toBeGreaterThan(before);
+      const left = (await rows()).trim().split("\n");
+      const stored = left.filter((line) => line.includes('"2024-06-') && line.includes('"_tombstone":false'));
+      expect([left.filter((line) => line.includes(`"${pump}"`)), stored.length]).toEqual([[], taken]);
+      expect(await server.stop()).toBe(0);
+      expect(await command("audit", "verify")).toMatchObject({ verified: true, problems: [] });
+      expect(await command("ledger", "verify")).toMatchObject({ ok: true });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   test("a replay names the feature that was altered", async () => {
