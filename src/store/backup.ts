@@ -111,7 +111,7 @@ export function writeBackup(store: LogStore, out: string): BackupManifest {
 function copyCatalogue(directory: string, temporary: string, open: number[]): string[] {
   const path = databasePath(temporary);
   for (let tries = 1; ; tries++) {
-    const source = new Database(databasePath(directory), { readwrite: true, create: false });
+    const source = new Database(databasePath(directory), { readonly: true });
     try {
       source.run("PRAGMA busy_timeout = 5000");
       source.run("PRAGMA temp_store = memory");

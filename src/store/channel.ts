@@ -11,6 +11,7 @@ import type { RetentionOutcome } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import type { Rotation } from "./rotate.ts";
 import type { SpaceReport } from "./space.ts";
+import type { CheckpointMode } from "./sums.ts";
 import type { OpenWriter } from "./writer.ts";
 
 /** The way to whoever writes: in this thread, or behind a message port. */
@@ -19,6 +20,8 @@ export interface WriteChannel {
   cursor(source: string): Promise<string>;
   position(reader: string): Promise<number>;
   compact(): Promise<void>;
+  /** As of an `OpenWriter`. */
+  checkpoint(mode: CheckpointMode): Promise<boolean>;
   /** As of `Erasures`. */
   prepareErasure(erasure: string, streams: readonly ErasedRows[]): Promise<void>;
   holdCommits(): Promise<Held>;
@@ -54,6 +57,7 @@ type Request =
   | { readonly kind: "cursor" | "position"; readonly name: string }
   | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "rotate" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
+  | { readonly kind: "checkpoint"; readonly mode: CheckpointMode }
   | { readonly kind: "prepare_erasure"; readonly erasure: string; readonly streams: readonly ErasedRows[] }
   | { readonly kind: "end_erasure"; readonly erasure: string; readonly held: number | undefined }
   | { readonly kind: "erase"; readonly erasure: Erasure }
@@ -107,6 +111,7 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     cursor: async (source) => log.state().cursors.get(source) ?? "",
     position: async (reader) => log.state().readers.get(reader) ?? 0,
     compact: () => writer.compact(),
+    checkpoint: async (mode) => writer.checkpoint(mode),
     prepareErasure: (erasure, streams) => writer.erasures.prepare(erasure, streams),
     holdCommits: () => writer.erasures.hold(),
     endErasure: async (erasure, held) => endErasure(writer.erasures, erasure, held),
@@ -176,6 +181,8 @@ export function serve(
         return channel.position(request.name);
       case "compact":
         return channel.compact();
+      case "checkpoint":
+        return channel.checkpoint(request.mode);
       case "rotate":
         return channel.rotate();
       case "retain":
@@ -246,6 +253,7 @@ export function remoteChannel(
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
+      checkpoint: (mode) => call({ kind: "checkpoint", mode }),
       prepareErasure: (erasure, streams) => call({ kind: "prepare_erasure", erasure, streams }),
       holdCommits: () => call({ kind: "hold_commits" }),
       endErasure: (erasure, held) => call({ kind: "end_erasure", erasure, held }),

@@ -51,6 +51,8 @@ export interface CompactorParts {
   readonly failed: (failure: CompactionFailure) => void;
   /** Files that are neither merged nor swept: an erasure is about to put others in their place. */
   readonly spared: () => readonly string[];
+  /** Called after each transaction: the write-ahead log is longer. */
+  readonly changed: () => void;
 }
 
 /** Damaged segments that merging leaves out, by file: kept in memory, so that each start tries them once more. */
@@ -136,23 +138,26 @@ async function compactAll(
   }
 }
 
-async function packAll({ log, hands }: CompactorParts, closing: () => boolean): Promise<void> {
-  await deleteCompacted(log);
+async function packAll(parts: CompactorParts, closing: () => boolean): Promise<void> {
+  const { log, hands } = parts;
+  await deleteCompacted(parts);
   const contractId = statementContractId(log);
   const head = log.state().head.commitNo;
   while (!closing()) {
     const packed = await hands.packTail(head, contractId);
     if (!packed) break;
     recordPacked(log, packed);
-    await deleteCompacted(log);
+    await deleteCompacted(parts);
   }
 }
 
 /** False where nothing is left to merge. A segment that turns out to be damaged is left out from then on. */
-async function mergeOnce({ log, hands, policy, failed, spared }: CompactorParts, damaged: Damaged): Promise<boolean> {
+async function mergeOnce(parts: CompactorParts, damaged: Damaged): Promise<boolean> {
+  const { log, hands, policy, failed, spared, changed } = parts;
   try {
     const merged = await hands.mergeNext(policy(), [...damaged, ...spared()]);
     if (merged) recordMerged(log, merged);
+    changed();
     return merged !== undefined;
   } catch (cause) {
     const rows = damagedRows(cause);
@@ -204,7 +209,7 @@ const changedMeanwhile = () => storeErrors.error("stale_writer", "the catalogue 
  * The records of compacted commits, some at a time: nobody reads them any more. Their places are not overwritten, which
  * would write each record once more: the next tail does it, and an erasure does it at once.
  */
-async function deleteCompacted({ database, sealer }: LogWriter): Promise<void> {
+async function deleteCompacted({ log: { database, sealer }, changed }: CompactorParts): Promise<void> {
   const { lastCommit } = readState(database, sealer);
   const some = database.query(
     "DELETE FROM commits WHERE commit_no IN (SELECT commit_no FROM commits WHERE commit_no <= ? ORDER BY commit_no LIMIT ?)",
@@ -216,6 +221,7 @@ async function deleteCompacted({ database, sealer }: LogWriter): Promise<void> {
     } finally {
       database.run("PRAGMA secure_delete = ON");
     }
+    changed();
     await othersTurn();
   }
 }

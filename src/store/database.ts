@@ -55,7 +55,7 @@ export function openWriterDatabase(directory: string): Database {
   const path = databasePath(directory);
   checkWritable(directory);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
-  const database = patientDatabase(path);
+  const database = patientDatabase(path, "write");
   for (const pragma of [
     "page_size = 4096",
     "journal_mode = WAL",
@@ -63,7 +63,7 @@ export function openWriterDatabase(directory: string): Database {
     "temp_store = memory",
     "secure_delete = ON",
     "journal_size_limit = 16777216",
-    "wal_autocheckpoint = 4000",
+    "wal_autocheckpoint = 0", // whoever writes says first what a checkpoint will do: see sums.ts
     "foreign_keys = ON",
   ]) {
     database.run(`PRAGMA ${pragma}`);
@@ -96,7 +96,7 @@ function checked(directory: string, database: Database): Database {
     checkRemains(directory, database);
     return database;
   } catch (cause) {
-    database.close();
+    closeWithoutMoving(database);
     throw cause;
   }
 }
@@ -107,16 +107,34 @@ export function openReaderDatabase(directory: string): Database {
     checkRemains(directory);
     throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
   }
-  // Not SQLite's read-only mode: a reader of a WAL database may have to make the shared-memory file.
-  const database = patientDatabase(databasePath(directory));
+  // SQLite's read-only mode: another handle, if it is the last to go, moves the write-ahead log into log.db on closing.
+  // Before a store was ever made, a power cut may leave a journal of another kind, which only one that writes can roll back.
+  const path = databasePath(directory);
+  const database = patientDatabase(path, existsSync(`${path}-journal`) ? "write" : "read");
   database.run("PRAGMA temp_store = memory");
   database.run("PRAGMA query_only = ON");
   return checked(directory, database);
 }
 
+/**
+ * Closes a handle that may write, and leaves the write-ahead log where it is: SQLite moves it into log.db when the last
+ * handle goes, and one that only reads can't.
+ */
+export function closeWithoutMoving(database: Database): void {
+  let last: Database | undefined;
+  try {
+    last = new Database(database.filename, { readonly: true });
+    last.query("SELECT count(*) FROM sqlite_schema").get();
+  } catch {
+    // What can't be read is not moved either.
+  }
+  database.close();
+  last?.close();
+}
+
 /** Waits from its first statement on: another process may be recovering the log after a kill, or closing it. */
-function patientDatabase(path: string): Database {
-  const database = new Database(path, { readwrite: true, create: false });
+function patientDatabase(path: string, mode: "read" | "write"): Database {
+  const database = new Database(path, mode === "read" ? { readonly: true } : { readwrite: true, create: false });
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   checkVersion(database);
   return database;

@@ -17,7 +17,7 @@ import { type Keys, openSealer } from "./sealer.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
 import { amountsOf, freeSpace, type SpaceSettings } from "./space.ts";
-import { checkSums } from "./sums.ts";
+import { checkSums } from "./sums_check.ts";
 import { type Snapshot, tailIndex } from "./tail_index.ts";
 
 /** Something of a data directory that needs a hand, and what to do next. */
@@ -171,7 +171,9 @@ async function keysOf(exam: Exam, database: Database): Promise<Sealer | undefine
 }
 
 function lookInside(exam: Exam, database: Database, sealer: Sealer): void {
-  for (const { place, message } of checkSums({ database, directory: exam.directory }, sealer)) {
+  const sums = checkSums({ database, directory: exam.directory }, sealer);
+  if (sums.unchecked.length > 0) exam.facts.not_compared = sums.unchecked.join("; ");
+  for (const { place, message } of sums.problems) {
     const next = "If `mlpe audit verify` names nothing else, only unused bytes changed: look after the disk.";
     complain(exam, "files", `${place}: ${message}`, next);
   }

@@ -181,7 +181,7 @@ export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone
 /** Each turn alone removes replaced files that are due. */
 function tidyLater(session: Session, alone: Compactor["alone"], afterMs = TIDY_AFTER_MS): void {
   const { log, target } = session.erasing;
-  const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log.database, log.sealer, target.directory);
+  const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log, target.directory);
   clearTimeout(session.tidying);
   session.tidying = setTimeout(() => {
     const again = () => tidyLater(session, alone, Math.min(LONGEST_TIDY_MS, afterMs * 2));
@@ -251,7 +251,7 @@ async function finish(session: Session, { pack }: Holding, erasure: Erasure): Pr
     );
     const replaced = prepared.rows.filter(({ replacement }) => replacement !== undefined).length;
     const emptied = prepared.rows.length - replaced;
-    const scrubbed = scrub(database, sealer, target.directory);
+    const scrubbed = scrub(log, target.directory);
     return { commitNo, knownTime, emptied, replaced, guessable: prepared.guessable, files: written.length, scrubbed };
   } catch (cause) {
     // Where the commit is there, these are the files of the log now.

@@ -2,12 +2,12 @@ import type { Random } from "../base/random.ts";
 import { keyErrors } from "../keys/errors.ts";
 import { openKeyring, rewrapKeys } from "../keys/keyring.ts";
 import { readIdentity, readWrappedKeys } from "./catalogue.ts";
-import { openReaderDatabase, openWriterDatabase } from "./database.ts";
+import { closeWithoutMoving, openReaderDatabase, openWriterDatabase } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { takeWriterLock } from "./lock.ts";
 import { checkMigrations } from "./migrations.ts";
 import { type Keys, providerOf } from "./sealer.ts";
-import { closeWithSums, dropSums } from "./sums.ts";
+import { keepSums, walBytesOf } from "./sums.ts";
 
 /**
  * Has another provider, or another key of it, wrap the store keys, in one transaction: before it the old one opens the
@@ -20,16 +20,17 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
   const release = takeWriterLock(directory);
   try {
     const database = openWriterDatabase(directory);
-    let close = () => database.close();
+    const left = walBytesOf(directory);
+    let close = () => closeWithoutMoving(database);
     try {
       checkMigrations(database); // a newer store stays as it is
-      dropSums(directory);
       const identity = readIdentity(database);
       if (!identity) throw storeErrors.error("not_a_store", `${directory} holds no store`, { place: directory });
       const { storeId } = identity;
       const held = providerOf(from, directory, false, random);
       const keyring = await openKeyring(readWrappedKeys(database), held, storeId, random); // before the new key may be made
-      close = () => closeWithSums(database, directory, { storeId, keyring });
+      const sums = keepSums(database, directory, { storeId, keyring }, left);
+      close = sums.close;
       const taking = providerOf(to, directory, true, random);
       if (await opens(readWrappedKeys(database), taking, storeId, random)) throw sameKey(to);
       const rows = await rewrapKeys(readWrappedKeys(database), held, taking, storeId);
@@ -39,7 +40,7 @@ export async function rewrapStore(directory: string, from: Keys, to: Keys, rando
         for (const { keyId, provider, wrapped, check } of rows) update.run(provider, wrapped, check, keyId);
       })();
       // The rows as the old key wrapped them stand in the write-ahead log until it is cut.
-      database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      sums.checkpoint("TRUNCATE");
       return rows.map(({ keyId }) => keyId);
     } finally {
       close();

@@ -108,7 +108,7 @@ async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}):
   const { files, bytes } = await resealSegments(rotating, progress);
   const retired = await alone(async () => {
     const gone = finish(log);
-    scrub(log.database, log.sealer, target.directory);
+    scrub(log, target.directory);
     return gone;
   });
   tidyLater();
@@ -212,11 +212,12 @@ const EMPTIED_TABLES: Readonly<Record<string, string>> = { commits: "record", fo
 const OPEN_TABLES: readonly string[] = ["migrations", "store", "data_keys"];
 
 /** One transaction: every row under the new key, nothing that names the old one, and the old one gone. */
-function finish({ database, sealer }: LogWriter): number[] {
+function finish({ database, sealer, sums }: LogWriter): number[] {
   const { currentKeyId } = sealer.keyring;
   const retired = readWrappedKeys(database)
     .map(({ keyId }) => keyId)
     .filter((keyId) => keyId !== currentKeyId);
+  sums.drop(); // it is under the old key
   database
     .transaction(() => {
       for (const [table, { name, what }] of Object.entries(SEALED_TABLES))

@@ -1,7 +1,7 @@
-import type { Database } from "bun:sqlite";
 import { closeSync, existsSync, fstatSync, fsyncSync, openSync, writeSync } from "node:fs";
-import { readState, type Sealer, writeState } from "./catalogue.ts";
+import { readState, writeState } from "./catalogue.ts";
 import { BUSY_TIMEOUT_MS, databasePath } from "./database.ts";
+import type { LogWriter } from "./sqlite_log.ts";
 
 const ZEROS_BYTES = 1 << 20;
 /** Readers look in short transactions: one that holds on for longer is not waited for. */
@@ -12,13 +12,13 @@ const WAIT_MS = 1_000;
  * log before it is cut. Then the state says that there is nothing more to do. False, and nothing is lost, where that could
  * not be: a reader holds on to an earlier version, or the disk is full. The next start tries again.
  */
-export function scrub(database: Database, sealer: Sealer, directory: string): boolean {
+export function scrub({ database, sealer, sums }: LogWriter, directory: string): boolean {
   try {
     database.run(`PRAGMA busy_timeout = ${WAIT_MS}`);
     database.run("VACUUM");
-    if (!checkpointed(database, "RESTART")) return false;
+    if (!sums.checkpoint("RESTART")) return false;
     overwrite(`${databasePath(directory)}-wal`);
-    if (!checkpointed(database, "TRUNCATE")) return false;
+    if (!sums.checkpoint("TRUNCATE")) return false;
     database
       .transaction(() => {
         const { scrub: _, ...state } = readState(database, sealer);
@@ -34,10 +34,6 @@ export function scrub(database: Database, sealer: Sealer, directory: string): bo
   } finally {
     database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   }
-}
-
-function checkpointed(database: Database, mode: "RESTART" | "TRUNCATE"): boolean {
-  return database.query<{ busy: number }, []>(`PRAGMA wal_checkpoint(${mode})`).get()?.busy === 0;
 }
 
 /** All of its frames are in the database, and no reader uses one: zeros in their place are an empty log. */

@@ -64,7 +64,7 @@ function giveBackFiles(log: LogWriter, directory: string): void {
   for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
   try {
     log.database.run("PRAGMA busy_timeout = 50");
-    log.database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    log.sums.checkpoint("TRUNCATE");
   } catch {
     // A reader holds it, or there is no room to copy: it is tried again when the mark is crossed the next time.
   } finally {

@@ -17,6 +17,7 @@ import { storeErrors } from "./errors.ts";
 import type { Head, Receipt } from "./port.ts";
 import { type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
 import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
+import type { SumsKeeper } from "./sums.ts";
 import { bodyOf, type TailCommit, tailCommit } from "./tail_index.ts";
 import { addLeaf, type Frontier } from "./tree.ts";
 
@@ -48,6 +49,8 @@ export interface LogWriter {
   readonly names: Names;
   readonly database: Database;
   readonly sealer: Sealer;
+  /** Makes the checkpoints. */
+  readonly sums: SumsKeeper;
   readonly now: () => Micros;
   /** The oldest `records` of the tail were moved into segments. */
   compacted(records: number, bytes: number): void;
@@ -84,7 +87,7 @@ interface Writing {
 }
 
 /** The one writer of a log, over a database that is migrated and identified. Commits what is queued in groups. */
-export function logWriter(database: Database, sealer: Sealer, clock: Clock): LogWriter {
+export function logWriter(database: Database, sealer: Sealer, clock: Clock, sums: SumsKeeper): LogWriter {
   const names = namesOf(database, sealer);
   const relaxed = relaxedCommits(database);
   const writing: Writing = {
@@ -115,6 +118,7 @@ export function logWriter(database: Database, sealer: Sealer, clock: Clock): Log
     names,
     database,
     sealer,
+    sums,
     now: () => Math.round(clock.now()),
     compacted(records, bytes) {
       const { tail } = writing.state;

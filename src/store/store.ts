@@ -24,6 +24,7 @@ import type { Rotation } from "./rotate.ts";
 import { type Keys, openSealer } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
+import type { CheckpointMode } from "./sums.ts";
 import { openWriter } from "./writer.ts";
 
 export interface OpenOptions {
@@ -56,6 +57,8 @@ export interface OpenOptions {
 export interface LogStore extends Store {
   /** Moves the tail into segment files now. */
   compact(): Promise<void>;
+  /** Moves SQLite's write-ahead log into log.db now, which happens by itself. False where a reader is in the way. */
+  checkpoint(mode: CheckpointMode): Promise<boolean>;
   /**
    * Erases an entity from every stream, for good, and records that. Commits go on meanwhile, and wait only while the last of
    * them are looked through. Throws store.nothing_to_erase, and store.stale_writer where it did not come to an end.
@@ -191,6 +194,7 @@ function storeOver(
     asOf: (stream, probes, asOfOptions = {}) => read((log) => log.asOf(stream, probes, asOfOptions)),
     streams: () => read((log) => log.streams()),
     compact: async () => writable().compact(),
+    checkpoint: async (mode) => writable().checkpoint(mode),
     port: () => writable().port(),
     ...listenersOf(channel),
     ...foldsOf(directory, encoder, open, writable),

@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite";
 import {
   closeSync,
   existsSync,
+  fdatasyncSync,
   fstatSync,
   fsyncSync,
   openSync,
@@ -15,192 +16,305 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ByteReader, ByteWriter } from "../base/bytes.ts";
-import { sha256 } from "../base/digest.ts";
-import { boundTo, type Sealer } from "./catalogue.ts";
-import { databasePath, segmentsPath } from "./database.ts";
+import type { Sealer } from "./catalogue.ts";
+import { BUSY_TIMEOUT_MS, closeWithoutMoving, databasePath, segmentsPath } from "./database.ts";
 import { syncDirectory } from "./segment_write.ts";
+import {
+  afterMove,
+  type Base,
+  DIGEST_BYTES,
+  decodeSums,
+  digestOf,
+  encodeBase,
+  encodeMove,
+  isSame,
+  MARK_BYTES,
+  type MovedFrames,
+  PAGE_BYTES,
+  sumsPath,
+} from "./sums_file.ts";
+import { framesIn, moveOf } from "./wal_frames.ts";
+import { bootOf, laidOver } from "./wal_moved.ts";
 
-/** `log.sums` says what the bytes of a store are that nobody has open for writing. */
-interface Sums {
-  readonly bytes: number;
-  /** Bytes of one part of log.db; the last may be shorter. */
-  readonly partBytes: number;
-  readonly parts: readonly Uint8Array[];
-  /** Segment files that no row names, replaced a moment before closing: readers may still have been about to open them. */
-  readonly loose: ReadonlyMap<string, Uint8Array>;
-}
+/** Pages of log.db at most: of one that is larger than 1 GiB nothing is kept. */
+const PAGES_MAX = 262_144;
+/** Entries may take so many bytes more than the base before both are written anew as one. */
+const ENTRIES_BYTES = 16 << 10;
 
-const FORMAT = 1;
-/** The page size of database.ts: what is damaged is told by its page. */
-const PAGE_BYTES = 4_096;
-/** Parts of log.db at most: larger ones take more pages each, so that the file stays within 1 MiB. */
-const PARTS_MAX = 65_536;
-/** Of SHA-256. They are sealed, so nobody without the key can make others that fit. */
-const DIGEST_BYTES = 16;
-/** A writer may come and go while it is looked at. */
-const LOOKS = 3;
-/** Damaged parts that are told one by one. */
-const PARTS_TOLD = 20;
+/** So long opening waits for readers. */
+const CUT_WAIT_MS = 50;
 
-const sumsPath = (directory: string) => join(directory, "log.sums");
-const bound = ({ storeId }: Sealer) => boundTo(storeId, "sums");
-const digest = (bytes: Uint8Array) => sha256(bytes).slice(0, DIGEST_BYTES);
+export type CheckpointMode = "PASSIVE" | "FULL" | "RESTART" | "TRUNCATE";
 
 /**
- * Closes the writer's handle, and where log.db then holds everything and its write-ahead log is empty, writes what its
- * bytes are, the unused ones too. None is left where that is not so, or where it can't be written. The lock must be held.
+ * Whoever has the log open for writing moves its write-ahead log into log.db here and nowhere else: `log.sums` says
+ * beforehand, and durably, which pages that changes and into what, and afterwards that it was done. So at any moment, and
+ * after any crash, every byte of log.db is known: it is as the file says, or as the last entry says it becomes.
  */
-export function closeWithSums(database: Database, directory: string, sealer: Sealer): void {
-  let named: ReadonlySet<string>;
-  try {
-    const rows = database.query<{ file: string }, []>("SELECT file FROM segments").all();
-    named = new Set(rows.map(({ file }) => file));
-  } finally {
-    database.close();
-  }
-  writeSums(directory, sealer, named);
+export interface SumsKeeper {
+  /** False where a reader holds on to an earlier version: then some of it is moved, or it is not cut. */
+  checkpoint(mode: CheckpointMode): boolean;
+  /** How many pages in the write-ahead log were not moved yet. */
+  waiting(): number;
+  /** Takes the file away until the next checkpoint: what it is sealed under is about to go. */
+  drop(): void;
+  /** Closes the handle. What log.db then is stands in the file, and which segment files no row names. */
+  close(): void;
+  /** Closes the handle after a failure: nothing is moved. */
+  abandon(): void;
 }
 
-function writeSums(directory: string, sealer: Sealer, named: ReadonlySet<string>): void {
-  if (statSync(`${databasePath(directory)}-wal`, { throwIfNoEntry: false })?.size) return;
-  const draft = `${sumsPath(directory)}.tmp`;
+/** What the functions below share. */
+interface Keeping {
+  readonly database: Database;
+  readonly directory: string;
+  readonly sealer: Sealer;
+  /** Digests of the pages of log.db, once every checkpoint that was begun is done. */
+  parts: Uint8Array | undefined;
+  /** Of the write-ahead log, as far as it was moved and still stands there. */
+  frames: readonly MovedFrames[];
+  /** A checkpoint was begun and not all was moved. */
+  moving: boolean;
+  file: SumsFile | undefined;
+  /** Never closed before the database is: closing any handle of log.db takes the locks of SQLite in this process with it. */
+  log: number | undefined;
+}
+
+interface SumsFile {
+  readonly handle: number;
+  readonly base: Uint8Array;
+  readonly baseBytes: number;
+  end: number;
+  entries: number;
+  /** What the last entry is given once it came true. */
+  mark: Uint8Array | undefined;
+}
+
+/**
+ * To be called with the lock held, before anything is moved. `walBytes` is what the write-ahead log had before this process
+ * opened it: where a kill left none, another program may have moved it, so that log.db is read through once.
+ */
+export function keepSums(database: Database, directory: string, sealer: Sealer, walBytes: number): SumsKeeper {
+  const keeping: Keeping = {
+    database,
+    directory,
+    sealer,
+    parts: undefined,
+    frames: [],
+    moving: false,
+    file: undefined,
+    log: undefined,
+  };
+  keeping.parts = knownParts(keeping, walBytes);
+  if (keeping.parts) writeBase(keeping, true);
+  else dropFile(keeping);
+  if (walBytes > 0 || !keeping.parts) cutLog(keeping);
+  return {
+    checkpoint: (mode) => checkpoint(keeping, mode),
+    waiting() {
+      const { log, checkpointed } = stateOfLog(database);
+      return log - checkpointed;
+    },
+    drop: () => dropFile(keeping),
+    close: () => closeWithBase(keeping),
+    abandon() {
+      closeFile(keeping);
+      closeWithoutMoving(database);
+      if (keeping.log !== undefined) closeSync(keeping.log);
+    },
+  };
+}
+
+export const walBytesOf = (directory: string): number =>
+  statSync(`${databasePath(directory)}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+
+/** What the file says, where that is so: nothing else may have been done to log.db since. */
+function knownParts(keeping: Keeping, walBytes: number): Uint8Array | undefined {
+  const { directory, sealer } = keeping;
+  const path = sumsPath(directory);
+  if (!existsSync(path)) return undefined;
+  const read = decodeSums(readFileSync(path), sealer);
+  if (!read || read.rest || read.badMark || read.moving.size > 0 || read.base.partBytes !== PAGE_BYTES)
+    return undefined;
+  if (read.bytes !== statSync(databasePath(directory)).size) return undefined;
+  if (read.base.open && walBytes === 0 && !isSame(partsOfLog(keeping), read.parts)) return undefined;
+  return read.parts;
+}
+
+interface LogState {
+  readonly busy: number;
+  /** Frames in the write-ahead log, and how many of them were moved. */
+  readonly log: number;
+  readonly checkpointed: number;
+}
+
+const stateOfLog = (database: Database, mode: CheckpointMode | "NOOP" = "NOOP"): LogState =>
+  database.query<LogState, []>(`PRAGMA wal_checkpoint(${mode})`).get()!;
+
+function checkpoint(keeping: Keeping, mode: CheckpointMode): boolean {
+  const { database } = keeping;
+  const before = stateOfLog(database);
+  const moves = before.log > before.checkpointed;
+  if (moves) beginMove(keeping, before);
+  const after = stateOfLog(database, mode);
+  if (after.log < 0 || after.log !== after.checkpointed) return false;
+  keeping.moving = false;
+  if (keeping.file) endMove(keeping, keeping.file);
+  if (keeping.file === undefined || keeping.file.end > 2 * keeping.file.baseBytes + ENTRIES_BYTES) {
+    keeping.parts ??= partsOfLog(keeping);
+    writeBase(keeping, true);
+  }
+  return after.busy === 0;
+}
+
+/** Behind what a crash left of the write-ahead log may stand what a power cut tore: it goes, where no reader holds on. */
+function cutLog(keeping: Keeping): void {
+  const { database } = keeping;
   try {
-    const sealed = sealer.keyring.seal(encodeSums(sumsOf(directory, named)), bound(sealer));
-    const file = openSync(draft, "w", 0o600);
-    try {
-      for (let at = 0; at < sealed.length; ) at += writeSync(file, sealed, at);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    database.run(`PRAGMA busy_timeout = ${CUT_WAIT_MS}`);
+    checkpoint(keeping, "TRUNCATE");
+  } catch (cause) {
+    if (!isRefusal(cause)) throw cause; // a full disk, say: all is read from where it is
+  } finally {
+    database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+  }
+}
+
+/** Says what a checkpoint will do. Where that can't be written, nothing is said of log.db meanwhile. */
+function beginMove(keeping: Keeping, { log, checkpointed }: LogState): void {
+  const { directory, sealer, file, parts } = keeping;
+  keeping.moving = true;
+  if (!parts) return;
+  const move = moveOf(directory, checkpointed, log);
+  if (!move || move.bytes / PAGE_BYTES > PAGES_MAX) {
+    keeping.parts = undefined;
+    dropFile(keeping);
+    return;
+  }
+  keeping.parts = afterMove(parts, move);
+  keeping.frames = [...keeping.frames, move.frames];
+  if (!file) return;
+  const { entry, mark } = encodeMove(move, sealer, file.base, file.entries);
+  try {
+    writeAll(file.handle, entry, file.end);
+    fdatasyncSync(file.handle);
+    file.end += entry.length;
+    file.entries++;
+    file.mark = mark;
+  } catch (cause) {
+    if (!isRefusal(cause)) throw cause;
+    dropFile(keeping); // a full disk, say: then room is what the checkpoint may make
+  }
+}
+
+/** All was moved and synced. That need not be known after a power cut: then the pages are as before or as they became. */
+function endMove(keeping: Keeping, file: SumsFile): void {
+  const { handle, mark, end } = file;
+  if (!mark) return;
+  try {
+    writeAll(handle, mark, end - MARK_BYTES);
+    file.mark = undefined;
+  } catch (cause) {
+    if (!isRefusal(cause)) throw cause;
+    dropFile(keeping);
+  }
+}
+
+/** Puts a file with what is known now in the place of the one that is there. Where there is no room, that one stays. */
+function writeBase(keeping: Keeping, open: boolean, loose: Base["loose"] = new Map()): void {
+  const { directory, sealer, parts } = keeping;
+  if (!parts) return;
+  keeping.frames = laidOver(keeping.frames, framesIn(walBytesOf(directory)));
+  const { file: bytes, base } = encodeBase(
+    {
+      bytes: (parts.length / DIGEST_BYTES) * PAGE_BYTES,
+      partBytes: PAGE_BYTES,
+      parts,
+      loose,
+      open,
+      boot: bootOf(),
+      frames: keeping.frames,
+    },
+    sealer,
+  );
+  const draft = `${sumsPath(directory)}.tmp`;
+  let handle: number | undefined;
+  try {
+    handle = openSync(draft, "w", 0o600);
+    writeAll(handle, bytes, 0);
+    fsyncSync(handle);
     renameSync(draft, sumsPath(directory));
     syncDirectory(directory);
+    closeFile(keeping);
+    keeping.file = { handle, base, baseBytes: bytes.length, end: bytes.length, entries: 0, mark: undefined };
   } catch (cause) {
-    if (typeof (cause as { code?: unknown }).code !== "string") throw cause;
-    rmSync(draft, { force: true }); // a full disk, say: without it less is checked, and nothing is wrong
+    if (handle !== undefined) closeSync(handle);
+    if (!isRefusal(cause)) throw cause;
+    rmSync(draft, { force: true });
   }
 }
 
-/** On opening for writing, before anything is changed: it must never say what was. `refuse` may throw first. */
-export function dropSums(directory: string, refuse: () => void = () => {}): void {
+function dropFile(keeping: Keeping): void {
+  const { directory } = keeping;
+  closeFile(keeping);
   if (!existsSync(sumsPath(directory))) return;
-  refuse();
   unlinkSync(sumsPath(directory));
   syncDirectory(directory);
 }
 
-/** Compares what was written on closing, where that is there: every byte of log.db, and of the files that no row names. */
-export function checkSums(
-  { database, directory }: { readonly database: Database; readonly directory: string },
-  sealer: Sealer,
-): { place: string; message: string }[] {
-  for (let look = 0; look < LOOKS; look++) {
-    const sealed = readSums(directory);
-    if (!sealed) return [];
-    const found = compared(database, directory, sealer, sealed);
-    const after = found.length > 0 ? readSums(directory) : sealed;
-    if (after && Buffer.compare(after, sealed) === 0) return found;
-  }
-  return []; // a writer is at work
+function closeFile(keeping: Keeping): void {
+  if (keeping.file) closeSync(keeping.file.handle);
+  keeping.file = undefined;
 }
 
-function readSums(directory: string): Buffer | undefined {
+function closeWithBase(keeping: Keeping): void {
+  const { database, directory } = keeping;
+  let named: ReadonlySet<string>;
   try {
-    return readFileSync(sumsPath(directory));
-  } catch (cause) {
-    if ((cause as { code?: string }).code === "ENOENT") return undefined;
-    throw cause;
+    const rows = database.query<{ file: string }, []>("SELECT file FROM segments").all();
+    named = new Set(rows.map(({ file }) => file));
+    const state = stateOfLog(database);
+    if (state.log > state.checkpointed) beginMove(keeping, state); // SQLite moves it when the last handle goes
+  } finally {
+    database.close();
+    if (keeping.log !== undefined) closeSync(keeping.log);
+    keeping.log = undefined;
   }
+  if (walBytesOf(directory) === 0) {
+    keeping.parts ??= partsOfLog(keeping);
+    writeBase(keeping, false, looseOf(directory, named));
+  }
+  closeFile(keeping);
+  if (keeping.log !== undefined) closeSync(keeping.log);
 }
 
-function compared(database: Database, directory: string, sealer: Sealer, sealed: Uint8Array) {
-  const found: { place: string; message: string }[] = [];
-  const opened = sealer.keyring.open(sealed, bound(sealer));
-  if (!opened) return [{ place: "log.sums", message: "it is damaged: its bytes are not what was written" }];
-  const sums = decodeSums(opened);
-  const { size } = statSync(databasePath(directory));
-  if (size !== sums.bytes) found.push({ place: "log.db", message: `it has ${size} bytes, not ${sums.bytes}` });
-  let damaged = 0;
-  for (const [part, sum] of digestsOf(directory, sums.partBytes)) {
-    const stated = sums.parts[part];
-    if (!stated || Buffer.compare(stated, sum) === 0 || ++damaged > PARTS_TOLD) continue;
-    found.push({ place: placeOf(database, part, sums.partBytes), message: "its bytes are not what was written" });
-  }
-  if (damaged > PARTS_TOLD) found.push({ place: "log.db", message: `${damaged} of its parts are damaged` });
-  for (const [name, sum] of sums.loose) {
-    const path = join(segmentsPath(directory), name);
-    if (existsSync(path) && Buffer.compare(digest(readFileSync(path)), sum) !== 0) {
-      found.push({ place: `segment ${name}`, message: "its bytes are not what was written; no row names it any more" });
-    }
-  }
-  return found;
-}
-
-/** The pages of a part, and what uses them as far as SQLite can tell. */
-function placeOf(database: Database, part: number, partBytes: number): string {
-  const pages = partBytes / PAGE_BYTES;
-  const [first, last] = [part * pages + 1, (part + 1) * pages];
-  const place = pages === 1 ? `log.db page ${first}` : `log.db pages ${first} to ${last}`;
-  try {
-    const users = database
-      .query<{ name: string }, [number, number]>("SELECT DISTINCT name FROM dbstat WHERE pageno BETWEEN ? AND ?")
-      .all(first, last);
-    return `${place} (${users.length === 0 ? "free" : users.map(({ name }) => name).join(", ")})`;
-  } catch {
-    return place; // it is damaged where that is noted
-  }
-}
-
-function sumsOf(directory: string, named: ReadonlySet<string>): Sums {
-  const { size: bytes } = statSync(databasePath(directory));
-  let partBytes = PAGE_BYTES;
-  while (bytes / partBytes > PARTS_MAX) partBytes *= 2;
-  const parts = [...digestsOf(directory, partBytes)].map(([, sum]) => sum);
+function looseOf(directory: string, named: ReadonlySet<string>): Base["loose"] {
   const folder = segmentsPath(directory);
   const loose = readdirSync(folder).filter((name) => !named.has(name));
-  return {
-    bytes,
-    partBytes,
-    parts,
-    loose: new Map(loose.map((name) => [name, digest(readFileSync(join(folder, name)))])),
-  };
+  return new Map(loose.map((name) => [name, digestOf(readFileSync(join(folder, name)))]));
 }
 
-function* digestsOf(directory: string, partBytes: number): Generator<[number, Uint8Array]> {
-  const file = openSync(databasePath(directory), "r");
-  try {
-    const { size } = fstatSync(file);
-    const bytes = new Uint8Array(Math.max(partBytes, 1 << 20));
-    for (let at = 0; at < size; ) {
-      const read = readSync(file, bytes, 0, bytes.length, at);
-      if (read === 0) return;
-      for (let from = 0; from < read; from += partBytes) {
-        yield [(at + from) / partBytes, digest(bytes.subarray(from, Math.min(from + partBytes, read)))];
-      }
-      at += read;
+/** Reads log.db through, where everything is in it. Undefined where it is too large. */
+function partsOfLog(keeping: Keeping): Uint8Array | undefined {
+  keeping.log ??= openSync(databasePath(keeping.directory), "r");
+  const { size } = fstatSync(keeping.log);
+  const pages = Math.ceil(size / PAGE_BYTES);
+  if (pages > PAGES_MAX) return undefined;
+  const parts = new Uint8Array(pages * DIGEST_BYTES);
+  const bytes = new Uint8Array(1 << 20);
+  for (let at = 0; at < size; ) {
+    const read = readSync(keeping.log, bytes, 0, bytes.length, at);
+    if (read < Math.min(bytes.length, size - at)) throw new Error(`log.db is shorter than its ${size} bytes`);
+    for (let from = 0; from < read; from += PAGE_BYTES) {
+      parts.set(digestOf(bytes.subarray(from, from + PAGE_BYTES)), ((at + from) / PAGE_BYTES) * DIGEST_BYTES);
     }
-  } finally {
-    closeSync(file);
+    at += read;
   }
+  return parts;
 }
 
-function encodeSums({ bytes, partBytes, parts, loose }: Sums): Uint8Array {
-  const writer = new ByteWriter(32 + parts.length * DIGEST_BYTES);
-  writer.u8(FORMAT).varint(bytes).varint(partBytes).varint(parts.length);
-  for (const part of parts) writer.raw(part);
-  writer.varint(loose.size);
-  for (const [name, sum] of loose) writer.text(name).raw(sum);
-  return writer.finish();
+function writeAll(file: number, bytes: Uint8Array, at: number): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done, at + done);
 }
 
-function decodeSums(opened: Uint8Array): Sums {
-  const reader = new ByteReader(opened);
-  const format = reader.u8();
-  if (format !== FORMAT) throw new RangeError(`log.sums has the format ${format}, not ${FORMAT}`);
-  const [bytes, partBytes, count] = [reader.varint(), reader.varint(), reader.varint()];
-  const parts = Array.from({ length: count }, () => reader.raw(DIGEST_BYTES));
-  const loose = new Map<string, Uint8Array>();
-  for (let left = reader.varint(); left > 0; left--) loose.set(reader.text(), reader.raw(DIGEST_BYTES));
-  return { bytes, partBytes, parts, loose };
-}
+const isRefusal = (cause: unknown): boolean => typeof (cause as { code?: unknown }).code === "string";

@@ -16,11 +16,13 @@ import {
   STORE_FORMAT,
   writeState,
 } from "./catalogue.ts";
+import { checkpointsOf } from "./checkpoints.ts";
 import { type CompactionFailure, compactor, sweepOrphans } from "./compact.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
 import {
   checkRemains,
   checkWritable,
+  closeWithoutMoving,
   databasePath,
   openReaderDatabase,
   openWriterDatabase,
@@ -28,9 +30,8 @@ import {
 } from "./database.ts";
 import { type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
-import { idleCheckpoints } from "./idle_checkpoint.ts";
 import { takeWriterLock } from "./lock.ts";
-import { checkMigrations, migrate } from "./migrations.ts";
+import { migrate } from "./migrations.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { type RetentionOutcome, retainRows } from "./retain.ts";
@@ -43,7 +44,7 @@ import { syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
 import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
-import { closeWithSums, dropSums } from "./sums.ts";
+import { type CheckpointMode, keepSums, type SumsKeeper, walBytesOf } from "./sums.ts";
 
 interface WriterOptions {
   /** Watch the free space. */
@@ -59,6 +60,8 @@ export interface OpenWriter extends Rotations {
   commit(request: EncodedCommit): Promise<Receipt>;
   /** Told of each look at the free space; at once of the last. */
   onSpace(listener: (report: SpaceReport) => void): void;
+  /** Moves the write-ahead log into log.db now; it makes those by itself. False where a reader is in the way. */
+  checkpoint(mode: CheckpointMode): boolean;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
   readonly erasures: Omit<Erasures, "spared" | "tidyLater" | "close">;
@@ -82,16 +85,14 @@ export async function openWriter(
   await checkFirst(directory, keys, random);
   const database = openWriterDatabase(directory);
   let release: (() => void) | undefined;
+  let sums: SumsKeeper | undefined;
   try {
     release = takeWriterLock(directory);
-    dropSums(directory, () => checkMigrations(database)); // a newer store stays as it is
-    migrate(database);
-    if (!readIdentity(database)) {
-      await makeStore(database, providerOf(keys, directory, true, random), random);
-      syncDirectory(dirname(directory)); // the directory's own name: SQLite makes those inside it durable
-    }
-    const sealer = (await openSealer(database, keys, directory, random))!;
-    const log = logWriter(database, sealer, clock);
+    const left = walBytesOf(directory);
+    const sealer = await madeStore(database, directory, keys, random);
+    const keeper = keepSums(database, directory, sealer, left);
+    sums = keeper;
+    const log = logWriter(database, sealer, clock, keeper);
     const folds = finishCutOff(log, directory);
     const erasing = erasingOf(log, folds, directory, random);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
@@ -101,14 +102,16 @@ export async function openWriter(
       watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
     };
+    const checkpoints = checkpointsOf(keeper, log.writtenBytes);
+    const { changed } = checkpoints;
     const hands = makeHands?.() ?? handsOf({ ...erasing.target, database, names: log.names });
-    const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared: () => erases.spared() });
+    const spared = () => erases.spared();
+    const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
     const erases = erasures(erasing, hands, compacts.alone);
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
-    const checkpoints = idleCheckpoints(database, log.writtenBytes);
-    log.onCommitted(checkpoints.committed);
+    log.onCommitted(checkpoints.changed);
     const unlock = release;
     const provider = () => providerOf(keys, directory, false, random);
     return {
@@ -116,6 +119,7 @@ export async function openWriter(
       folds,
       commit: (request) => (watch ? watch.commit(request) : log.commit(request)),
       onSpace: (listener) => watch?.onReport(listener),
+      checkpoint: keeper.checkpoint,
       compact: compacts.compact,
       erasures: erases,
       retain(given) {
@@ -132,12 +136,13 @@ export async function openWriter(
         await compacts.close();
         watch?.close();
         settle(log, directory);
-        closeWithSums(database, directory, sealer);
+        keeper.close();
         unlock();
       },
     };
   } catch (cause) {
-    database.close();
+    if (sums) sums.abandon();
+    else closeWithoutMoving(database);
     release?.();
     throw cause;
   }
@@ -149,7 +154,7 @@ function finishCutOff(log: LogWriter, directory: string): FoldKeeper {
   readStatedInfos(database, sealer, readState(database, sealer)); // a row that is gone must not take its file with it
   sweepOrphans(log, directory);
   const folds = foldKeeper(directory, database, sealer);
-  if (readState(database, sealer).scrub) scrub(database, sealer, directory);
+  if (readState(database, sealer).scrub) scrub(log, directory);
   return folds;
 }
 
@@ -160,9 +165,9 @@ function finishCutOff(log: LogWriter, directory: string): FoldKeeper {
 const STAYS_MS = 500;
 
 /** What closing leaves is all in log.db and in files that rows name, as far as that can be. */
-function settle({ database, takeReplaced }: LogWriter, directory: string): void {
+function settle({ database, sums, takeReplaced }: LogWriter, directory: string): void {
   giveBack(database);
-  checkpoint(database);
+  checkpoint(sums);
   for (const file of takeReplaced("closing")) rmSync(join(segmentsPath(directory), file), { force: true });
 }
 
@@ -186,9 +191,9 @@ function giveBack(database: Database): void {
 }
 
 /** Moves the log's file into the database; where the disk has no room for it, the next opening goes on from that file. */
-function checkpoint(database: ReturnType<typeof openWriterDatabase>): void {
+function checkpoint(sums: SumsKeeper): void {
   try {
-    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    sums.checkpoint("TRUNCATE");
   } catch (cause) {
     if (!isFull(cause)) throw cause;
   }
@@ -209,6 +214,16 @@ async function checkFirst(directory: string, keys: Keys, random: Random): Promis
   } finally {
     database.close();
   }
+}
+
+/** The store is there, migrated and prepared. */
+async function madeStore(database: Database, directory: string, keys: Keys, random: Random): Promise<Sealer> {
+  migrate(database);
+  if (!readIdentity(database)) {
+    await makeStore(database, providerOf(keys, directory, true, random), random);
+    syncDirectory(dirname(directory)); // the directory's own name: SQLite makes those inside it durable
+  }
+  return (await openSealer(database, keys, directory, random))!;
 }
 
 async function makeStore(database: Database, provider: KeyProvider, random: Random): Promise<void> {

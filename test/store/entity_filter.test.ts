@@ -1,4 +1,5 @@
 /** Entity filters: never "no" for an entity that is there, rarely "maybe" for one that is not, and what reads open by them. */
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { renameSync } from "node:fs";
 import { join } from "node:path";
@@ -8,6 +9,7 @@ import { seededRandom } from "../../src/base/random.ts";
 import type { Row } from "../../src/base/row.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
+import { databasePath } from "../../src/store/database.ts";
 import { entityFilter, keyHasher, mayHold } from "../../src/store/entity_filter.ts";
 import { insertSegmentInfo, readSegmentInfos } from "../../src/store/segment_info.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
@@ -132,8 +134,7 @@ test("segments of older versions, without times and filters, answer the same", a
   try {
     await sevenHours(store);
     await sevenHours(model);
-    const { database } = store.reader;
-    database.run("PRAGMA query_only = OFF");
+    using database = new Database(databasePath(store.directory));
     for (const info of readSegmentInfos(database, store.sealer)) {
       if (info.segmentId % 3 === 0) continue; // old and new ones beside each other
       const { minTime: _a, maxTime: _b, decodedBytes: _c, filter: _d, filterChunk: _e, ...old } = info;

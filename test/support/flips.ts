@@ -35,7 +35,7 @@ const NO_CONTENT = /^(?:writer\.pid|log\.db-shm)$/;
 
 /**
  * A store with segments, an erasure and a retention: `closed`, or `killed`, which is to say copied while it is open, with
- * a tail that is still in the write-ahead log.
+ * a tail that is still in the write-ahead log, and old frames behind it.
  */
 export async function damagedHome(left: "closed" | "killed"): Promise<{
   home: StoreHome;
@@ -73,6 +73,8 @@ export async function damagedHome(left: "closed" | "killed"): Promise<{
   await store.erase({ entity: { place: "LGA", gate: "7" } });
   await store.retain({ rules: [{ streams: "landing/*", bytes: 1_500 }] });
   await fill(28, 6);
+  await store.checkpoint("PASSIVE"); // what it moved stays in the write-ahead log until others take its place
+  await fill(34, 2);
   const note = checkpoint(store);
   if (left === "closed") await store.close();
   cpSync(directory, base, { recursive: true });

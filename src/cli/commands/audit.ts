@@ -34,7 +34,8 @@ export const auditVerify: Command = {
       const unseen = kept === undefined ? [UNSEEN] : [];
       const problems = report.problems.slice(0, SHOWN_MAX).map(({ place, message }) => `${place}: ${message}`);
       const more = report.problems.length > SHOWN_MAX ? [`and ${report.problems.length - SHOWN_MAX} more`] : [];
-      const good = [checked, root, ...held, "nothing was changed", ...unseen];
+      const unchecked = report.unchecked.map((what) => `not compared: ${what}`);
+      const good = [checked, root, ...held, "nothing was changed", ...unchecked, ...unseen];
       const bad = [checked, ...problems, ...more, "THE LOG WAS CHANGED"];
       return { json: report, text: (report.verified ? good : bad).join("\n"), exit: report.verified ? 0 : EXIT_NO };
     });

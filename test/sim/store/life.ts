@@ -1,9 +1,9 @@
-import { Database } from "bun:sqlite";
 import { cpSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { verifyAudit } from "../../../src/audit/verify.ts";
 import { type Random, seededRandom } from "../../../src/base/random.ts";
 import type { CommitRequest } from "../../../src/store/port.ts";
-import { type LogStore, openStore } from "../../../src/store/store.ts";
+import { type LogStore, type OpenOptions, openStore } from "../../../src/store/store.ts";
 import { MemoryStore } from "../../support/memory_store.ts";
 import { type Draw, drawFrom } from "../draw.ts";
 import { after, type Folded, isErased, type Made, NOTHING } from "./history.ts";
@@ -162,6 +162,7 @@ export async function kill(life: Life): Promise<void> {
   await store.close();
   rmSync(life.directory, { recursive: true });
   life.directory = next;
+  life.findings.push(...(await falseAlarms(optionsOf(life))));
   life.store = await openStore(optionsOf(life));
   const { commitNo } = await life.store.head();
   if (commitNo < safe || commitNo > life.made.length) {
@@ -170,21 +171,29 @@ export async function kill(life: Life): Promise<void> {
   await rewind(life, commitNo);
 }
 
+/** What the audit says of the bytes of log.db in a directory that a crash left, before anybody opens it for writing. */
+export async function falseAlarms(options: OpenOptions): Promise<string[]> {
+  const store = await openStore({ ...options, mode: "read" }).catch(() => undefined);
+  if (!store) return []; // there is none yet
+  try {
+    const own = verifyAudit(store).problems.filter(({ place }) => /^log\.(?:db|sums)(?!-)/.test(place));
+    return own.map(({ place, message }) => `after a crash the audit says of ${place}: ${message}`);
+  } finally {
+    await store.close();
+  }
+}
+
 export function nextDirectory(life: Life): string {
   count(life, "directories");
   return join(life.home, `data-${life.seen.directories}`);
 }
 
-/** What the log thread does when idle, or SQLite when the log is long. */
-export function checkpoint(life: Life): void {
-  const database = new Database(join(life.directory, "log.db"));
+/** What the log thread does when idle, or when the log is long. */
+export async function checkpoint(life: Life): Promise<void> {
   try {
-    database.run("PRAGMA busy_timeout = 0");
-    database.run(`PRAGMA wal_checkpoint(${life.draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])})`);
+    await life.store.checkpoint(life.draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"]));
   } catch (cause) {
     if (!life.full || !refused(cause)) throw cause;
-  } finally {
-    database.close();
   }
 }
 

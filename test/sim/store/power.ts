@@ -8,6 +8,7 @@ import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { drawFrom } from "../draw.ts";
 import { diskOf } from "./disk.ts";
 import { after, differences, type Folded, folded } from "./history.ts";
+import { falseAlarms } from "./life.ts";
 import { requestsFrom } from "./requests.ts";
 import { strangeFolds } from "./saved.ts";
 import { type Op, type Recording, record } from "./trace.ts";
@@ -27,6 +28,8 @@ export type Tamper = (ops: readonly Op[]) => readonly Op[];
 
 /** One crash in so many is also gone on with: a commit, a compaction, a reopening. */
 const GONE_ON_WITH = 12;
+/** One in so many is also looked at by the audit as it was left. */
+const LOOKED_AT = 3;
 const FINDINGS_MAX = 5;
 
 export const powerCommand = (seed: number, points: number) =>
@@ -114,6 +117,8 @@ async function openImage(
     clock: { now: () => (now += 1_000) },
     random: seededRandom(0x1a6e + seed * 7_919), // another one than that of the life
   };
+  const alarms = seed % LOOKED_AT === 0 ? await falseAlarms(options) : [];
+  if (alarms.length > 0) throw new Error(alarms.join("; "));
   let store = await openStore(options);
   try {
     const found = await folded(store);

@@ -3,7 +3,6 @@
  * acknowledgement is written to the file `acknowledged` the moment it comes; at the end `history.json` says what the log
  * held after each commit. `bun test/sim/store/recorded.ts <seed> <directory> [thread]`.
  */
-import { Database } from "bun:sqlite";
 import { openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../../src/base/random.ts";
@@ -73,12 +72,8 @@ async function saveFold(store: LogStore): Promise<void> {
   if (kept) folds.push({ name, ...saved });
 }
 
-/** What the log thread does when it is idle, or SQLite when the log is long. */
-function checkpoint(): void {
-  const database = new Database(join(directory, "log.db"));
-  database.run(`PRAGMA wal_checkpoint(${draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])})`);
-  database.close();
-}
+/** What the log thread does when it is idle, or when the log is long. */
+const checkpoint = () => store.checkpoint(draw.pick(["PASSIVE", "FULL", "RESTART", "TRUNCATE"]));
 
 let store = await openStore(options);
 for (let i = 0; i < ACTS; i++) {
@@ -86,7 +81,7 @@ for (let i = 0; i < ACTS; i++) {
   const act = draw.integer(0, 99);
   if (act < 65) await commitSome(store);
   else if (act < 85) await Promise.all([store.compact(), commitSome(store)]);
-  else if (act < 92) checkpoint();
+  else if (act < 92) await checkpoint();
   else if (act < 94) await erase(store);
   else if (act < 96) await retain(store);
   else if (act < 98) await saveFold(store);
