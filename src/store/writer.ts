@@ -102,8 +102,7 @@ export async function openWriter(
       watch?.failed(failure.cause);
       for (const listener of listeners) listener(failure);
     };
-    const checkpoints = checkpointsOf(keeper, log.writtenBytes);
-    const { changed } = checkpoints;
+    const { changed, close: endCheckpoints } = checkpointsOf(keeper, log.writtenBytes);
     const hands = makeHands?.() ?? handsOf({ ...erasing.target, database, names: log.names });
     const spared = () => erases.spared();
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
@@ -111,7 +110,7 @@ export async function openWriter(
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
-    log.onCommitted(checkpoints.changed);
+    log.onCommitted(changed);
     const unlock = release;
     const provider = () => providerOf(keys, directory, false, random);
     return {
@@ -132,7 +131,7 @@ export async function openWriter(
         clearTimeout(begin);
         erases.close();
         await log.drain();
-        checkpoints.close();
+        endCheckpoints();
         await compacts.close();
         watch?.close();
         settle(log, directory);
