@@ -85,13 +85,13 @@ export async function openWriter(
   await checkFirst(directory, keys, random);
   const database = openWriterDatabase(directory);
   let release: (() => void) | undefined;
-  let sums: SumsKeeper | undefined;
+  let giveUp = () => closeWithoutMoving(database);
   try {
     release = takeWriterLock(directory);
     const left = walBytesOf(directory);
     const sealer = await madeStore(database, directory, keys, random);
     const keeper = keepSums(database, directory, sealer, left);
-    sums = keeper;
+    giveUp = keeper.abandon;
     const log = logWriter(database, sealer, clock, keeper);
     const folds = finishCutOff(log, directory);
     const erasing = erasingOf(log, folds, directory, random);
@@ -140,8 +140,7 @@ export async function openWriter(
       },
     };
   } catch (cause) {
-    if (sums) sums.abandon();
-    else closeWithoutMoving(database);
+    giveUp();
     release?.();
     throw cause;
   }
