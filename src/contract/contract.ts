@@ -172,7 +172,7 @@ function readField(declared: AvroField, at: string, problems: Problem[]): Field 
     name: declared.name,
     ...shape,
     nullable,
-    ...(declared.default === undefined ? {} : { default: declared.default as Value }),
+    ...(declared.default === undefined ? {} : { default: storedDefault(declared.default, shape.type, rest[0]) }),
     classification: classification as Classification,
     ...(typeof declared.unit === "string" ? { unit: declared.unit } : {}),
     ...(typeof declared.doc === "string" ? { description: declared.doc } : {}),
@@ -191,19 +191,30 @@ function defaultFits(
       return typeof value === "boolean";
     case "int":
     case "date":
-      return Number.isInteger(value) && Math.abs(value as number) <= 2 ** 31;
+      return Number.isInteger(value) && value === ((value as number) | 0);
     case "long":
     case "timestamp":
       return Number.isSafeInteger(value);
     case "float":
+      return typeof value === "number" && Number.isFinite(Math.fround(value));
     case "double":
       return typeof value === "number";
     case "enum":
       return symbols!.includes(value as string);
     case "string":
-    case "bytes":
       return typeof value === "string";
+    case "bytes":
+      return typeof value === "string" && /^[\0-\u00ff]*$/.test(value);
   }
+}
+
+/** A default as rows hold it. Avro writes bytes as text, a character a byte, and milliseconds where the type says so. */
+function storedDefault(value: unknown, type: FieldType, declared: unknown): Value {
+  if (value === null) return null;
+  if (type === "bytes") return Uint8Array.from(value as string, (character) => character.charCodeAt(0));
+  if (type === "float") return Math.fround(value as number);
+  const isMillis = (declared as { logicalType?: unknown }).logicalType === "timestamp-millis";
+  return isMillis ? (value as number) * 1000 : (value as Value);
 }
 
 function readType(type: unknown): { type: FieldType; symbols?: readonly string[] } | undefined {
