@@ -15,7 +15,7 @@ function expectNothing({ seed, findings, seen: happened }: StoreReport): void {
   expect(findings, `replay: ${storeCommand(seed)}`).toEqual([]);
 }
 
-test.each([2, 5])(
+test.each([2, 8])(
   "seed %p: the store is what the model says after every act",
   async (seed) => expectNothing(await simulateStore(seed)),
   60_000,
