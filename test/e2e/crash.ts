@@ -195,7 +195,7 @@ function lastCommit(data: string): number {
   if (!existsSync(path)) return 0;
   let database: Database | undefined;
   try {
-    database = new Database(path, { readwrite: true, create: false });
+    database = new Database(path, { readonly: true }); // any other moves the write-ahead log when it closes
     return database.query<{ last: number | null }, []>("SELECT max(commit_no) AS last FROM commits").get()?.last ?? 0;
   } catch {
     return 0; // it is being made

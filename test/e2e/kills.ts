@@ -277,7 +277,7 @@ const compactionsOf = (data: string): number =>
 function rowsOf<Row>(data: string, sql: string): Row[] {
   const path = join(data, "log.db");
   if (!existsSync(path)) return [];
-  const database = new Database(path, { readwrite: true, create: false });
+  const database = new Database(path, { readonly: true }); // any other moves the write-ahead log when it closes
   try {
     return database.query<Row, []>(sql).all();
   } catch {
