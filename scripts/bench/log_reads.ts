@@ -42,9 +42,11 @@ interface Loaded {
  * each entity has as many times more rows, but as many in a partition as in the smaller. The reads go all over the time that
  * the store covers, so those of the larger need every partition of it in turn.
  *
- * **Cold**: a store that was just opened and looked at, nothing decoded, the files in the page cache of the system. **Warm**:
- * reads that were all made once since the store was opened. A figure is the median of the rounds' own percentiles, so that a
- * round in which the machine did something else does not decide it.
+ * **Cold**: a store that was just opened and looked at, nothing decoded, the files in the page cache of the system. What the
+ * opening left behind is collected first, which leaves the processor's caches cold too: without that its garbage is collected
+ * in the middle of one read in fifty or so, and the p99 is that of a collection. **Warm**: reads that were all made once since
+ * the store was opened. A figure is the median of the rounds' own percentiles, so that a round in which the machine did
+ * something else does not decide it.
  */
 export async function asOfReads(tell: Tell, sizes: readonly number[]): Promise<Result[]> {
   const stores: Loaded[] = [];
@@ -125,6 +127,7 @@ async function cold(stores: readonly Loaded[], name: string, entity: number, fir
   const times = await inTurns(stores, COLD_READS, COLD_TURN, async ({ place, rows }, _, i) => {
     const store = await openStore({ ...place.options, mode: "read" });
     await store.head();
+    Bun.gc(true);
     const took = await read(store, rows, entity, first + i);
     await store.close();
     return took;
