@@ -184,7 +184,8 @@ test("the increment's index is made anew too: a row that comes later does not se
   await store.close();
 });
 
-test("a server whose readings are retained answers as the log is, without a restart", async () => {
+/** A server over three readings; `renewed` once it made its index anew. */
+async function servedReadings() {
   const desk = await createDelivered();
   cleanups.push(desk.remove);
   const engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
@@ -196,32 +197,27 @@ test("a server whose readings are retained answers as the log is, without a rest
   await serving.start();
   const rows = () => serving.index().tables.get("readings")!.length;
   expect(rows()).toBe(3);
+  return { engine, renewed: renewed.promise, rows };
+}
+
+test("a server whose readings are retained answers as the log is, without a restart", async () => {
+  const { engine, renewed, rows } = await servedReadings();
   const { dropped } = await engine.store.retain({ rules: [{ streams: curatedStream("readings"), bytes: 0 }] });
   expect(dropped).toHaveLength(1);
-  await renewed.promise;
+  await renewed;
   await new Promise((resolve) => setImmediate(resolve));
   expect(rows()).toBe(0);
 }, 30_000);
 
 test("a server whose readings of an entity are erased answers without them, without a restart", async () => {
-  const desk = await createDelivered();
-  cleanups.push(desk.remove);
-  const engine = await openEngine(desk.world, { config: desk.path("mlpe.yaml") }, "write");
-  cleanups.push(() => engine.close());
-  await engine.store.compact();
-  const renewed = Promise.withResolvers<void>();
-  const serving = createServing(engine, (message) => message === "index made anew" && renewed.resolve());
-  cleanups.push(() => serving.close());
-  await serving.start();
-  const rows = () => serving.index().tables.get("readings")!.length;
-  expect(rows()).toBe(3);
+  const { engine, renewed, rows } = await servedReadings();
   const { erasure } = await engine.store.erase({
     entity: { sensor: "s1" },
     prefixes: ["", "key_"],
     mustBeStored: true,
   });
   expect(erasure.streams.map(({ stream }) => stream)).toContain(curatedStream("readings"));
-  await renewed.promise;
+  await renewed;
   await new Promise((resolve) => setImmediate(resolve));
   expect(rows()).toBe(1); // s2 alone
 }, 30_000);

@@ -251,13 +251,19 @@ test("what was moved out of the write-ahead log is known until others take its p
   await reader.close();
 }, 60_000);
 
-test("where another program moved the write-ahead log of a killed host, the next start reads log.db through", async () => {
+/** What a kill leaves that comes right after a commit. */
+async function killedStore() {
   const { options, directory } = await closedStore();
   const store = await openStore(options);
   await store.commit({ appends: [{ stream: "s", batch: someRows(9) }] });
   const killed = { ...options, directory: `${directory}-killed` };
   cpSync(directory, killed.directory, { recursive: true });
   await store.close();
+  return killed;
+}
+
+test("where another program moved the write-ahead log of a killed host, the next start reads log.db through", async () => {
+  const killed = await killedStore();
   const other = new Database(join(killed.directory, "log.db"));
   other.query("SELECT count(*) FROM commits").get();
   other.close(); // the last handle: SQLite moves the log
@@ -266,18 +272,13 @@ test("where another program moved the write-ahead log of a killed host, the next
 });
 
 test("a handle that only reads leaves what a kill left; so does an opening that is refused", async () => {
-  const { options, directory } = await closedStore();
-  const store = await openStore(options);
-  await store.commit({ appends: [{ stream: "s", batch: someRows(9) }] });
-  const killed = { ...options, directory: `${directory}-killed` };
-  cpSync(directory, killed.directory, { recursive: true });
-  await store.close();
+  const killed = await killedStore();
   const bytes = () => ["log.db", "log.db-wal", "log.sums"].map((file) => readFileSync(join(killed.directory, file)));
   const before = bytes();
   expect(before[1]!.length).toBeGreaterThan(PAGE);
   expect(await problemsOf(killed)).toEqual([]);
   expect(bytes()).toEqual(before);
-  const keys = { provider: "file", path: join(directory, "..", "wrong") } as const;
+  const keys = { provider: "file", path: join(killed.directory, "..", "wrong") } as const;
   expect(openStore({ ...killed, keys })).rejects.toThrow();
   expect(bytes()).toEqual(before);
 });
