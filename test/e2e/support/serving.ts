@@ -216,11 +216,8 @@ export function serveTests(house: House): void {
     expect(await labelled()).toBe(one + 1);
   }
 
-  /**
-   * Resident memory rises by 150 to 400 MiB with the first thousands of requests and swings by as much afterwards, with
-   * flips and without: heaps are collected when they have about doubled. So the flips begin after the rise, and the first
-   * and the last of them are compared by their medians.
-   */
+  // Resident memory rises with the first thousands of requests and swings by 150 to 400 MiB afterwards, with flips and
+  // without: heaps are collected when they have doubled. So stretches of flips are compared, after the rise.
   const WARM_REQUESTS = 5_000;
   const FLIPS = 20;
   const COMPARED_FLIPS = 7;
@@ -229,9 +226,7 @@ export function serveTests(house: House): void {
     const project = await copyOf((await house.demo()).placed, house.room("flip"));
     const server = await program.serve(project);
     const running = load(server, 8);
-    await until("the load has warmed up", 180_000, () =>
-      running.acknowledged.length > WARM_REQUESTS ? true : undefined,
-    );
+    await until("the load is warm", 180_000, () => running.acknowledged.length > WARM_REQUESTS || undefined);
     const resident = async () => parseMetrics((await server.get("/metrics")).text).get("mlpe_resident_memory_bytes")!;
     const seen: number[] = [];
     for (let flip = 0; flip < FLIPS; flip++) {
