@@ -14,7 +14,7 @@ export interface Disk {
   cut(draw: Draw, into: string): void;
 }
 
-type Change = Extract<Op, { kind: "write" | "truncate" }>;
+type Change = Extract<Op, { kind: "write" | "truncate" | "allocate" }>;
 type Naming = Extract<Op, { kind: "create" | "unlink" | "rename" }>;
 
 interface File {
@@ -37,7 +37,7 @@ export function diskOf(): Disk {
   };
   return {
     apply(op) {
-      if (op.kind === "write" || op.kind === "truncate") fileOf(op.file).pending.push(op);
+      if (op.kind === "write" || op.kind === "truncate" || op.kind === "allocate") fileOf(op.file).pending.push(op);
       else if (op.kind === "sync") {
         const file = fileOf(op.file);
         file.durable = file.pending.filter((one) => !op.late.has(one)).reduce(changed, file.durable);
@@ -97,8 +97,10 @@ function survived({ durable, pending }: File, draw: Draw): Uint8Array {
     durable.length,
   );
   const base = draw.chance(0.5) ? new Uint8Array(size) : draw.bytes(size);
+  const parts = kept.flatMap((op) => sectorsOf(op).filter(() => draw.chance(0.6)));
+  for (const op of parts) if (op.kind === "allocate") base.fill(0, op.at, op.end); // room that was given reads as zeros
   base.set(durable);
-  return kept.flatMap((op) => sectorsOf(op).filter(() => draw.chance(0.6))).reduce(changed, base as Uint8Array);
+  return parts.reduce(changed, base as Uint8Array);
 }
 
 /** The last bytes of a write may be missing. */
@@ -108,7 +110,7 @@ const torn = (op: Change, draw: Draw): Change =>
     : op;
 
 function sectorsOf(op: Change): Change[] {
-  if (op.kind === "truncate") return [op];
+  if (op.kind !== "write") return [op];
   const parts: Change[] = [];
   for (let at = 0; at < op.bytes.length; ) {
     const end = Math.min(op.bytes.length, at + SECTOR - ((op.at + at) % SECTOR));
@@ -130,8 +132,8 @@ function changed(bytes: Uint8Array, op: Change): Uint8Array {
     cut.set(bytes.subarray(0, op.size));
     return cut;
   }
-  const grown = new Uint8Array(Math.max(bytes.length, op.at + op.bytes.length));
+  const grown = new Uint8Array(Math.max(bytes.length, op.kind === "write" ? op.at + op.bytes.length : op.end));
   grown.set(bytes);
-  grown.set(op.bytes, op.at);
+  if (op.kind === "write") grown.set(op.bytes, op.at);
   return grown;
 }

@@ -16,6 +16,14 @@ export type Op =
       readonly bytes: Uint8Array;
     }
   | { readonly kind: "truncate"; readonly file: number; readonly path: string; readonly size: number }
+  /** Room up to there: zeros where the file ends before. */
+  | {
+      readonly kind: "allocate";
+      readonly file: number;
+      readonly path: string;
+      readonly at: number;
+      readonly end: number;
+    }
   /** All but what another thread did while it was under way: nobody knows whether that was meant. */
   | { readonly kind: "sync"; readonly file: number; readonly path: string; readonly late: ReadonlySet<Op> }
   /** A new name for a new file or folder. */
@@ -46,21 +54,35 @@ const BYTES_MAX = 16 << 20;
  * With `thread` the log and its compaction have threads of their own; then two runs of a seed do not agree byte by byte.
  */
 export async function record(seed: number, home: string, thread: boolean): Promise<Recording> {
-  const trace = join(home, "..", `trace-${seed}`);
-  const words = ["-f", "--seccomp-bpf", "-qq", "-xx", "-s", String(BYTES_MAX), "-e", `trace=${CALLS}`, "-o", trace];
-  const program = [
-    process.execPath,
-    join(import.meta.dir, "recorded.ts"),
-    String(seed),
-    home,
-    ...(thread ? ["thread"] : []),
-  ];
-  const child = Bun.spawn(["strace", ...words, ...program], { stdout: "ignore", stderr: "pipe" });
-  const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
-  if (code !== 0) throw new Error(`the recorded life of seed ${seed} ended with ${code}: ${errors}`);
+  const words = [join(import.meta.dir, "recorded.ts"), String(seed), home, ...(thread ? ["thread"] : [])];
+  const trace = await traced(words, join(home, "..", `trace-${seed}`));
   const told = JSON.parse(readFileSync(join(home, "history.json"), "utf8")) as Omit<Recording, "ops">;
-  return { ops: opsOf(readFileSync(trace, "latin1"), home), ...told };
+  return { ops: opsOf(trace, home), ...told };
 }
+
+/** What a process of this program with these words asks of the file system; `file` is for the trace, which is large. */
+export async function traced(
+  words: readonly string[],
+  file: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const options = ["-f", "--seccomp-bpf", "-qq", "-xx", "-s", String(BYTES_MAX), "-e", `trace=${CALLS}`, "-o", file];
+  const env = { ...process.env, ...environment };
+  const child = Bun.spawn(["strace", ...options, process.execPath, ...words], {
+    stdout: "ignore",
+    stderr: "pipe",
+    env,
+  });
+  try {
+    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+    if (code !== 0) throw new Error(`${words.join(" ")} ended with ${code} under strace: ${errors}`);
+    return readFileSync(file, "latin1");
+  } finally {
+    child.kill();
+  }
+}
+
+const KEEP_SIZE = "FALLOC_FL_KEEP_SIZE";
 
 interface Handle {
   readonly file: number;
@@ -69,7 +91,7 @@ interface Handle {
 }
 
 /** The trace of one process; threads share its handles. Calls outside `home` are left out. */
-function opsOf(trace: string, home: string): Op[] {
+export function opsOf(trace: string, home: string): Op[] {
   const ops: Op[] = [];
   /** Thread -> how much had been done when its sync began. */
   const syncing = new Map<string, number>();
@@ -131,6 +153,13 @@ function opsOf(trace: string, home: string): Op[] {
     ftruncate([number, size]) {
       const handle = handles.get(Number(number));
       if (handle) ops.push({ kind: "truncate", file: handle.file, path: short(handle.path), size: Number(size) });
+    },
+    fallocate([number, mode, offset, length]) {
+      const handle = handles.get(Number(number)); // Bun's cache of what it translated is the usual one, and no file of ours
+      if (!handle || mode === KEEP_SIZE) return; // room behind the end is no content
+      if (mode !== "0") throw new Error(`the trace has fallocate with ${mode}, which is not understood`);
+      const [at, end] = [Number(offset), Number(offset) + Number(length)];
+      ops.push({ kind: "allocate", file: handle.file, path: short(handle.path), at, end });
     },
     unlink([path]) {
       const name = textOf(path!);
