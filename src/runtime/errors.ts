@@ -31,6 +31,11 @@ export const runtimeErrors = errorTable("runtime", {
     meaning: "The server that has the data directory open went away while a command asked it for something.",
     fix: "Run the command again: it asks the server that is there then, or does the work itself. What was answered is committed.",
   },
+  other_retention: {
+    kind: "refused",
+    meaning: "The config's `retention` is not the one that the running server goes by, so nothing was dropped.",
+    fix: "Start the server again with this config; then it retains by these rules, also when asked.",
+  },
   older_store: {
     kind: "refused",
     meaning:

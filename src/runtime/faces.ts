@@ -10,6 +10,8 @@ export interface Services extends StatusServices, InferenceServices, ScoreServic
   push(source: string, body: string, idempotencyKey: string | undefined): Promise<object>;
   /** Erases an entity; resolves with the receipt once requests are answered without it. */
   erase(body: string): Promise<object>;
+  /** Drops what the config's retention no longer keeps, now; resolves with what went. */
+  retain(body: string): Promise<object>;
   /** Makes new data keys; resolves once nothing is sealed under the old ones any more. */
   rotateKeys(): Promise<object>;
 }

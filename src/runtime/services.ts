@@ -11,10 +11,11 @@ import { commitSent } from "./beside.ts";
 import { flipPackage, liveOf, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
 import type { DeliveryServices, InferenceServices, ScoreServices, Services, StatusServices } from "./faces.ts";
-import { measureLog } from "./metrics.ts";
+import { countRetained, measureLog } from "./metrics.ts";
 import type { ModelContext } from "./models.ts";
 import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
+import { retainAsked, type Told } from "./retain.ts";
 import { shownRotation } from "./rotate.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
@@ -42,9 +43,15 @@ export function servicesOf(serving: Serving, push: Push, erase: Erase = NO_ERASE
     ...deliveryServices(serving),
     ...streamServices(serving.engine.store),
     erase: async (body) => erase(...erasureIn(body)),
+    retain: (body) => retainAsked(serving.engine, body, toldBy(serving)),
     rotateKeys: async () => shownRotation(await serving.engine.store.rotate()),
   };
 }
+
+const toldBy = ({ log, metrics }: Serving): Told => ({
+  log,
+  retained: (amounts) => countRetained(metrics, amounts),
+});
 
 function contextOf(serving: Serving, model: string): ModelContext {
   if (!serving.ready()) throw runtimeErrors.error("not_ready", "the server is starting");

@@ -25,6 +25,7 @@ export interface Serving {
   readonly models: LiveModels;
   readonly metrics: ServerMetrics;
   readonly verdicts: LatestVerdicts;
+  readonly log: Log;
   index(): LiveIndex;
   /** The commit number folded: the cutoff of online answers. */
   position(): number;
@@ -104,6 +105,7 @@ export function createServing(engine: Engine, log: Log): Serving {
   const space = followSpace(engine, held.metrics, log);
   return {
     ...held,
+    log,
     index: () => state.index!,
     position: () => state.following.position,
     folding: () => state.following.folding,

@@ -140,6 +140,11 @@ function api(services: Services, token: string): Hono {
     const asked = await body(context);
     return patiently(context, () => services.erase(asked), fail);
   });
+  v1.post("/retention", async (context) => {
+    authorized(context);
+    const asked = await body(context);
+    return patiently(context, () => services.retain(asked), fail);
+  });
   v1.post("/keys/rotate", async (context) => {
     authorized(context);
     return patiently(context, services.rotateKeys, fail);

@@ -4,7 +4,7 @@ import { verifyAudit } from "../../src/audit/verify.ts";
 import { serve } from "../../src/cli/commands/run.ts";
 import { verifyLedger } from "../../src/ingestion/ledger.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
-import { createDesk } from "../support/world.ts";
+import { createDesk, type Desk } from "../support/world.ts";
 
 const CONFIG = `site: s
 listen: { port: 0 }
@@ -33,53 +33,109 @@ const CONTRACT = {
   ],
 };
 
-test("the server drops what is due, tells of it, and ledger and audit verify", async () => {
+/** A project whose rows are stored and compacted; nothing is dropped yet. */
+async function filledDesk(every: string): Promise<Desk> {
   const desk = createDesk();
-  desk.write("mlpe.yaml", CONFIG);
+  desk.write("mlpe.yaml", CONFIG.replace("every: 1s", `every: ${every}`));
   desk.write("d.avsc", JSON.stringify(CONTRACT));
   const rows = Array.from({ length: 3_000 }, (_, i) => `r${i * 7919},${i / 7},2024-01-01T00:00:00Z`);
   desk.write("rows.csv", `id,n,at\n${rows.join("\n")}\n`);
-  const location = { config: desk.path("mlpe.yaml") };
-  try {
-    const engine = await openEngine(desk.world, location, "write");
-    // A reader of a view that is configured no longer: it stands still for ever.
-    await engine.store.commit({ appends: [], readers: { "fuse/gone": 1, "deployments/gone": 1 } });
-    await engine.close();
-    await desk.run("ingest");
-    const compacted = await openEngine(desk.world, location, "write");
-    await compacted.store.compact();
-    await compacted.close();
+  const location = locationIn(desk);
+  const engine = await openEngine(desk.world, location, "write");
+  // A reader of a view that is configured no longer: it stands still for ever.
+  await engine.store.commit({ appends: [], readers: { "fuse/gone": 1, "deployments/gone": 1 } });
+  await engine.close();
+  await desk.run("ingest");
+  const compacted = await openEngine(desk.world, location, "write");
+  await compacted.store.compact();
+  await compacted.close();
+  return desk;
+}
 
-    const stopping = Promise.withResolvers<"SIGTERM">();
-    const dropped = Promise.withResolvers<{ stream: string; rows: number }>();
-    const listening = Promise.withResolvers<string>();
-    const world = {
-      ...desk.world,
-      stopRequested: () => stopping.promise,
-      warn(line: string) {
-        const said = JSON.parse(line) as { msg: string; url: string; stream: string; rows: number };
-        if (said.msg === "listening") listening.resolve(said.url);
-        if (said.msg === "retention dropped rows") dropped.resolve(said);
-      },
-    };
-    const served = serve(world, location);
-    try {
-      const told = await Promise.race([dropped.promise, served.then(() => undefined)]);
+const locationIn = (desk: Desk) => ({ config: desk.path("mlpe.yaml") });
+
+interface Told {
+  readonly msg: string;
+  readonly url: string;
+  readonly stream: string;
+  readonly rows: number;
+}
+
+/** A server over the project, which is stopped after `work`; `said` resolves with the first log line of that message. */
+async function served(desk: Desk, work: (said: (msg: string) => Promise<Told>) => Promise<void>): Promise<void> {
+  const stopping = Promise.withResolvers<"SIGTERM">();
+  const lines = new Map<string, PromiseWithResolvers<Told>>();
+  const lineOf = (msg: string) => lines.getOrInsertComputed(msg, () => Promise.withResolvers<Told>());
+  const world = {
+    ...desk.world,
+    stopRequested: () => stopping.promise,
+    warn(line: string) {
+      const told = JSON.parse(line) as Told;
+      lineOf(told.msg).resolve(told);
+    },
+  };
+  const ended = serve(world, locationIn(desk));
+  const failed = ended.then(() => Promise.reject(new Error("the server ended")));
+  failed.catch(() => {});
+  try {
+    await work((msg) => Promise.race([lineOf(msg).promise, failed]));
+  } finally {
+    stopping.resolve("SIGTERM");
+    await ended.catch(() => {});
+  }
+}
+
+async function expectRetained(desk: Desk): Promise<void> {
+  const { store, project, close } = await openEngine(desk.world, locationIn(desk), "read");
+  expect(verifyAudit(store).problems).toEqual([]);
+  expect(await verifyLedger(store, [...project.sources.values()])).toMatchObject({ ok: true, problems: [] });
+  const landing = (await store.streams()).find(({ stream }) => stream === "landing/f")!;
+  expect(landing.firstSequence).toBeGreaterThan(0);
+  await close();
+}
+
+test("the server drops what is due, tells of it, and ledger and audit verify", async () => {
+  const desk = await filledDesk("1s");
+  try {
+    await served(desk, async (said) => {
+      const told = await said("retention dropped rows");
       expect(told).toMatchObject({ stream: "landing/f" });
-      expect(told!.rows).toBeGreaterThan(0);
-      const metrics = await (await fetch(`${await listening.promise}/metrics`)).text();
-      expect(metrics).toContain(`mlpe_retention_dropped_rows_total ${told!.rows}`);
+      expect(told.rows).toBeGreaterThan(0);
+      const metrics = await (await fetch(`${(await said("listening")).url}/metrics`)).text();
+      expect(metrics).toContain(`mlpe_retention_dropped_rows_total ${told.rows}`);
       expect(metrics).toContain("mlpe_retention_held_bytes 0");
-    } finally {
-      stopping.resolve("SIGTERM");
-      await served.catch(() => {});
-    }
-    const { store, project, close } = await openEngine(desk.world, location, "read");
-    expect(verifyAudit(store).problems).toEqual([]);
-    expect(await verifyLedger(store, [...project.sources.values()])).toMatchObject({ ok: true, problems: [] });
-    const landing = (await store.streams()).find(({ stream }) => stream === "landing/f")!;
-    expect(landing.firstSequence).toBeGreaterThan(0);
-    await close();
+    });
+    await expectRetained(desk);
+  } finally {
+    desk.remove();
+  }
+}, 60_000);
+
+test("asked by the command the server drops what is due, by the rules that it was started with", async () => {
+  const desk = await filledDesk("1000h");
+  try {
+    await served(desk, async (said) => {
+      const { url } = await said("listening");
+      await said("ready");
+      const bare = await fetch(`${url}/v1/retention`, { method: "POST", body: "{}" });
+      expect(bare.status).toBe(403);
+      const config = await Bun.file(desk.path("mlpe.yaml")).text();
+      desk.write("other.yaml", config.replace("1KiB", "2KiB"));
+      const other = await desk.run("retain", "--config", desk.path("other.yaml"));
+      expect([other.exit !== 0, other.errors]).toEqual([true, expect.stringContaining("runtime.other_retention")]);
+      type Answer = { commit_no: number; dropped: { stream: string; rows: number }[] };
+      const { commit_no, dropped } = JSON.parse((await desk.run("retain", "--json")).output) as Answer;
+      expect([commit_no > 1, dropped.map(({ stream }) => stream)]).toEqual([true, ["landing/f"]]);
+      const metrics = await (await fetch(`${url}/metrics`)).text();
+      expect(metrics).toContain(`mlpe_retention_dropped_rows_total ${dropped[0]!.rows}`);
+      const again = JSON.parse((await desk.run("retain", "--json")).output) as Answer;
+      expect(again).toMatchObject({ commit_no: null, dropped: [] });
+      const { token } = (await Bun.file(desk.path("data/server.url")).json()) as { token: string };
+      const headers = { authorization: `Bearer ${token}` };
+      const strange = await fetch(`${url}/v1/retention`, { method: "POST", headers, body: '{"days":1}' });
+      expect([strange.status, await strange.json()]).toMatchObject([400, { error: { code: "request.bad_request" } }]);
+    });
+    await expectRetained(desk);
   } finally {
     desk.remove();
   }
