@@ -135,20 +135,7 @@ function api(services: Services, token: string): Hono {
     authorized(context);
     return exact(context, await services.commit(await body(context)));
   });
-  v1.post("/erasures", async (context) => {
-    authorized(context);
-    const asked = await body(context);
-    return patiently(context, () => services.erase(asked), fail);
-  });
-  v1.post("/retention", async (context) => {
-    authorized(context);
-    const asked = await body(context);
-    return patiently(context, () => services.retain(asked), fail);
-  });
-  v1.post("/keys/rotate", async (context) => {
-    authorized(context);
-    return patiently(context, services.rotateKeys, fail);
-  });
+  upkeep(v1, services, authorized);
   v1.post("/models/:model/promote", async (context) => {
     authorized(context);
     return exact(context, await services.promote(model(context), await body(context)));
@@ -179,6 +166,23 @@ function api(services: Services, token: string): Hono {
     rows(context, `${context.req.param("kind")}/${context.req.param("name")}`),
   );
   return v1;
+}
+
+/** What an operator does beside the server. It may take minutes. */
+function upkeep(v1: Hono, services: Services, authorized: (context: Context) => void): void {
+  const fail = failure(services);
+  const acts = {
+    "/erasures": services.erase,
+    "/retention": services.retain,
+    "/keys/rotate": services.rotateKeys,
+  } as const;
+  for (const [path, act] of Object.entries(acts)) {
+    v1.post(path, async (context) => {
+      authorized(context);
+      const asked = await context.req.text();
+      return patiently(context, () => act(asked), fail);
+    });
+  }
 }
 
 const MEDIA_TYPES: Readonly<Record<string, RowsFormat>> = {
