@@ -63,3 +63,6 @@ export const configErrors = errorTable("config", {
     fix: "Use listen.host 127.0.0.1 or ::1, with a reverse proxy that authenticates and speaks TLS in front.",
   },
 });
+
+/** How a check of the whole config says what it found; the place is a path into the config. */
+export type Report = (code: keyof typeof configErrors.entries, place: string, message: string, fix?: string) => void;

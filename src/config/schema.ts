@@ -41,19 +41,19 @@ const size = z
   .union([z.string(), z.number().int().min(1)])
   .transform((given, context): number => {
     const bytes = parseBytes(String(given));
-    if (bytes === undefined) context.addIssue({ code: "custom", message: "is no size like 512MiB or 2GB" });
+    if (!bytes) context.addIssue({ code: "custom", message: "is no size like 512MiB or 2GB" });
     return bytes ?? 0;
   })
   .meta({ amount: true, description: "a size: 512MiB, 2GB" });
 
 const retention = z
   .strictObject({
-    every: duration.prefault("1h").describe("how often it is looked at"),
+    every: duration.prefault("1h").describe("how often it is looked at, at least 1s apart"),
     streams: z
       .record(
         z.string().min(1),
         z.strictObject({
-          age: duration.optional().describe("rows known longer ago than this go"),
+          age: duration.optional().describe("rows known longer ago than this go; 1m at least"),
           bytes: size.optional().describe("beyond this size of the stream at rest its oldest rows go"),
         }),
       )
@@ -61,7 +61,9 @@ const retention = z
       .describe("pattern of streams (`landing/*`) -> how long, and how much, is kept"),
     host: z
       .strictObject({
-        bytes: size.optional().describe("beyond this size of the data directory the oldest rows of `streams` go"),
+        bytes: size
+          .optional()
+          .describe("beyond this size of the data directory the oldest rows of `streams` go; 128MiB at least"),
       })
       .prefault({})
       .describe("the bound of the whole data directory"),
@@ -235,7 +237,7 @@ const drift = z
       .describe("population stability index, Kolmogorov-Smirnov"),
     psi: z.number().positive().default(0.2).describe("PSI at and above this is drift"),
     p_value: z.number().positive().max(1).default(0.001).describe("a KS p-value below this is drift, if the effect is"),
-    effect: z.number().positive().default(0.1).describe("smallest KS statistic that counts as drift"),
+    effect: z.number().positive().max(1).default(0.1).describe("smallest KS statistic that counts as drift"),
   })
   .describe("comparison of live features and scores with the package's frozen profile");
 /** How drift is judged where the config says nothing of a model. */

@@ -2,11 +2,9 @@ import { Cron } from "croner";
 import type { Problem } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import { RESERVED_FEATURE_NAMES, RESERVED_FEATURE_PREFIXES } from "../contract/streams.ts";
-import { configErrors } from "./errors.ts";
+import { checkBounds } from "./bounds.ts";
+import { configErrors, type Report } from "./errors.ts";
 import type { Config, SourceConfig, ViewConfig } from "./schema.ts";
-
-type Code = keyof typeof configErrors.entries;
-type Report = (code: Code, place: string, message: string, fix?: string) => void;
 
 /**
  * What one key alone can't show: every name refers to something, and no two parts contradict each other. No file is
@@ -17,6 +15,7 @@ export function checkWiring(config: Config): Problem[] {
   const report: Report = (code, place, message, fix) =>
     problems.push(configErrors.problem(code, message, { place, fix }));
   checkHost(config, report);
+  checkBounds(config, report);
   for (const [name, source] of Object.entries(config.sources)) checkSource(config, name, source, report);
   for (const [name, view] of Object.entries(config.views)) checkView(config, name, view, report);
   for (const [name, model] of Object.entries(config.models)) {

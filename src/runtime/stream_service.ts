@@ -8,7 +8,7 @@ import {
   readFeed,
   rowsAtOnce,
 } from "../store/feed.ts";
-import type { Store, StreamInfo } from "../store/port.ts";
+import { type Store, type StreamInfo, storedRows } from "../store/port.ts";
 import { streamNamed } from "../store/stream_named.ts";
 import { runtimeErrors } from "./errors.ts";
 import type { StreamedBody, StreamRows, StreamServices } from "./faces.ts";
@@ -33,8 +33,10 @@ export function streamServices(store: Store): StreamServices {
       const { commitNo } = await store.head();
       return {
         commit_no: commitNo,
-        streams: streams.map(({ stream, rows, firstCommit, lastCommit, bytes }) => {
-          return { stream, rows, first_commit: firstCommit, last_commit: lastCommit, segment_bytes: bytes };
+        streams: streams.map((info) => {
+          const { stream, rows: appended, firstCommit, lastCommit, bytes } = info;
+          const commits = { first_commit: firstCommit, last_commit: lastCommit };
+          return { stream, rows: storedRows(info), appended, ...commits, segment_bytes: bytes };
         }),
       };
     },

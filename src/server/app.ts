@@ -1,4 +1,5 @@
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { nearest } from "../base/nearest.ts";
 import { exactJsonText } from "../contract/json.ts";
 import type { RowsFormat, Services, StreamedBody } from "../runtime/faces.ts";
 import { proofOf, sameSecret } from "../runtime/running.ts";
@@ -109,46 +110,49 @@ function binaryTensors(): Error {
 function api(services: Services, token: string): Hono {
   const fail = failure(services);
   const v1 = new Hono({ strict: false });
+  const none = takes();
   const body = (context: Context) => context.req.text();
-  v1.post("/score/:model", async (context) => {
+  v1.post("/score/:model", none, async (context) => {
     const answer = await services.score(model(context), await body(context));
     if ("durable" in answer) context.header("mlpe-durable", "false"); // also for a client that reads the scores alone
     return exact(context, answer);
   });
-  v1.get("/scores/:id", async (context) => exact(context, await services.findScore(context.req.param("id"))));
-  v1.post("/labels/:model", async (context) =>
+  v1.get("/scores/:id", none, async (context) => exact(context, await services.findScore(context.req.param("id"))));
+  v1.post("/labels/:model", none, async (context) =>
     exact(context, await services.label(model(context), await body(context))),
   );
-  v1.post("/sources/:source/rows", async (context) => {
+  v1.post("/sources/:source/rows", none, async (context) => {
     const key = context.req.header("idempotency-key");
     return exact(context, await services.push(context.req.param("source"), await body(context), key));
   });
-  v1.get("/models", async (context) => exact(context, await services.models()));
-  v1.get("/models/:model/performance", async (context) => exact(context, await services.performance(model(context))));
-  v1.get("/verdicts", (context) => exact(context, services.verdicts()));
-  v1.get("/site", (context) => {
+  v1.get("/models", none, async (context) => exact(context, await services.models()));
+  v1.get("/models/:model/performance", none, async (context) =>
+    exact(context, await services.performance(model(context))),
+  );
+  v1.get("/verdicts", none, (context) => exact(context, services.verdicts()));
+  v1.get("/site", takes("challenge"), (context) => {
     const challenge = (context.req.query("challenge") ?? "").slice(0, CHALLENGE_MAX);
     return context.json({ site: services.site, proof: proofOf(token, challenge) });
   });
   const authorized = (context: Context) => checkToken(context, token);
-  v1.post("/commits", async (context) => {
+  v1.post("/commits", none, async (context) => {
     authorized(context);
     return exact(context, await services.commit(await body(context)));
   });
   upkeep(v1, services, authorized);
-  v1.post("/models/:model/promote", async (context) => {
+  v1.post("/models/:model/promote", none, async (context) => {
     authorized(context);
     return exact(context, await services.promote(model(context), await body(context)));
   });
-  v1.post("/models/:model/rollback", async (context) => {
+  v1.post("/models/:model/rollback", none, async (context) => {
     authorized(context);
     return exact(context, await services.rollback(model(context)));
   });
-  v1.post("/models/:model/rollforward", async (context) => {
+  v1.post("/models/:model/rollforward", none, async (context) => {
     authorized(context);
     return exact(context, await services.rollforward(model(context)));
   });
-  v1.get("/streams", async (context) => exact(context, await services.streams()));
+  v1.get("/streams", none, async (context) => exact(context, await services.streams()));
   const rows = async (context: Context, stream: string) => {
     const { after, limit, format } = context.req.query();
     const form = rowsFormat(format, context.req.header("accept"));
@@ -161,8 +165,8 @@ function api(services: Services, token: string): Hono {
     }
     return context.body(streamed(made), 200, headers);
   };
-  v1.get("/streams/:name/rows", (context) => rows(context, context.req.param("name")));
-  v1.get("/streams/:kind/:name/rows", (context) =>
+  v1.get("/streams/:name/rows", takes(...ROWS), (context) => rows(context, context.req.param("name")));
+  v1.get("/streams/:kind/:name/rows", takes(...ROWS), (context) =>
     rows(context, `${context.req.param("kind")}/${context.req.param("name")}`),
   );
   return v1;
@@ -177,7 +181,7 @@ function upkeep(v1: Hono, services: Services, authorized: (context: Context) => 
     "/keys/rotate": services.rotateKeys,
   } as const;
   for (const [path, act] of Object.entries(acts)) {
-    v1.post(path, async (context) => {
+    v1.post(path, takes(), async (context) => {
       authorized(context);
       const asked = await context.req.text();
       return patiently(context, () => act(asked), fail);
@@ -226,6 +230,27 @@ function streamed(parts: StreamedBody): ReadableStream<Uint8Array> {
       await parts.return();
     },
   });
+}
+
+/** What the addresses of rows take. */
+const ROWS = ["after", "limit", "format"] as const;
+
+/** Refuses parameters that the address does not know: one that is misspelt would silently count for nothing. */
+function takes(...known: readonly string[]): MiddlewareHandler {
+  return async ({ req }, next) => {
+    for (const [name, values] of Object.entries(req.queries())) {
+      if (known.includes(name) && values.length === 1) continue;
+      const shown = JSON.stringify(name.slice(0, 40));
+      const message = known.includes(name)
+        ? `${shown} is given ${values.length} times`
+        : `there is no parameter ${shown}`;
+      const near = nearest(name, known);
+      const list = known.length === 0 ? `${req.path} takes none.` : `${req.path} takes ${known.join(", ")}, each once.`;
+      const fix = near === undefined || near === name ? list : `Did you mean ${near}? ${list}`;
+      throw serverErrors.error("bad_parameter", message, { place: name.slice(0, 40), fix });
+    }
+    await next();
+  };
 }
 
 /** Characters of a challenge that are answered. */

@@ -31,6 +31,11 @@ export const serverErrors = errorTable("server", {
     meaning: "A page of another site sent the request.",
     fix: "Send it from a program, or from a page of this server.",
   },
+  bad_parameter: {
+    kind: "invalid",
+    meaning: "The address has a parameter behind its `?` that it does not take, or one twice.",
+    fix: "Correct its name, or leave it out.",
+  },
   bad_body: {
     kind: "invalid",
     meaning: "The request body can't be read as what this address takes.",

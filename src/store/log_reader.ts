@@ -279,7 +279,7 @@ function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): 
   }
   for (const segment of segments) {
     const info = infos.get(segment.stream);
-    if (info) infos.set(segment.stream, { ...info, bytes: info.bytes + segment.bytes });
+    if (info) infos.set(segment.stream, { ...info, bytes: info.bytes + segment.bytes, ...erasedWith(info, segment) });
     seen(segment.stream, segment.contractId, segment.firstSequence + segment.rows - 1);
   }
   for (const { commitNo, ranges } of tail) {
@@ -295,6 +295,11 @@ function streamInfos({ compacted, segments, tail }: Snapshot, { names }: View): 
     const held = byAge.length > 0 ? byAge : (compacted.streams[stream]?.droppedContracts ?? []);
     return { stream, ...info, contracts: held.map((contractId) => names.contractOf(contractId)) };
   });
+}
+
+function erasedWith({ erased = 0 }: { readonly erased?: number }, segment: SegmentInfo): { erased?: number } {
+  const sum = erased + (segment.erased ?? 0);
+  return sum === 0 ? {} : { erased: sum };
 }
 
 function foldState(snapshot: Snapshot, view: View): LogState {

@@ -108,6 +108,8 @@ export interface StreamInfo {
   readonly rows: number;
   /** The first sequence that retention left; absent where nothing was dropped. */
   readonly firstSequence?: number;
+  /** Erased rows whose empty places are still there; absent where none. */
+  readonly erased?: number;
   readonly firstCommit: number;
   readonly lastCommit: number;
   /** Bytes at rest in compacted segments. */
@@ -115,6 +117,10 @@ export interface StreamInfo {
   /** The contracts that stored rows have, that of the newest row first; of those dropped last, where retention left none. */
   readonly contracts: readonly Contract[];
 }
+
+/** Rows that are there to be read, tombstones and older versions too. */
+export const storedRows = ({ rows, firstSequence = 0, erased = 0 }: Omit<StreamInfo, "contracts">): number =>
+  rows - firstSequence - erased;
 
 /**
  * The sealed log as the rooms see it. Nothing above this port knows SQLite. Every method is asynchronous because the

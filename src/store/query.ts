@@ -4,7 +4,7 @@ import { nearest } from "../base/nearest.ts";
 import type { Value } from "../base/row.ts";
 import type { Contract, FieldType } from "../contract/contract.ts";
 import { storeErrors } from "./errors.ts";
-import type { Store } from "./port.ts";
+import { type Store, storedRows } from "./port.ts";
 import {
   type Budget,
   declaredType,
@@ -57,7 +57,8 @@ const MEMORY_MAX = 512 << 20;
  * its name every stored row, with `_sequence`, `_commit_no`, `_known_time` and `_tombstone`. Its event time can be called
  * `event_time` too. Timestamps are ISO 8601 texts in UTC, all of one answer equally long, and instants and days in the query
  * that are compared with them are spelled the same, so `<`, `=` and ORDER BY are right; a literal that is no time is refused
- * there. Dates are texts, booleans 0 and 1, NaN null. Rows that no condition on event time or entity lets into the answer are
+ * there. Dates are texts, NaN null. Booleans are 0 and 1 to the query, and true and false where the answer has such a column
+ * itself. Rows that no condition on event time or entity lets into the answer are
  * not read (`boundsOf`).
  *
  * Memory: the rows that were read and 32 to 64 bytes a record where records have versions, both under the bound. SQLite's own
@@ -116,7 +117,7 @@ async function knownTables(store: Store): Promise<ReadonlyMap<string, Table>> {
   // Longer names first: a dataset called `ledger` does not hide the ledger.
   for (const versions of [false, true]) {
     const suffix = versions ? "_versions" : "";
-    const all = streams.map(({ stream, rows, contracts }) => ({ stream, stored: rows, contracts, versions }));
+    const all = streams.map((info) => ({ ...info, stored: storedRows(info), versions }));
     for (const table of all) add(table.stream + suffix, table);
     for (const table of all) add(table.stream.replace("/", "_") + suffix, table);
     for (const table of all) {
@@ -149,7 +150,9 @@ function answer(database: Database, sql: string, plans: readonly Plan[], rowsMax
       });
     }
     const types = statement.declaredTypes.map((declared, at) => declaredType(declared) ?? computedType(found, at));
-    return { columns: statement.columnNames, types, rows: found.map(shownRow) };
+    const rows = found.map(shownRow);
+    for (const [at, type] of types.entries()) if (type === "boolean") showBooleans(rows, at);
+    return { columns: statement.columnNames, types, rows };
   } catch (error) {
     if (!(error instanceof SQLiteError)) throw error;
     if (error.code === "SQLITE_NOMEM") {
@@ -175,6 +178,13 @@ function computedType(rows: readonly (readonly unknown[])[], at: number): FieldT
 function shownRow(row: unknown[]): Value[] {
   for (let i = 0; i < row.length; i++) row[i] = shown(row[i]);
   return row as Value[];
+}
+
+/** In place. A UNION may put other numbers under a column of booleans: then all are left as numbers. */
+function showBooleans(rows: readonly Value[][], at: number): void {
+  const isBoolean = (value: Value | undefined) => value === null || value === 0 || value === 1;
+  if (!rows.every((row) => isBoolean(row[at]))) return;
+  for (const row of rows) if (row[at] !== null) row[at] = row[at] === 1;
 }
 
 function shown(value: unknown): Value {

@@ -22,6 +22,36 @@ const departures = streamContract({
   eventTime: "departed",
   recordId: ["id"],
 });
+const kinds = streamContract({
+  name: "kinds",
+  fields: {
+    id: "int",
+    flag: "boolean?",
+    whole: "long?",
+    small: "float?",
+    number: "double?",
+    text: "string?",
+    raw: "bytes?",
+    at: "timestamp?",
+    day: "date?",
+  },
+  recordId: ["id"],
+});
+const KINDS = [
+  [
+    1,
+    true,
+    2n ** 53n + 1n,
+    0.5,
+    0.1,
+    "a, b",
+    Uint8Array.of(0, 255),
+    parseInstant("2013-01-02T03:04:05.000006Z")!,
+    15_707,
+  ],
+  [2, false, -1, 1, Number.POSITIVE_INFINITY, "", new Uint8Array(), parseInstant("2013-01-02T03:04:05Z")!, -1],
+  [3, null, null, null, null, null, null, null, null],
+] as const;
 let desk: Desk;
 
 beforeAll(async () => {
@@ -39,6 +69,9 @@ beforeAll(async () => {
     }),
   );
   await engine.store.commit({ appends: [{ stream: "curated/departures", batch: batchOf(departures, rows) }] });
+  const names = kinds.fields.map(({ name }) => name);
+  const all = KINDS.map((values) => Object.fromEntries(names.map((name, at) => [name, values[at] ?? null])));
+  await engine.store.commit({ appends: [{ stream: "curated/kinds", batch: batchOf(kinds, all) }] });
   await engine.close();
 }, 30_000);
 afterAll(() => desk.remove());
@@ -93,6 +126,38 @@ test("an Arrow file has the types of the table's columns, and fitting ones for w
   });
   const again = await desk.run("query", sql, "--format", "arrow", "--output", "answer.arrows");
   expect(again.errors).toContain("cli.output_exists");
+});
+
+test("each format gives each type as the contract has it", async () => {
+  const columns = "id, flag, whole, small, number, text, raw, at, day";
+  const asked = (format: string) => desk.run("query", `select ${columns} from kinds order by id`, "--format", format);
+  const lines = (await asked("json")).output.split("\n");
+  expect(lines).toEqual([
+    '{"id":1,"flag":true,"whole":9007199254740993,"small":0.5,"number":0.1,"text":"a, b","raw":"AP8=","at":"2013-01-02T03:04:05.000006Z","day":"2013-01-02"}',
+    '{"id":2,"flag":false,"whole":-1,"small":1,"number":"Infinity","text":"","raw":"","at":"2013-01-02T03:04:05.000000Z","day":"1969-12-31"}',
+    '{"id":3,"flag":null,"whole":null,"small":null,"number":null,"text":null,"raw":null,"at":null,"day":null}',
+  ]);
+  expect((await asked("csv")).output.split("\r\n")).toEqual([
+    columns.replaceAll(" ", ""),
+    '1,true,9007199254740993,0.5,0.1,"a, b",AP8=,2013-01-02T03:04:05.000006Z,2013-01-02',
+    '2,false,-1,1,Infinity,"","",2013-01-02T03:04:05.000000Z,1969-12-31',
+    "3,,,,,,,,",
+  ]);
+  const table = (await asked("table")).output.split("\n").map((line) => line.trim().split(/\s{2,}/));
+  expect(table.find(([id]) => id === "1")!.slice(0, 5)).toEqual(["1", "true", "9007199254740993", "0.5", "0.1"]);
+  await desk.run("query", `select ${columns} from kinds order by id`, "--format", "arrow", "--output", "kinds.arrows");
+  const arrow = tableFromIPC(readFileSync(desk.path("kinds.arrows")));
+  const types = ["Int32", "Bool", "Int64", "Float32", "Float64", "Utf8", "Binary", "Timestamp<MICROSECOND, UTC>"];
+  expect(arrow.schema.fields.map(({ type }) => String(type))).toEqual([...types, "Date32<DAY>"]);
+  expect([...arrow.getChild("flag")!]).toEqual([true, false, null]);
+  expect([...arrow.getChild("whole")!]).toEqual([9007199254740993n, -1n, null]);
+  expect([...arrow.getChild("raw")!].map((raw) => raw && [...raw])).toEqual([[0, 255], [], null]);
+  const { rows } = JSON.parse((await desk.run("query", "select flag, number from kinds order by id", "--json")).output);
+  expect(rows).toEqual([
+    [true, 0.1],
+    [false, "Infinity"],
+    [null, null],
+  ]);
 });
 
 test.each([

@@ -10,6 +10,8 @@ import { streamContract } from "../../src/contract/contract.ts";
 import { readSecret } from "../../src/store/catalogue.ts";
 import { erasedEntities } from "../../src/store/erased.ts";
 import { leavesOf } from "../../src/store/leaves.ts";
+import { storedRows } from "../../src/store/port.ts";
+import { query } from "../../src/store/query.ts";
 import { decompress } from "../../src/store/record.ts";
 import { saltsOf } from "../../src/store/salts.ts";
 import { chunkBinder } from "../../src/store/segment_format.ts";
@@ -100,6 +102,10 @@ async function allRows(store: LogStore, stream = "curated/flights"): Promise<Row
   }
   return found.sort((a, b) => a.sequence - b.sequence).map(({ row }) => row);
 }
+
+/** What `streams` says is there of each stream. */
+const counted = async (store: LogStore) =>
+  Object.fromEntries((await store.streams()).map((info) => [info.stream, storedRows(info)]));
 
 async function tailRows(store: LogStore, stream: string): Promise<Row[]> {
   const rows: Row[] = [];
@@ -230,6 +236,10 @@ test("erased rows are shown nowhere, the others everywhere, and the audit holds 
   const look = async (log: LogStore) => {
     expect(await allRows(log)).toEqual(expected);
     expect(await tailRows(log, "curated/flights")).toEqual(expected);
+    expect(await counted(log)).toMatchObject({ "curated/flights": expected.length, "landing/flights": 29 });
+    expect((await query(log, "select count(*) from flights_versions")).read).toMatchObject([
+      { stored: expected.length, read: expected.length },
+    ]);
     expect(await log.asOf("curated/flights", [{ entity: [GONE], at: 1e9 }])).toEqual([null]);
     expect(await log.asOf("curated/flights", [{ entity: ["N5"], at: 1e9 }])).not.toEqual([null]);
     for (const { payload } of await allRows(log, "landing/flights")) {

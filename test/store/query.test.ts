@@ -72,8 +72,8 @@ describe("a query", () => {
     expect(await query(await filled(), "select * from departures order by flight")).toMatchObject({
       columns: ["flight", "origin", "departed", "delay", "big", "day", "ok"],
       rows: [
-        [1, "EWR", "2013-01-01T10:00:00Z", 5, 2n ** 60n + 1n, "2013-01-01", 0],
-        [2, "LGA", "2013-01-01T11:30:00Z", 7, 2n ** 60n + 2n, "2013-01-01", 1],
+        [1, "EWR", "2013-01-01T10:00:00Z", 5, 2n ** 60n + 1n, "2013-01-01", false],
+        [2, "LGA", "2013-01-01T11:30:00Z", 7, 2n ** 60n + 2n, "2013-01-01", true],
       ],
     });
   });
@@ -84,11 +84,29 @@ describe("a query", () => {
       "select flight, origin, _sequence, _commit_no, _tombstone from departures_versions order by _sequence",
     );
     expect(rows).toEqual([
-      [1, "EWR", 0, 1, 0],
-      [2, "JFK", 1, 1, 0],
-      [3, null, 2, 1, 0],
-      [2, "LGA", 3, 2, 0],
-      [3, null, 4, 2, 1],
+      [1, "EWR", 0, 1, false],
+      [2, "JFK", 1, 1, false],
+      [3, null, 2, 1, false],
+      [2, "LGA", 3, 2, false],
+      [3, null, 4, 2, true],
+    ]);
+  });
+
+  test("gives booleans where a column of the answer is one, and numbers where it only began as one", async () => {
+    const store = await filled();
+    const rows = async (sql: string) => (await query(store, sql)).rows;
+    expect(await rows("select d.ok as fine, ok + 1, not ok from (select * from departures) d order by flight")).toEqual(
+      [
+        [false, 1, 1],
+        [true, 2, 0],
+      ],
+    );
+    expect(await rows("select flight from departures where ok = 1 and ok is true")).toEqual([[2]]);
+    expect((await rows("select ok from departures union all select 7 union all select null")).flat().sort()).toEqual([
+      0,
+      1,
+      7,
+      null,
     ]);
   });
 

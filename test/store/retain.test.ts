@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import { exportStream } from "../../src/store/export.ts";
+import { storedRows } from "../../src/store/port.ts";
 import { query } from "../../src/store/query.ts";
 import { mergedSpan, ruleMatches } from "../../src/store/retention_rules.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
@@ -71,6 +72,7 @@ test("by age: whole segments go, oldest first, and the rest is what it was", asy
     expect(await hoursIn(log, "curated/c")).toEqual([1, 2, 3, 4, 5, 6]);
     const info = (await log.streams()).find(({ stream }) => stream === "landing/a")!;
     expect(info).toMatchObject({ rows: 120, firstSequence: 40, lastCommit: 6 });
+    expect(storedRows(info)).toBe(80);
     const page = await log.tail(0, ["landing/a"], 30);
     expect(page.rows.flatMap(({ sequences }) => [...sequences])[0]).toBe(40);
     expect(verifyAudit(log)).toMatchObject({ verified: true, problems: [], rows: 8 * 20 + 2 * 120 + 2 });

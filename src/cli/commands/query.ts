@@ -4,8 +4,7 @@ import { parseDay, parseInstant } from "../../base/time.ts";
 import { arrowStream } from "../../contract/arrow.ts";
 import { columnOf } from "../../contract/batch.ts";
 import type { FieldType } from "../../contract/contract.ts";
-import { exactJsonText } from "../../contract/json.ts";
-import { csvField } from "../../contract/row_text.ts";
+import { csvField, valueCsv, valueJson } from "../../contract/row_text.ts";
 import { absolute } from "../../runtime/project.ts";
 import { queryProject } from "../../runtime/query.ts";
 import type { QueryResult } from "../../store/query.ts";
@@ -119,7 +118,7 @@ interface ArrowValues {
 const OF_TYPE: Readonly<Record<FieldType, (value: Value) => Value | undefined>> = {
   timestamp: (value) => (typeof value === "string" ? parseInstant(value) : undefined),
   date: (value) => (typeof value === "string" ? parseDay(value) : undefined),
-  boolean: (value) => (value === 0 || value === 1 ? value === 1 : undefined),
+  boolean: (value) => (typeof value === "boolean" ? value : undefined),
   int: (value) => (typeof value === "number" && value === (value | 0) ? value : undefined),
   long: (value) => (typeof value === "bigint" || Number.isSafeInteger(value) ? value : undefined),
   float: (value) => (typeof value === "number" ? value : undefined),
@@ -139,17 +138,18 @@ function arrowValues(declared: FieldType | undefined, values: readonly Value[]):
   return { type: "string", values: values.map((value) => (value === null ? null : plain(value))) };
 }
 
-/** Whole numbers beyond 2^53 as text, because many JSON readers would round them; bytes as base64. */
+/** Whole numbers beyond 2^53 as text, because many JSON readers would round them; infinities too; bytes as base64. */
 function jsonValue(value: Value): unknown {
-  if (typeof value === "bigint") return value.toString();
+  if (typeof value === "bigint" || (typeof value === "number" && !Number.isFinite(value))) return value.toString();
   return value instanceof Uint8Array ? toBase64(value) : value;
 }
 
-/** One object a line; of two columns with one name the later counts, as in any object. */
+/** One object a line, values spelled as in `mlpe export`; of two columns with one name the later counts, as in any object. */
 function jsonText({ columns, rows }: QueryResult): string {
-  return rows
-    .map((row) => exactJsonText(Object.fromEntries(columns.map((name, i) => [name, row[i] ?? null]))))
-    .join("\n");
+  const places = [...new Map(columns.map((name, at) => [name, at]))];
+  const line = (row: readonly Value[]) =>
+    places.map(([name, at]) => `${JSON.stringify(name)}:${valueJson(row[at] ?? null, undefined)}`).join(",");
+  return rows.map((row) => `{${line(row)}}`).join("\n");
 }
 
 function plain(value: Value): string {
@@ -168,6 +168,6 @@ function shortened(text: string): string {
 
 /** RFC 4180: null is an empty field, an empty text is "". */
 function csvText({ columns, rows }: QueryResult): string {
-  const field = (value: Value) => (value === null ? "" : csvField(plain(value)));
-  return [columns.map(csvField), ...rows.map((row) => row.map(field))].map((cells) => cells.join(",")).join("\r\n");
+  const fields = (row: readonly Value[]) => row.map((value) => valueCsv(value, undefined));
+  return [columns.map(csvField), ...rows.map(fields)].map((cells) => cells.join(",")).join("\r\n");
 }

@@ -1,6 +1,7 @@
 import { knownBackups } from "../../runtime/backups.ts";
 import { type StreamContent, streamContent } from "../../runtime/content.ts";
 import { withEngine } from "../../runtime/engine.ts";
+import { storedRows } from "../../store/port.ts";
 import type { LogStore } from "../../store/store.ts";
 import { readUpkeep } from "../../store/upkeep.ts";
 import { type Command, PROJECT_FLAGS } from "../command.ts";
@@ -27,11 +28,13 @@ export const streams: Command = {
       }
       const json = infos.map(({ contracts: _contracts, ...info }) => ({
         ...info,
+        rows: storedRows(info),
+        appended: info.rows,
         ...(contents.has(info.stream) ? { content: contents.get(info.stream) } : {}),
       }));
       const rows = infos.map((info) => [
         info.stream,
-        grouped(info.rows),
+        grouped(storedRows(info)),
         `${info.firstCommit}..${info.lastCommit}`,
         grouped(info.bytes),
         contents.get(info.stream)?.digest.slice(0, 16) ?? "",
