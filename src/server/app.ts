@@ -108,7 +108,6 @@ function binaryTensors(): Error {
 }
 
 function api(services: Services, token: string): Hono {
-  const fail = failure(services);
   const v1 = new Hono({ strict: false });
   const none = takes();
   const body = (context: Context) => context.req.text();
