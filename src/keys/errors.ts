@@ -9,12 +9,12 @@ export const keyErrors = errorTable("keys", {
   wrong_key: {
     kind: "refused",
     meaning: "The key does not open this data directory: it is another key, or the stored data keys were altered.",
-    fix: "Name the key file that this data directory was made with. Nothing was changed.",
+    fix: "Name the key file that this data directory was made with, or the one that `mlpe keys rewrap` put in its place. Nothing was changed.",
   },
   same_key: {
     kind: "refused",
     meaning: "The key that is to take over is the one that wraps the store's keys already.",
-    fix: "Name another key file; one that is not there yet is made.",
+    fix: "Where mlpe.yaml names another file, write this one into it as `keys.path`; else name one that is not there yet: it is made.",
   },
   bad_key_file: {
     kind: "invalid",

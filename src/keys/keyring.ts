@@ -61,6 +61,8 @@ export interface Keyring {
    * gone stay open: what was read under them before goes on being readable. Throws as openKeyring; then nothing changed.
    */
   refresh(rows: readonly WrappedKey[]): Promise<void>;
+  /** Unwraps with this one from now on: the store keys were wrapped anew. */
+  trust(provider: KeyProvider): void;
 }
 
 export interface ChunkKeys {
@@ -114,7 +116,7 @@ export async function openKeyring(
   period: Micros = DEFAULT_KEY_PERIOD,
 ): Promise<Keyring> {
   const keys = await unwrapAll(rows, provider, storeId);
-  return keyringOf(keys, storeId, random, period, (more) => unwrapAll(more, provider, storeId));
+  return keyringOf(keys, storeId, random, period, provider);
 }
 
 /** The store keys wrapped by another provider: nothing else of the store depends on who wraps. Throws as openKeyring. */
@@ -155,8 +157,9 @@ function keyringOf(
   storeId: Uint8Array,
   random: Random,
   period: Micros,
-  unwrap: (rows: readonly WrappedKey[]) => Promise<Map<number, Uint8Array>>,
+  opening: KeyProvider,
 ): Keyring {
+  let provider = opening;
   let currentKeyId = newestStoreKey([...storeKeys.keys()]);
   const derivers = new Map([...storeKeys].map(([keyId, key]) => [keyId, keyDeriver(key)]));
   let derive = derivers.get(currentKeyId)!;
@@ -206,12 +209,15 @@ function keyringOf(
     holds,
     async refresh(rows) {
       const unknown = rows.filter((row) => !holds(row));
-      for (const [keyId, key] of unknown.length > 0 ? await unwrap(unknown) : []) {
+      for (const [keyId, key] of unknown.length > 0 ? await unwrapAll(unknown, provider, storeId) : []) {
         storeKeys.set(keyId, key);
         derivers.set(keyId, keyDeriver(key));
       }
       currentKeyId = newestStoreKey(rows.map(({ keyId }) => keyId));
       derive = derivers.get(currentKeyId)!;
+    },
+    trust(other) {
+      provider = other;
     },
   };
 }

@@ -14,6 +14,8 @@ export interface Services extends StatusServices, InferenceServices, ScoreServic
   retain(body: string): Promise<object>;
   /** Makes new data keys; resolves once nothing is sealed under the old ones any more. */
   rotateKeys(): Promise<object>;
+  /** Has another key file wrap the keys, which all threads go by from then on. */
+  rewrapKeys(body: string): Promise<object>;
 }
 
 export interface StatusServices {

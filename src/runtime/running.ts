@@ -75,17 +75,19 @@ function parseAddress(bytes: Uint8Array): ServerAddress | undefined {
 
 /** Posts JSON to a running server and gives its answer; its error comes back as the same error. */
 export async function askServer({ url, token }: ServerAddress, path: string, body: unknown): Promise<unknown> {
+  const gone = (cause: unknown) => {
+    const why = (cause as Error).message;
+    throw runtimeErrors.error("server_gone", `the server at ${url} did not answer: ${why}`, { cause });
+  };
   const response = await fetch(`${url}${path}`, {
     method: "POST",
     headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
     body: JSON.stringify(body),
     redirect: "manual",
-  }).catch((cause) => {
-    throw runtimeErrors.error("server_gone", `the server at ${url} did not answer: ${(cause as Error).message}`, {
-      cause,
-    });
-  });
-  const answer = (await response.json()) as { error?: { code: string; message: string; place?: string; fix: string } };
+  }).catch(gone);
+  // It may go away in the middle of a long answer.
+  type Answer = { error?: { code: string; message: string; place?: string; fix: string } };
+  const answer = (await response.json().catch(gone)) as Answer;
   if (!answer.error) return answer;
   const { code, message, place, fix } = answer.error;
   throw new MlpeError(code, { kind: "refused", meaning: message, fix }, message, { place });

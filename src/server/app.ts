@@ -178,6 +178,7 @@ function upkeep(v1: Hono, services: Services, authorized: (context: Context) => 
     "/erasures": services.erase,
     "/retention": services.retain,
     "/keys/rotate": services.rotateKeys,
+    "/keys/rewrap": services.rewrapKeys,
   } as const;
   for (const [path, act] of Object.entries(acts)) {
     v1.post(path, takes(), async (context) => {

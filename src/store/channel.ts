@@ -10,6 +10,7 @@ import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import type { Rotation } from "./rotate.ts";
+import type { Keys } from "./sealer.ts";
 import type { SpaceReport } from "./space.ts";
 import type { CheckpointMode } from "./sums.ts";
 import type { OpenWriter } from "./writer.ts";
@@ -32,6 +33,9 @@ export interface WriteChannel {
   rotate(): Promise<Rotation>;
   /** Called once there is another store key: what is sealed under the one before is refused. */
   onRekeyed(listener: () => void): void;
+  /** As of `Rotations`. */
+  rewrap(to: Keys): Promise<number[]>;
+  onRewrapped(listener: (to: Keys) => void): void;
   /** As of a `FoldKeeper`. */
   beginFold(): Promise<number>;
   keepFold(fold: WrittenFold, begun: number): Promise<boolean>;
@@ -62,6 +66,7 @@ type Request =
   | { readonly kind: "end_erasure"; readonly erasure: string; readonly held: number | undefined }
   | { readonly kind: "erase"; readonly erasure: Erasure }
   | { readonly kind: "retain"; readonly policy: RetentionPolicy }
+  | { readonly kind: "rewrap"; readonly to: Keys }
   | { readonly kind: "connect"; readonly port: MessagePort };
 
 interface Call {
@@ -77,6 +82,7 @@ type Answer =
 type Announcement =
   | { readonly head: true }
   | { readonly rekeyed: true }
+  | { readonly rewrapped: Keys }
   | { readonly compactionFailed: Failure; readonly retryInMs?: number | undefined }
   | { readonly space: SpaceReport };
 
@@ -119,6 +125,8 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     retain: (policy) => writer.retain(policy),
     rotate: () => writer.rotate(),
     onRekeyed: (listener) => writer.onRekeyed(listener),
+    rewrap: (to) => writer.rewrap(to),
+    onRewrapped: (listener) => writer.onRewrapped(listener),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
     onHead: (listener) => log.onCommitted(listener),
@@ -169,6 +177,7 @@ export function serve(
     if (commits === 0) post({ head: true });
   });
   channel.onRekeyed(() => post({ rekeyed: true }));
+  channel.onRewrapped((rewrapped) => post({ rewrapped }));
   channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
   channel.onSpace((space) => post({ space }));
   const run = async (request: Request): Promise<unknown> => {
@@ -185,6 +194,8 @@ export function serve(
         return channel.checkpoint(request.mode);
       case "rotate":
         return channel.rotate();
+      case "rewrap":
+        return channel.rewrap(request.to);
       case "retain":
         return channel.retain(request.policy);
       case "prepare_erasure":
@@ -260,6 +271,7 @@ export function remoteChannel(
       erase: (erasure) => call({ kind: "erase", erasure }),
       retain: (policy) => call({ kind: "retain", policy }),
       rotate: () => call({ kind: "rotate" }),
+      rewrap: (to) => call({ kind: "rewrap", to }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       ...listeners,
@@ -311,12 +323,14 @@ function underWay(waits: Awake): { sending(commit: EncodedCommit): EncodedCommit
 function announcements() {
   const headListeners: (() => void)[] = [];
   const keyListeners: (() => void)[] = [];
+  const wrapListeners: ((to: Keys) => void)[] = [];
   const failureListeners: ((failure: CompactionFailure) => void)[] = [];
   const spaceListeners: ((report: SpaceReport) => void)[] = [];
   let space: SpaceReport | undefined;
   return {
     onHead: (listener: () => void) => headListeners.push(listener),
     onRekeyed: (listener: () => void) => keyListeners.push(listener),
+    onRewrapped: (listener: (to: Keys) => void) => wrapListeners.push(listener),
     onCompactionFailed: (listener: (failure: CompactionFailure) => void) => failureListeners.push(listener),
     onSpace(listener: (report: SpaceReport) => void) {
       spaceListeners.push(listener);
@@ -325,6 +339,7 @@ function announcements() {
     take(told: Announcement): void {
       if ("head" in told) for (const listener of headListeners) listener();
       else if ("rekeyed" in told) for (const listener of keyListeners) listener();
+      else if ("rewrapped" in told) for (const listener of wrapListeners) listener(told.rewrapped);
       else if ("space" in told) {
         space = told.space;
         for (const listener of spaceListeners) listener(space);

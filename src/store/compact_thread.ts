@@ -9,10 +9,10 @@ import type { SegmentInfo } from "./segment_info.ts";
 type Settle = { resolve(result: never): void; reject(cause: unknown): void };
 
 /**
- * The work of compaction in a thread of its own, started with the first call. One that dies fails the call it was at;
+ * `keys` as they are at each call. The work of compaction in a thread of its own, started with the first call. One that dies fails the call it was at;
  * the next call starts another.
  */
-export function handsInThread(directory: string, keys: KeySettings, workerUrl: string | URL): Hands {
+export function handsInThread(directory: string, keys: () => KeySettings, workerUrl: string | URL): Hands {
   let worker: Worker | undefined;
   let waiting: Settle | undefined;
   const settle = (act: (waiting: Settle) => void) => {
@@ -43,7 +43,7 @@ export function handsInThread(directory: string, keys: KeySettings, workerUrl: s
     new Promise<T>((resolve, reject) => {
       waiting = { resolve, reject };
       worker ??= start();
-      worker.postMessage({ directory, keys, work } satisfies CompactMessage);
+      worker.postMessage({ directory, keys: keys(), work } satisfies CompactMessage);
     });
   return {
     packTail: (upTo, statementContractId) => call<PackedTail | undefined>({ kind: "pack", upTo, statementContractId }),

@@ -8,7 +8,7 @@ import type { EmptyWork, PunctureWork } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import { giveWay } from "./priority.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
-import { openSealer } from "./sealer.ts";
+import { openSealer, providerOf } from "./sealer.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { isFull } from "./sqlite_log.ts";
 
@@ -36,7 +36,7 @@ const NICENESS = 10;
 /** The work, and the keys that it is done with as they are now: a rotation may have begun since the last. */
 interface Bench {
   readonly hands: Hands;
-  refresh(): Promise<void>;
+  refresh(keys: KeySettings): Promise<void>;
 }
 
 let bench: Promise<Bench> | undefined;
@@ -45,7 +45,7 @@ self.onmessage = async ({ data }: MessageEvent<CompactMessage>) => {
   try {
     bench ??= openBench(data);
     const { hands, refresh } = await bench;
-    if (data.work.kind !== "close") await refresh();
+    if (data.work.kind !== "close") await refresh(data.keys);
     self.postMessage({ result: await perform(hands, data.work) });
   } catch (cause) {
     self.postMessage({
@@ -80,5 +80,11 @@ async function openBench({ directory, keys }: CompactMessage): Promise<Bench> {
   const names = namesOf(database, sealer);
   const shop = { directory, database, names, sealer, random: systemRandom, pause: async () => {} };
   const hands = { ...handsOf(shop), close: async () => database.close() };
-  return { hands, refresh: () => refreshKeys(database, sealer) };
+  let { path } = keys;
+  const refresh = async (now: KeySettings) => {
+    if (now.path !== path) sealer.keyring.trust(providerOf(now, directory, false, systemRandom));
+    path = now.path;
+    await refreshKeys(database, sealer);
+  };
+  return { hands, refresh };
 }

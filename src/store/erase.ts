@@ -101,7 +101,7 @@ export interface Erasures {
   /** Files that are to be neither merged nor swept. */
   spared(): readonly string[];
   /** Has replaced files removed, and the database scrubbed where that is still to be done, a while from now. */
-  tidyLater(): void;
+  tidyLater(afterMs?: number): void;
   close(): void;
 }
 
@@ -170,7 +170,7 @@ export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone
     },
     abandon,
     spared: () => [...(session.prepared?.files ?? [])].flatMap(([file, { written }]) => [file, written.file]),
-    tidyLater: () => tidyLater(session, alone),
+    tidyLater: (afterMs) => tidyLater(session, alone, afterMs),
     close() {
       clearTimeout(session.tidying);
       session.holding?.end();
@@ -184,7 +184,7 @@ function tidyLater(session: Session, alone: Compactor["alone"], afterMs = TIDY_A
   const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log, target.directory);
   clearTimeout(session.tidying);
   session.tidying = setTimeout(() => {
-    const again = () => tidyLater(session, alone, Math.min(LONGEST_TIDY_MS, afterMs * 2));
+    const again = () => tidyLater(session, alone, Math.min(LONGEST_TIDY_MS, Math.max(TIDY_AFTER_MS, afterMs * 2)));
     alone(async () => isDone()).then((done) => done || again(), again);
   }, afterMs);
   session.tidying.unref();

@@ -22,7 +22,7 @@ export const storeErrors = errorTable("store", {
   locked: {
     kind: "unavailable",
     meaning: "Another process has this data directory open for writing.",
-    fix: "Stop that process, or use another data directory. Commands that only read may run beside a running server, and so may `mlpe views export`, `mlpe score`, `mlpe drift`, `mlpe erase`, `mlpe keys rotate` and deployments, which ask it.",
+    fix: "Stop that process, or use another data directory. Commands that only read may run beside a running server, and so may `mlpe views export`, `mlpe score`, `mlpe drift`, `mlpe erase`, `mlpe retain`, `mlpe keys rotate`, `mlpe keys rewrap` and deployments, which ask it.",
   },
   read_only: {
     kind: "refused",

@@ -4,6 +4,7 @@ import type { KeySettings } from "../keys/registry.ts";
 import { awake } from "./awake.ts";
 import { failureOf, localChannel, serve } from "./channel.ts";
 import { handsInThread } from "./compact_thread.ts";
+import type { Keys } from "./sealer.ts";
 import type { SpaceSettings } from "./space.ts";
 import { openWriter } from "./writer.ts";
 
@@ -31,7 +32,7 @@ self.onmessage = (event: MessageEvent) => {
 async function open({ directory, keys, space, compactorUrl }: OpenMessage): Promise<void> {
   try {
     const url = compactorUrl ?? new URL("./compact_worker.ts", import.meta.url);
-    const makeHands = () => handsInThread(directory, keys, url);
+    const makeHands = (now: () => Keys) => handsInThread(directory, now as () => KeySettings, url);
     const writer = await openWriter(directory, keys, systemClock, systemRandom, { space, makeHands });
     const channel = localChannel(writer);
     self.postMessage({ opened: true }); // before anything that serving tells at once

@@ -1,7 +1,6 @@
 import type { Database } from "bun:sqlite";
 import type { MlpeError } from "../base/errors.ts";
 import { newDataKey, newestStoreKey, nextStoreKey } from "../keys/keyring.ts";
-import type { KeyProvider } from "../keys/provider.ts";
 import {
   boundTo,
   damaged,
@@ -19,8 +18,10 @@ import { segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
 import { replaceSegments } from "./replace.ts";
+import { rewrapInPlace } from "./rewrap.ts";
 import { retiredIn } from "./rotate_segment.ts";
 import { scrub } from "./scrub.ts";
+import { type Keys, providerOf } from "./sealer.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { type SegmentTarget, syncDirectory } from "./segment_write.ts";
 import type { LogWriter } from "./sqlite_log.ts";
@@ -58,12 +59,15 @@ interface Rotating {
   readonly log: LogWriter;
   readonly folds: Pick<FoldKeeper, "drop">;
   readonly target: SegmentTarget;
-  readonly provider: () => KeyProvider;
+  /** What wraps the store keys: a re-wrapping puts others here. */
+  readonly held: { keys: Keys };
   readonly hands: Hands;
   readonly alone: Compactor["alone"];
   /** Tells all who read and commit that there are other keys. */
   readonly rekeyed: () => void;
-  readonly tidyLater: () => void;
+  /** One after another: what adds store keys, and what wraps those there are anew. */
+  readonly inTurn: <T>(act: () => Promise<T>) => Promise<T>;
+  readonly tidyLater: (afterMs?: number) => void;
 }
 
 export interface Rotations {
@@ -71,12 +75,23 @@ export interface Rotations {
   rotate(progress?: Progress): Promise<Rotation>;
   /** Called once there is another store key. */
   onRekeyed(listener: () => void): void;
+  /** Has other keys wrap the store keys, whatever else goes on; gives the numbers of the store keys. Throws as rewrapStore. */
+  rewrap(to: Keys): Promise<number[]>;
+  /** Called once other keys wrap the store keys. */
+  onRewrapped(listener: (to: Keys) => void): void;
 }
 
 /** The rotations of an open log, one at a time. */
-export function rotations(parts: Omit<Rotating, "rekeyed">): Rotations {
+export function rotations(parts: Omit<Rotating, "rekeyed" | "inTurn">): Rotations {
   const listeners: (() => void)[] = [];
-  const rotating: Rotating = { ...parts, rekeyed: () => listeners.forEach((listener) => listener()) };
+  const wrapListeners: ((to: Keys) => void)[] = [];
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const mine = last.then(act);
+    last = mine.catch(() => {});
+    return mine;
+  };
+  const rotating: Rotating = { ...parts, rekeyed: () => listeners.forEach((listener) => listener()), inTurn };
   let running: Promise<Rotation> | undefined;
   return {
     rotate(progress) {
@@ -86,6 +101,17 @@ export function rotations(parts: Omit<Rotating, "rekeyed">): Rotations {
       return running;
     },
     onRekeyed: (listener) => listeners.push(listener),
+    rewrap: (to) =>
+      inTurn(async () => {
+        const { log, target, held, tidyLater } = rotating;
+        const { keyIds, provider } = await rewrapInPlace({ log, ...target }, held.keys, to);
+        log.sealer.keyring.trust(provider);
+        held.keys = to;
+        for (const listener of wrapListeners) listener(to);
+        tidyLater(0);
+        return keyIds;
+      }),
+    onRewrapped: (listener) => wrapListeners.push(listener),
   };
 }
 
@@ -100,7 +126,7 @@ export type Progress = (step: RotationStep) => void | Promise<void>;
 async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}): Promise<Rotation> {
   const { log, folds, target, alone, tidyLater } = rotating;
   const { keyring } = log.sealer;
-  const resumed = await addStoreKey(rotating);
+  const resumed = await rotating.inTurn(() => addStoreKey(rotating));
   await progress({ step: "key made", done: 0, of: 0 });
   folds.drop(); // they cost time and are under the old key
   await alone(async () => {});
@@ -117,12 +143,17 @@ async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}):
 }
 
 /** Adds the next store key, unless a rotation that was not finished left one; it is current from then on. */
-async function addStoreKey({ log, provider, target, rekeyed }: Rotating): Promise<boolean> {
+async function addStoreKey({ log, held, target, rekeyed }: Rotating): Promise<boolean> {
   const { database, sealer } = log;
   const rows = readWrappedKeys(database);
   if (rows.length > 1) return true;
   const keyId = nextStoreKey(newestStoreKey(rows.map((row) => row.keyId)));
-  const key = await newDataKey(provider(), keyId, sealer.storeId, target.random);
+  const key = await newDataKey(
+    providerOf(held.keys, target.directory, false, target.random),
+    keyId,
+    sealer.storeId,
+    target.random,
+  );
   insertWrappedKey(database, key);
   await refreshKeys(database, sealer);
   rekeyed();

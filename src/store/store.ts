@@ -21,7 +21,7 @@ import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import type { Rotation } from "./rotate.ts";
-import { type Keys, openSealer } from "./sealer.ts";
+import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { sliceStored } from "./select.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import type { CheckpointMode } from "./sums.ts";
@@ -72,6 +72,11 @@ export interface LogStore extends Store {
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   /** Makes new data keys and seals everything again under them, while commits and reads go on. Throws as rotateInPlace. */
   rotate(): Promise<Rotation>;
+  /**
+   * Has other keys wrap the store keys; gives the numbers of these. All threads go by the new ones from then on. Throws
+   * keys.missing_key, keys.bad_key_file, keys.wrong_key or keys.same_key: then nothing was changed.
+   */
+  rewrap(to: Keys): Promise<number[]>;
   /** Called once there is another store key: saved folds are gone. */
   onRekeyed(listener: () => void): void;
   /** Which entities were erased, to tell them when they come again; undefined where none. */
@@ -119,7 +124,9 @@ export async function openStore(options: OpenOptions): Promise<LogStore> {
   }
   const { directory, keys, clock, random, space, compactorUrl } = options;
   const hasThread = compactorUrl !== undefined && "provider" in keys;
-  const makeHands = hasThread ? () => handsInThread(directory, keys, compactorUrl) : undefined;
+  const makeHands = hasThread
+    ? (now: () => Keys) => handsInThread(directory, now as () => KeySettings, compactorUrl)
+    : undefined;
   const writer = await openWriter(directory, keys, clock, random, { space, makeHands });
   return readerStore(options, localChannel(writer));
 }
@@ -168,6 +175,13 @@ function storeOver(
   channel?.onHead(wake);
   const keys = keysOf(reader, encoder);
   channel?.onRekeyed(() => void keys.refresh().catch(() => {})); // who meets the new key first tries again, and says why
+  channel?.onRewrapped((to) => {
+    try {
+      encoder.sealer.keyring.trust(providerOf(to, directory, false, encoder.random));
+    } catch {
+      // The file is gone again: what is open stays open, and who needs another key says so.
+    }
+  });
   const read = <T>(look: (log: LogReader) => T | Promise<T>) => keys.again(async () => look(open()));
   const open = () => {
     if (closed) throw storeErrors.error("closed", "the store is closed");
@@ -259,6 +273,7 @@ function erasuresOf({ random }: Encoder, clock: Clock, writable: () => WriteChan
     },
     retain: async (policy) => writable().retain(policy),
     rotate: async () => writable().rotate(),
+    rewrap: async (to) => writable().rewrap(to),
     erased(this: LogStore) {
       return erasedEntities(this);
     },

@@ -50,7 +50,7 @@ interface WriterOptions {
   /** Watch the free space. */
   readonly space?: SpaceSettings | undefined;
   /** Who does the long part of compaction; by default this thread. */
-  readonly makeHands?: (() => Hands) | undefined;
+  readonly makeHands?: ((keys: () => Keys) => Hands) | undefined;
 }
 
 export interface OpenWriter extends Rotations {
@@ -103,7 +103,8 @@ export async function openWriter(
       for (const listener of listeners) listener(failure);
     };
     const { changed, close: endCheckpoints } = checkpointsOf(keeper, log.writtenBytes);
-    const hands = makeHands?.() ?? handsOf({ ...erasing.target, database, names: log.names });
+    const held = { keys };
+    const hands = makeHands?.(() => held.keys) ?? handsOf({ ...erasing.target, database, names: log.names });
     const spared = () => erases.spared();
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
     const erases = erasures(erasing, hands, compacts.alone);
@@ -112,7 +113,6 @@ export async function openWriter(
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
     log.onCommitted(changed);
     const unlock = release;
-    const provider = () => providerOf(keys, directory, false, random);
     return {
       log,
       folds,
@@ -125,7 +125,7 @@ export async function openWriter(
         policy = given;
         return compacts.alone(async () => retainRows(erasing, given, clock.now()));
       },
-      ...rotations({ ...erasing, hands, provider, alone: compacts.alone, tidyLater: erases.tidyLater }),
+      ...rotations({ ...erasing, hands, held, alone: compacts.alone, tidyLater: erases.tidyLater }),
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         clearTimeout(begin);

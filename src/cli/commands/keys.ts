@@ -1,9 +1,8 @@
 import { formatInstant } from "../../base/time.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
-import { rotateProject } from "../../runtime/rotate.ts";
+import { rewrapProject, rotateProject } from "../../runtime/rotate.ts";
 import { listKeys } from "../../store/key_list.ts";
-import { rewrapStore } from "../../store/rewrap.ts";
 import { type Command, PROJECT_FLAGS, requireText } from "../command.ts";
 import { grouped, locationOf, progressLine, table } from "../project.ts";
 
@@ -61,7 +60,8 @@ export const keysRotate: Command = {
 
 export const keysRewrap: Command = {
   name: "keys rewrap",
-  summary: "have another key file wrap the store's keys; nothing else is written, whatever the size",
+  summary:
+    "have another key file wrap the store's keys, also while a server runs; nothing else is written, whatever the size",
   flags: {
     ...PROJECT_FLAGS,
     to: { kind: "text", describe: "the new key file, outside the data directory; made if it is not there" },
@@ -70,16 +70,16 @@ export const keysRewrap: Command = {
     const path = absolute(world, requireText(keysRewrap, input, "to"));
     const { config, dataDirectory } = await openProject(world, locationOf(input));
     const from = config.keys.path;
-    const keys = await rewrapStore(dataDirectory, config.keys, { ...config.keys, path }, world.random);
+    const { store_keys } = await rewrapProject(world, locationOf(input), path);
     const lines = [
       `${dataDirectory} opens with ${path} from now on, and no more with ${from}.`,
-      "Before the next start, write into mlpe.yaml:",
+      "Now write into mlpe.yaml, for the commands and the next start:",
       "",
       "keys:",
       `  path: ${JSON.stringify(path)}`,
       "",
       "Keep a copy of the new file elsewhere. Backups made before open with the old file only.",
     ];
-    return { json: { data: dataDirectory, from, to: path, store_keys: keys }, text: lines.join("\n") };
+    return { json: { data: dataDirectory, from, to: path, store_keys }, text: lines.join("\n") };
   },
 };
