@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import { keyText, type Row } from "../base/row.ts";
+import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import { batchOf, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import type { Contract } from "../contract/contract.ts";
@@ -9,6 +9,7 @@ import type { Append, Store } from "../store/port.ts";
 import type { Guardrails } from "./guardrails.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { makeScoreRows, type ScoreRole } from "./score_rows.ts";
+import { earlierScores, type FeatureAct, type Stale, scoredBefore, staleScores } from "./stale.ts";
 
 export interface ScoreStep {
   readonly store: Store;
@@ -59,7 +60,8 @@ export function scoreReader(model: LoadedModel, role: ScoreRole): string {
 
 /**
  * One step of the batch job: reads the next feature rows, scores them, and commits scores and reader position together.
- * A feature row computed again gives a new score, and the score it replaces is named `stale` in the verdict stream.
+ * A feature row that this package has scored before, in whatever period or job, keeps its score. One that was computed again
+ * gives a new score, and the score it replaces is named `stale` in the verdict stream.
  * Answers `idle` where nothing was new. Throws `store.stale_writer` where another writer moved the reader.
  */
 export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
@@ -69,8 +71,7 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
   const page = await store.tail(after, [featuresStream(shape.view)], step.maxRows ?? 2048);
   const atEnd = page.upTo === page.head.commitNo;
   if (page.rows.length === 0 && atEnd && page.upTo - after < COMMITS_SKIPPED) return "idle";
-  const features: Row[] = [];
-  const acts: FeatureAct[] = [];
+  const read: { readonly row: Row; readonly withdrawn: boolean }[] = [];
   for (const { batch, tombstones } of page.rows) {
     if (batch.contract.generation !== step.generation) continue; // fused by another version of the view
     const times = columnNamed(batch, "as_of");
@@ -78,13 +79,25 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
       const at = valueAt(times, "timestamp", i) as number;
       const withdrawn = tombstones[i] === 1;
       if (!withdrawn && (at < (step.from ?? -Infinity) || at > (step.to ?? Infinity))) continue;
-      const row = rowAt(batch, i);
-      acts.push(withdrawn ? { withdrawn: row } : { scored: features.length });
-      if (!withdrawn) features.push(row);
+      read.push({ row: rowAt(batch, i), withdrawn });
     }
   }
+  const earlier = await earlierScores(
+    step,
+    read.map(({ row }) => row),
+  );
+  const features: Row[] = [];
+  const planned = read.map(({ row, withdrawn }) => {
+    const before = withdrawn ? undefined : scoredBefore(step, earlier, row);
+    return { row, withdrawn, before, scored: withdrawn || before !== undefined ? -1 : features.push(row) - 1 };
+  });
   const rows = makeScoreRows({ ...step, mode: "batch", hindsight: false }, features);
-  const stale = await staleScores(step, rows, acts);
+  const acts = planned.map(({ row, withdrawn, before, scored }): FeatureAct => {
+    if (withdrawn) return { row, kind: "withdrawn", scoreId: null };
+    if (before !== undefined) return { row, kind: "kept", scoreId: before };
+    return { row, kind: "scored", scoreId: rows[scored]!.score_id as string };
+  });
+  const stale = await staleScores(step, acts, earlier);
   const appends: Append[] = [];
   if (rows.length > 0) appends.push({ stream: scoresStream(model.name), batch: batchOf(step.contract, rows) });
   if (stale.length > 0) appends.push(staleVerdict(step, stale));
@@ -92,73 +105,6 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
   const position = { [reader]: page.upTo };
   await store.commit({ appends, readers: position, expect: { readers: { [reader]: after } }, priority: "pipeline" });
   return "progress";
-}
-
-/** What the feature stream said, in its order: a row that is scored now, by its index, or one that was withdrawn. */
-type FeatureAct = { readonly scored: number } | { readonly withdrawn: Row };
-
-interface Stale {
-  readonly score_id: string;
-  /** Null where the feature row was withdrawn. */
-  replaced_by: string | null;
-}
-
-/**
- * Batch scores, of the same role and records, that new or withdrawn rows make stale: one scan over the span of T of those
- * rows. (A record that moves to another T leaves a withdrawn row at the old one.) A row may be withdrawn in the very step
- * that scores it, so the acts are followed one by one.
- */
-async function staleScores(step: ScoreStep, rows: readonly Row[], acts: readonly FeatureAct[]): Promise<Stale[]> {
-  if (acts.length === 0) return [];
-  const keys = step.shape.keys.map(({ name }) => `key_${name}`);
-  const idOf = (row: Row) => keyText(keys.map((name) => row[name] ?? null));
-  const rowOf = (act: FeatureAct) => ("scored" in act ? rows[act.scored]! : act.withdrawn);
-  const latest = await latestScores(step, acts.map(rowOf), keys, idOf);
-  const stale: Stale[] = [];
-  /** Withdrawn in this step, until the record has a row again. */
-  const gone = new Map<string, Stale>();
-  for (const act of acts) {
-    const row = rowOf(act);
-    const id = idOf(row);
-    const before = latest.get(id);
-    const scoreId = "scored" in act ? (row.score_id as string) : null;
-    if (before !== undefined) {
-      const entry: Stale = { score_id: before, replaced_by: scoreId };
-      stale.push(entry);
-      if (scoreId === null) gone.set(id, entry);
-    } else if (scoreId !== null && gone.has(id)) gone.get(id)!.replaced_by = scoreId;
-    if (scoreId === null) latest.delete(id);
-    else {
-      latest.set(id, scoreId);
-      gone.delete(id);
-    }
-  }
-  return stale;
-}
-
-/** Record -> the id of its last batch score of this role, where T lies in the span of the given rows. */
-async function latestScores(
-  step: ScoreStep,
-  rows: readonly Row[],
-  keys: readonly string[],
-  idOf: (row: Row) => string,
-): Promise<Map<string, string>> {
-  const wanted = new Set(rows.map(idOf));
-  const times = rows.map((row) => row.as_of as number);
-  const from = times.reduce((a, b) => Math.min(a, b));
-  const to = times.reduce((a, b) => Math.max(a, b));
-  const columns = [...keys, "score_id", "as_of", "mode", "role"];
-  const latest = new Map<string, { readonly sequence: number; readonly scoreId: string }>();
-  for await (const stored of step.store.scan(scoresStream(step.model.name), { columns, from, to })) {
-    for (let i = 0; i < stored.batch.length; i++) {
-      const row = rowAt(stored.batch, i);
-      const id = idOf(row);
-      if (stored.tombstones[i] === 1 || row.mode !== "batch" || row.role !== step.role || !wanted.has(id)) continue;
-      const sequence = stored.sequences[i]!;
-      if (sequence >= (latest.get(id)?.sequence ?? -1)) latest.set(id, { sequence, scoreId: row.score_id as string });
-    }
-  }
-  return new Map([...latest].map(([id, { scoreId }]) => [id, scoreId]));
 }
 
 function staleVerdict({ model, clock }: ScoreStep, stale: readonly Stale[]): Append {

@@ -165,7 +165,7 @@ describe("the batch job", () => {
     await addFeatures(made.store, [feature(1), feature(2), feature(3)]);
     await stepScore(step(made));
     const before = await stored(made.store, scoresStream("late"));
-    await addFeatures(made.store, [feature(2, { a: 3 }), feature(3)], new Uint8Array([0, 1]));
+    await addFeatures(made.store, [feature(2, { a: 3, position: 4 }), feature(3)], new Uint8Array([0, 1]));
     await stepScore(step(made));
     const after = await stored(made.store, scoresStream("late"));
     expect(after).toHaveLength(4);
@@ -191,6 +191,57 @@ describe("the batch job", () => {
       { score_id: scores[0]!.score_id, replaced_by: null },
       { score_id: scores[1]!.score_id, replaced_by: scores[2]!.score_id },
     ]);
+  });
+
+  test("scores a feature row once for a package, whichever periods ask for it, and names each stale score once", async () => {
+    const made = world();
+    const periods = [
+      { from: T, to: T + 5 * HOUR },
+      { from: T + 1 },
+      { from: T + HOUR, to: T + 2 * HOUR },
+      {}, // the job that goes on with what comes
+    ];
+    const run = async (maxRows: number) => {
+      for (const [i, period] of periods.entries()) {
+        const reader = i === periods.length - 1 ? {} : { reader: `period ${i}` };
+        while ((await stepScore(step(made, { ...period, ...reader, maxRows }))) === "progress");
+      }
+      const verdicts = await stored(made.store, VERDICTS);
+      const stale = verdicts.flatMap(({ detail }) => JSON.parse(detail as string).scores as object[]);
+      return { scores: await stored(made.store, scoresStream("late")), stale };
+    };
+    for (let flight = 0; flight < 8; flight++) await addFeatures(made.store, [feature(flight)]);
+    const { scores } = await run(3);
+    expect(scores.map((row) => row.key_flight).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    // 1 is computed again, 2 withdrawn, 6 moves to another T.
+    await addFeatures(made.store, [feature(1, { a: 3, position: 9 })]);
+    await addFeatures(made.store, [feature(2, { position: 9 })], new Uint8Array([1]));
+    await addFeatures(made.store, [feature(6, { position: 9 })], new Uint8Array([1]));
+    await addFeatures(made.store, [feature(6, { position: 9, as_of: T + 9 * HOUR })]);
+    const again = await run(2);
+    expect(again.scores).toHaveLength(10);
+    const idOf = (flight: number, at = 0) =>
+      again.scores.filter((row) => row.key_flight === flight)[at]!.score_id as string;
+    const expected = [
+      { score_id: idOf(1), replaced_by: idOf(1, 1) },
+      { score_id: idOf(2), replaced_by: null },
+    ];
+    expect(again.stale).toEqual(expect.arrayContaining(expected));
+    expect(again.stale.map((one) => (one as { score_id: string }).score_id).sort()).toEqual(
+      [idOf(1), idOf(2), idOf(6)].sort(),
+    );
+    // From the beginning, over all of it: nothing is new.
+    const { store } = made;
+    for (const period of [{ from: T - 7 }, { from: T - 7, to: T + 99 * HOUR }]) {
+      const head = (await store.head()).commitNo;
+      while ((await stepScore(step(made, { ...period, reader: JSON.stringify(period) }))) === "progress");
+      const since = await store.tail(head, [scoresStream("late"), VERDICTS], 100);
+      expect(since.rows.filter(({ batch }) => batch.length > 0)).toEqual([]);
+    }
+    const other = world();
+    const package2 = { ...made, model: { ...other.model, digest: `sha256:${"2".repeat(64)}` } };
+    while ((await stepScore(step(package2, { ...periods[0], reader: "another package" }))) === "progress");
+    expect((await stored(store, scoresStream("late"))).length).toBe(10 + 7); // 1 both before and after
   });
 
   test("hands the act to what else must be in the commit", async () => {
