@@ -62,7 +62,7 @@ export interface ReadSums {
   /** Where the last entry that opens ends, and how many there are. */
   readonly end: number;
   readonly entries: number;
-  /** The mark of the last entry is neither there nor missing. */
+  /** The mark of an entry is neither there, nor missing, nor a part of both, as a power cut may leave it. */
   readonly badMark: boolean;
   /** More stands behind the last entry that opens: one that was cut off, or is damaged. */
   readonly rest: boolean;
@@ -228,7 +228,7 @@ function withEntry(read: ReadSums, file: Uint8Array, id: Uint8Array, sealer: Sea
     moving: done ? new Map() : movingWith(read, bytes, pages),
     end: markAt + MARK_BYTES,
     entries: read.entries + 1,
-    badMark: found.some((byte, i) => byte !== 0 && byte !== mark[i]),
+    badMark: read.badMark || found.some((byte, i) => byte !== 0 && byte !== mark[i]),
   };
 }
 

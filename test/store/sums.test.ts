@@ -172,6 +172,27 @@ test("whatever a crash leaves of a checkpoint and of what is said about it, noth
   }
 }, 60_000);
 
+test("a bit of any mark in log.sums that is damaged is told, also where other checkpoints were made since", async () => {
+  const { options, directory, sums } = await closedStore();
+  const store = await openStore(options);
+  const ends: number[] = [];
+  for (let c = 0; c < 3; c++) {
+    await store.commit({ appends: [{ stream: "s", batch: someRows(5, c) }] });
+    expect(await store.checkpoint("PASSIVE")).toBe(true);
+    ends.push(statSync(sums).size);
+  }
+  expect(decodeSums(readFileSync(sums), store.sealer)!.entries).toBe(3);
+  const killed = { ...options, directory: `${directory}-killed` };
+  cpSync(directory, killed.directory, { recursive: true });
+  await store.close();
+  expect(await problemsOf(killed)).toEqual([]);
+  for (const byte of ends.flatMap((end) => [end - 16, end - 7, end - 1])) {
+    flip(join(killed.directory, "log.sums"), byte);
+    expect(await problemsOf(killed)).toMatchObject([{ place: "log.sums" }]);
+    flip(join(killed.directory, "log.sums"), byte);
+  }
+});
+
 test("a checkpoint that a reader stops half way, and many of them, leave it right and small", async () => {
   const { options, directory, sums } = await closedStore();
   const store = await openStore(options);
