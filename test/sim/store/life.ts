@@ -28,6 +28,8 @@ export interface Life {
   /** The greatest commit number that was acknowledged. */
   acknowledged: number;
   readonly made: Made[];
+  /** Commits that were told of before one that came first, by number. */
+  readonly early: Map<number, Made>;
   /** The folds that are saved beside the log. */
   folds: SavedFolds;
   /** One for the whole life: names and nonces must never come again. */
@@ -39,6 +41,7 @@ export interface Life {
   /** Changes a request on its way, to show that a broken promise is noticed. */
   readonly sabotage: (request: CommitRequest) => CommitRequest;
   full: boolean;
+  slow: boolean;
 }
 
 export async function begin(
@@ -49,20 +52,31 @@ export async function begin(
   const draw = drawFrom(seed);
   let now = 1_700_000_000_000_000;
   const clock = {
-    now: () => (now += 1_000),
+    now: () => (now += life.slow ? SLOW_STEP : 1_000),
     jump: (by: number) => {
       now += by;
     },
   };
   const told = { at: 0 };
   const life: Omit<Life, "store"> = {
-    ...{ seed, draw, home, clock, random: seededRandom(seed), sabotage, told, full: false, acknowledged: 0 },
+    ...{
+      seed,
+      draw,
+      home,
+      clock,
+      random: seededRandom(seed),
+      sabotage,
+      told,
+      full: false,
+      slow: false,
+      acknowledged: 0,
+    },
     directory: join(home, "data-0"),
     key: join(home, "key-0"),
     request: requestsFrom(seed, draw),
     history: [NOTHING],
     model: new MemoryStore({ now: () => told.at }),
-    ...{ made: [], folds: {}, findings: [], seen: {} },
+    ...{ made: [], early: new Map(), folds: {}, findings: [], seen: {} },
   };
   return Object.assign(life, { store: await openStore(optionsOf(life)) });
 }
@@ -82,6 +96,9 @@ export async function reopen(life: Life): Promise<void> {
   await life.store.close();
   life.store = await openStore(optionsOf(life));
 }
+
+/** Microseconds from one look at the clock to the next while the disk is slow. */
+const SLOW_STEP = 700_000;
 
 /** Turns of the event loop: a disk that is slow, so that whatever else waits goes first. */
 export const ticks = async (count: number): Promise<void> => {
@@ -117,58 +134,44 @@ export async function commitAll(life: Life, requests: readonly CommitRequest[]):
       }
     }),
   );
-  told.sort((a, b) => a.receipt.commitNo - b.receipt.commitNo);
   for (const one of told) await note(life, one);
 }
 
+/** Commits may be told of in another order than theirs: each waits for the one before it. */
 export async function note(life: Life, one: Made): Promise<void> {
-  life.history.push(after(life.history.at(-1)!, life.made, one));
-  life.made.push(one);
-  await tellModel(life, one);
+  life.early.set(one.receipt.commitNo, one);
+  for (let next = life.early.get(life.history.length); next; next = life.early.get(life.history.length)) {
+    life.early.delete(next.receipt.commitNo);
+    life.history.push(after(life.history.at(-1)!, life.made, next));
+    life.made.push(next);
+    await tellModel(life, next);
+  }
 }
 
 async function tellModel({ model, told }: Life, { request, receipt, erased, dropped }: Made): Promise<void> {
   told.at = receipt.knownTime;
-  await model.commit(request);
+  const committed = model.commit(request);
+  // At once: a commit that comes next may bring such rows again.
   if (erased) model.forget((_, row) => isErased(row, erased));
   if (dropped) model.forget((stream, _, sequence) => sequence < (dropped[stream] ?? 0));
+  await committed;
 }
 
 /** The model as it was after that commit: what a kill or an older backup leaves. */
 export async function rewind(life: Life, commitNo: number): Promise<void> {
   life.history.length = commitNo + 1;
   life.made.length = commitNo;
+  life.early.clear();
   life.acknowledged = commitNo;
   life.model = new MemoryStore({ now: () => life.told.at });
   for (const one of life.made) await tellModel(life, one);
 }
 
+export const remove = (path: string): void => rmSync(path, { recursive: true, force: true });
+
 /** All files as they are, but what the operating system drops with a process. */
 export function copyFiles(from: string, to: string): void {
   cpSync(from, to, { recursive: true, filter: (path) => !/(?:-shm|writer\.lock|writer\.pid)$/.test(path) });
-}
-
-/** The process is gone at some moment of what it is doing; another begins with what it left. */
-export async function kill(life: Life): Promise<void> {
-  const { draw, store } = life;
-  const doing: Promise<unknown>[] = [];
-  if (draw.chance(0.6)) doing.push(commitAll(life, Array.from({ length: draw.integer(1, 4) }, life.request)));
-  if (draw.chance(0.6)) doing.push(store.compact());
-  await ticks(draw.integer(0, 15));
-  const safe = life.acknowledged;
-  const next = nextDirectory(life);
-  copyFiles(life.directory, next);
-  await Promise.all(doing);
-  await store.close();
-  rmSync(life.directory, { recursive: true });
-  life.directory = next;
-  life.findings.push(...(await falseAlarms(optionsOf(life))));
-  life.store = await openStore(optionsOf(life));
-  const { commitNo } = await life.store.head();
-  if (commitNo < safe || commitNo > life.made.length) {
-    life.findings.push(`${commitNo} commits after a kill; ${safe} were acknowledged, ${life.made.length} made`);
-  }
-  await rewind(life, commitNo);
 }
 
 /** What the audit says of the bytes of log.db in a directory that a crash left, before anybody opens it for writing. */
@@ -205,11 +208,34 @@ export function fillDisk(life: Life): void {
   const bytes = Math.max(0, bavail * bsize - life.draw.integer(0, 120_000));
   writeFileSync(join(life.home, FILLER), new Uint8Array(bytes));
   life.full = true;
+  count(life, "full disk");
 }
 
 export function emptyDisk(life: Life): void {
   rmSync(join(life.home, FILLER), { force: true });
   life.full = false;
+}
+
+/** A disk that is slow: the clock is later each time it is looked at, and others have a turn wherever they may. */
+export function slowDown(life: Life, slow: boolean): void {
+  if (slow && !life.slow) count(life, "slow disk");
+  life.slow = slow;
+}
+
+/**
+ * Runs a life with a time in which work takes as long as the seed says: where others have turns depends on it, and two runs
+ * of one seed must agree.
+ */
+export async function inSeededTime<T>(seed: number, isSlow: () => boolean, run: () => Promise<T>): Promise<T> {
+  const real = performance.now;
+  const draw = drawFrom(seed ^ 0x71e);
+  let at = 0;
+  performance.now = () => (at += isSlow() || draw.chance(0.2) ? 2 : 0.01);
+  try {
+    return await run();
+  } finally {
+    performance.now = real;
+  }
 }
 
 /** Every file of the directory whose bytes may be damaged. */

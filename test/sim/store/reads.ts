@@ -8,6 +8,8 @@ import { differences, type Folded, folded } from "./history.ts";
 /** A read with all that it is asked. */
 export interface Question {
   readonly what: string;
+  /** The answer is a row for each probe. */
+  readonly rowByRow?: true;
   ask(store: Store): Promise<unknown>;
 }
 
@@ -15,15 +17,18 @@ const PLACES = ["JFK", "LGA", "", "Ü", "none", null] as const;
 const GATES = [1, 2, -3, null] as const;
 const CODES = ["A", "B", "C", "D"] as const;
 
-/** A few reads of every kind with random bounds: two stores of the same content answer them alike. */
-export function questionsFrom(draw: Draw, head: number): Question[] {
+/**
+ * A few reads of every kind with random bounds: two stores of the same content answer them alike. `upToHead` leaves out what
+ * further commits would change.
+ */
+export function questionsFrom(draw: Draw, head: number, upToHead = false): Question[] {
   const maybe = <T extends object>(probability: number, options: T): Partial<T> =>
     draw.chance(probability) ? options : {};
   const commit = () => draw.integer(0, head);
   const questions: Question[] = [];
   for (const stream of Object.keys(streams)) {
     const scan = {
-      ...maybe(0.4, { upTo: commit() }),
+      ...maybe(upToHead ? 1 : 0.4, { upTo: commit() }),
       ...maybe(0.3, { after: commit() }),
       ...maybe(0.3, { from: draw.integer(0, 15) }),
       ...maybe(0.3, { to: draw.integer(5, 25) }),
@@ -35,16 +40,17 @@ export function questionsFrom(draw: Draw, head: number): Question[] {
       at: draw.integer(-1, 31),
     }));
     if (stream.startsWith("landing/")) continue;
-    const bounds = { ...maybe(0.5, { upTo: commit() }), ...maybe(0.3, { maxAge: draw.integer(0, 10) }) };
+    const bounds = { ...maybe(upToHead ? 1 : 0.5, { upTo: commit() }), ...maybe(0.3, { maxAge: draw.integer(0, 10) }) };
     const what = `as-of ${stream} ${JSON.stringify({ probes, bounds })}`;
-    questions.push({ what, ask: (store) => store.asOf(stream, probes, bounds) });
+    questions.push({ what, rowByRow: true, ask: (store) => store.asOf(stream, probes, bounds) });
     const { entity } = probes[0]!;
     questions.push({
       what: `scan ${stream} of ${JSON.stringify(entity)}`,
-      ask: (store) => rowsOfScan(store, stream, { entity }),
+      ask: (store) => rowsOfScan(store, stream, upToHead ? { entity, upTo: head } : { entity }),
     });
   }
   const from = commit();
+  if (upToHead) return questions;
   questions.push({ what: `tail after ${from}`, ask: (store) => rowsOfTail(store, from, draw.integer(1, 60)) });
   return questions;
 }
@@ -74,6 +80,15 @@ export async function unlike(store: Store, model: Store, questions: readonly Que
     if (!Bun.deepEquals(await ask(store), await ask(model))) wrong.push(`${what} is answered wrongly`);
   }
   return wrong;
+}
+
+/** The model's answer as it was, or as it is `now`; an as-of read looks its rows up one by one. */
+export function isEither({ rowByRow }: Question, answer: unknown, before: unknown, now: unknown): boolean {
+  const isOneOf = (one: unknown, other: unknown, third: unknown) =>
+    Bun.deepEquals(one, other) || Bun.deepEquals(one, third);
+  if (!rowByRow) return isOneOf(answer, before, now);
+  const [first, second] = [before, now] as [unknown[], unknown[]];
+  return (answer as unknown[]).every((row, i) => isOneOf(row, first[i], second[i]));
 }
 
 /** Everything that must hold of an undamaged store. */

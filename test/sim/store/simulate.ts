@@ -2,16 +2,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { verifyAudit } from "../../../src/audit/verify.ts";
-import { unpackBackup, writeBackup } from "../../../src/store/backup.ts";
+import { type BackupManifest, writeBackup } from "../../../src/store/backup.ts";
 import { rewrapStore } from "../../../src/store/rewrap.ts";
 import { rotateKeys } from "../../../src/store/rotate_keys.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { readUpkeep } from "../../../src/store/upkeep.ts";
+import { backupPath, beside, checkBackup, commitSome, LONG_ACTS, someLongActs } from "./beside.ts";
 import { differences, folded } from "./history.ts";
+import { kill } from "./kill.ts";
 import * as disk from "./life.ts";
 import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
 import { questionsFrom, unlike, wrongWith } from "./reads.ts";
-import { droppedBy, entityFrom, policyFrom } from "./requests.ts";
 import { loadSaved, saveSome, wrongFolds } from "./saved.ts";
 
 export interface StoreReport {
@@ -40,52 +41,80 @@ const MERGED = 17;
 
 /** Act, and how often compared with the others. */
 const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Life) => Promise<void> | void])[] = [
-  ["commit", 38, (life) => commitSome(life)],
-  ["compact", 12, compact],
+  ["commit", 34, commitSome],
+  ["compact", 9, (life) => beside(life, ["compact"])],
   ["read", 12, read],
-  ["kill", 9, disk.kill],
+  ["kill", 12, kill],
   ["reopen", 5, reopen],
   ["checkpoint", 5, disk.checkpoint],
   ["stale writer", 3, staleWriter],
   ["clock jumps", 4, jump],
   ["backup", 4, backup],
-  ["rotate", 2, rotate],
+  ["rotate", 3, (life) => beside(life, ["rotate"])],
+  ["rotate closed", 2, rotateClosed],
   ["rewrap", 2, rewrap],
   ["flip", 4, flip],
-  ["erase", 3, erase],
-  ["retain", 3, retain],
+  ["erase", 4, (life) => beside(life, ["erase"])],
+  ["retain", 3, (life) => beside(life, ["retain"])],
+  ["several at once", 6, (life) => beside(life, someLongActs(life))],
   ["fold", 5, saveFold],
   ["merge", 1, merge],
 ];
 
 const OFTEN = WEIGHTS.flatMap(([name, weight, run]) => Array.from({ length: weight }, () => [name, run] as const));
 
+/** What lives may meet, on any disk and on a small one: where one of these never came, that is worth saying. */
+export const MET_ANYWHERE: readonly string[] = [
+  ...WEIGHTS.map(([name]) => name),
+  ...Object.keys(LONG_ACTS).map((name) => `killed in ${name}`),
+  ...["killed in rotate closed", "reads meanwhile", "reads of another process meanwhile", "backups meanwhile"],
+  ...["gone on from a backup", "rows erased", "segments dropped", "several streams merged", "folds kept"],
+  ...["folds refused", "flips found", "slow disk"],
+];
+export const MET_ON_A_SMALL_DISK: readonly string[] = [
+  ...["full disk", "commits refused by a full disk", "compactions refused by a full disk"],
+  ...["backups refused by a full disk", "folds refused by a full disk"],
+];
+
 /** One random life of a store: after each act it must be what the model says. */
 export async function simulateStore(seed: number, options: StoreOptions = {}): Promise<StoreReport> {
   const home = mkdtempSync(join(options.place ?? tmpdir(), "mlpe-life-"));
+  let life: Life | undefined;
   try {
-    const life = await disk.begin(seed, home, options.sabotage);
-    try {
-      for (let i = 0; i < (options.acts ?? ACTS) && life.findings.length < FINDINGS_MAX; i++) {
-        const name = await act(life, options.smallDisk ?? false);
-        const wrong = await wrongWith(life.store, life.history.at(-1)!);
-        wrong.push(...(await wrongFolds(life.store, life.folds)));
-        life.findings.push(...wrong.map((finding) => `act ${i}, ${name}: ${finding}`));
-      }
-    } catch (cause) {
-      life.findings.push(`${(cause as { code?: string }).code ?? ""} ${(cause as Error).stack ?? cause}`);
-    }
-    await life.store.close().catch((cause) => life.findings.push(`closing: ${cause}`));
-    const digest = Bun.hash(JSON.stringify([life.history.at(-1), life.seen, life.findings.length])).toString(36);
-    return { seed, findings: life.findings, seen: life.seen, digest };
+    return await disk.inSeededTime(
+      seed,
+      () => life?.slow ?? false,
+      async () => {
+        life = await disk.begin(seed, home, options.sabotage);
+        return live(life, options);
+      },
+    );
   } finally {
-    rmSync(home, { recursive: true, force: true });
+    disk.remove(home);
   }
+}
+
+async function live(life: Life, options: StoreOptions): Promise<StoreReport> {
+  try {
+    for (let i = 0; i < (options.acts ?? ACTS) && life.findings.length < FINDINGS_MAX; i++) {
+      const name = await act(life, options.smallDisk ?? false);
+      const wrong = await wrongWith(life.store, life.history.at(-1)!);
+      if (life.early.size > 0) wrong.push(`nobody was told of commit ${life.history.length}`);
+      wrong.push(...(await wrongFolds(life.store, life.folds)));
+      life.findings.push(...wrong.map((finding) => `act ${i}, ${name}: ${finding}`));
+    }
+  } catch (cause) {
+    life.findings.push(`${(cause as { code?: string }).code ?? ""} ${(cause as Error).stack ?? cause}`);
+  }
+  await life.store.close().catch((cause) => life.findings.push(`closing: ${cause}`));
+  const digest = Bun.hash(JSON.stringify([life.history.at(-1), life.seen, life.findings.length])).toString(36);
+  return { seed: life.seed, findings: life.findings, seen: life.seen, digest };
 }
 
 async function act(life: Life, smallDisk: boolean): Promise<string> {
   if (smallDisk && !life.full && life.draw.chance(0.1)) disk.fillDisk(life);
   else if (life.full && life.draw.chance(0.3)) disk.emptyDisk(life);
+  disk.slowDown(life, life.draw.chance(life.slow ? 0.7 : 0.08));
   const [name, run] = life.draw.pick(OFTEN);
   // What makes a new directory or a new key needs room; the rest must do without.
   if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup", "fold"].includes(name))
@@ -93,21 +122,6 @@ async function act(life: Life, smallDisk: boolean): Promise<string> {
   count(life, name);
   await run(life);
   return name;
-}
-
-const commitSome = (life: Life) => commitAll(life, Array.from({ length: life.draw.integer(1, 3) }, life.request));
-
-/** A compaction, and commits that come while it runs. */
-async function compact(life: Life): Promise<void> {
-  const running = life.store.compact().catch((cause) => {
-    if (!life.full || !disk.refused(cause)) throw cause;
-    count(life, "compactions refused by a full disk");
-  });
-  while (life.draw.chance(0.5)) {
-    await ticks(life.draw.integer(0, 10));
-    await commitSome(life);
-  }
-  await running;
 }
 
 /** So many of them that the segments of several streams are merged. */
@@ -126,7 +140,9 @@ async function saveFold(life: Life): Promise<void> {
   const { draw } = life;
   const erases = !life.full && draw.chance(0.2);
   try {
-    const { kept, name, saved } = await saveSome(life.store, draw, () => (erases ? erase(life) : commitSome(life)));
+    const { kept, name, saved } = await saveSome(life.store, draw, () =>
+      erases ? LONG_ACTS.erase(life) : commitSome(life),
+    );
     if (kept === erases)
       life.findings.push(`a fold was ${kept ? "kept" : "refused"} though rows were ${erases ? "" : "not "}erased`);
     if (kept) life.folds = { ...life.folds, [name]: saved };
@@ -165,14 +181,13 @@ async function jump(life: Life): Promise<void> {
   await commitSome(life);
 }
 
-/** A backup made while commits go on is the log at one commit; now and then life goes on from it. */
+/** A backup made while commits go on. */
 async function backup(life: Life): Promise<void> {
-  const out = join(life.home, "backup");
   const running = life.draw.chance(0.5) ? commitSome(life) : undefined;
   await ticks(life.draw.integer(0, 3));
-  let commitNo: number;
+  let made: BackupManifest;
   try {
-    commitNo = (await writeBackup(life.store, out)).commit_no;
+    made = writeBackup(life.store, backupPath(life));
   } catch (cause) {
     if (!life.full || !disk.refused(cause)) throw cause;
     return count(life, "backups refused by a full disk");
@@ -180,34 +195,11 @@ async function backup(life: Life): Promise<void> {
     await running;
     if (life.full) disk.emptyDisk(life);
   }
-  const directory = disk.nextDirectory(life);
-  unpackBackup(out, directory);
-  rmSync(out);
-  const restored = await openStore({ ...optionsOf(life), directory });
-  const wrong = await wrongWith(restored, life.history[commitNo]!);
-  wrong.push(...(await wrongFolds(restored, {})));
-  life.findings.push(...wrong.map((finding) => `restored: ${finding}`));
-  if (!life.draw.chance(0.3)) {
-    await restored.close();
-    rmSync(directory, { recursive: true });
-    return;
-  }
-  await life.store.close();
-  rmSync(life.directory, { recursive: true });
-  Object.assign(life, { directory, store: restored, folds: {} }); // they stay behind
-  await disk.rewind(life, commitNo);
+  await checkBackup(life, made);
 }
 
-/** New data keys for everything; now and then the process is gone in the middle, and another finishes it. */
-async function rotate(life: Life): Promise<void> {
-  if (life.draw.chance(0.4)) {
-    const rotated = life.store.rotate();
-    await commitSome(life); // whichever key it was sealed under
-    await rotated;
-    life.folds = {};
-    count(life, "rotations of an open log");
-    return;
-  }
+/** New data keys for a store that nobody has open; now and then the process is gone in the middle, and another finishes it. */
+async function rotateClosed(life: Life): Promise<void> {
   await life.store.close();
   const dies = life.draw.chance(0.5) ? life.draw.integer(0, 6) : Number.POSITIVE_INFINITY;
   let steps = 0;
@@ -216,7 +208,7 @@ async function rotate(life: Life): Promise<void> {
   };
   await rotateKeys({ ...optionsOf(life), progress }).catch((cause: Error) => {
     if (cause.message !== "killed in a rotation") throw cause;
-    count(life, "rotations killed");
+    count(life, "killed in rotate closed");
   });
   if (life.draw.chance(0.5)) await rotateKeys(optionsOf(life));
   life.store = await openStore(optionsOf(life));
@@ -239,36 +231,6 @@ async function rewrap(life: Life): Promise<void> {
   if (answer !== "keys.wrong_key") life.findings.push(`after a rewrap the old key was answered: ${answer}`);
   rmSync(old.keys.path);
   life.store = await openStore(optionsOf(life));
-}
-
-/** An entity goes, from every stream and every read. */
-async function erase(life: Life): Promise<void> {
-  const entity = entityFrom(life.draw);
-  const { outcome } = await life.store.erase({ entity });
-  const { commitNo, knownTime } = outcome;
-  life.acknowledged = commitNo;
-  life.folds = {}; // they may hold what was erased
-  await disk.note(life, {
-    request: { appends: [] },
-    receipt: { commitNo, knownTime, firstSequence: {} },
-    erased: entity,
-  });
-}
-
-/** What is too old or too much goes, but nothing that a reader has not folded. */
-async function retain(life: Life): Promise<void> {
-  const outcome = await life.store.retain(policyFrom(life.draw));
-  const one = droppedBy(outcome, (await life.store.head()).knownTime);
-  if (!one) return;
-  const slowest = Math.min(...Object.values(life.history.at(-1)!.readers));
-  for (const { stream, lastCommit } of outcome.dropped) {
-    if (lastCommit > slowest)
-      life.findings.push(`${stream} was dropped up to ${lastCommit}, and a reader stands at ${slowest}`);
-  }
-  life.acknowledged = one.receipt.commitNo;
-  life.folds = {};
-  count(life, "segments dropped");
-  await disk.note(life, one);
 }
 
 /** One bit of a copy is flipped: it is found, or does no harm; no read answers wrongly. */
