@@ -7,14 +7,21 @@
  * one. `--crash-points P` makes power cuts only, so many for each seed; without `--runs` they are spread over as many
  * seeds as they need, and `--jobs J` processes share them.
  *
+ * At the end it says how often the lives of stores met what they may meet, and what none of them met.
  * Exit 0 when everything held in every run; otherwise each failure is printed with the command that replays it.
  */
 import { parseArgs } from "node:util";
 import { testEngine } from "../test/scoring/support.ts";
 import { killEverywhere, replayCommand, type StoreKind, simulate } from "../test/sim/simulate.ts";
-import { cutPower, powerCommand } from "../test/sim/store/power.ts";
-import { type StoreReport, simulateStore, storeCommand } from "../test/sim/store/simulate.ts";
-import { canRecord } from "../test/sim/store/trace.ts";
+import { cutPower, onSlowDisk, powerCommand } from "../test/sim/store/power.ts";
+import {
+  MET_ANYWHERE,
+  MET_ON_A_SMALL_DISK,
+  type StoreReport,
+  simulateStore,
+  storeCommand,
+} from "../test/sim/store/simulate.ts";
+import { canRecord, RECORDED_ACTS } from "../test/sim/store/trace.ts";
 import { canMountSmallDisk, onSmallDisk } from "../test/support/small_disk.ts";
 
 const { values } = parseArgs({
@@ -34,6 +41,27 @@ const runs = Number(values.runs ?? 1);
 const say = (text: string) => console.log(text);
 /** Crash points of one recorded life: more of them tell little more. */
 const POINTS_A_LIFE = 500;
+
+/** Kind of life -> how many there were, and how often they met what. */
+const met = new Map<
+  string,
+  { lives: number; readonly kinds: readonly string[]; readonly counts: Map<string, number> }
+>();
+
+function meet(what: string, kinds: readonly string[], seen: Readonly<Record<string, number>>): void {
+  const all = met.get(what) ?? { lives: 0, kinds, counts: new Map() };
+  met.set(what, all);
+  all.lives++;
+  for (const [kind, times] of Object.entries(seen)) all.counts.set(kind, (all.counts.get(kind) ?? 0) + times);
+}
+
+function sayWhatWasMet(): void {
+  for (const [what, { lives, kinds, counts }] of met) {
+    const never = kinds.filter((kind) => !counts.get(kind));
+    say(`${lives} ${what}: ${[...counts].map(([kind, times]) => `${kind} ${times}`).join(", ")}`);
+    if (never.length > 0) say(`  never over these ${lives}: ${never.join(", ")}`);
+  }
+}
 
 /** How many things did not hold. */
 async function simulateProject(seed: number, ort: ReturnType<typeof testEngine>): Promise<number> {
@@ -61,9 +89,13 @@ const POINTS_A_SEED = 100;
 
 async function simulateStoreLives(seed: number): Promise<number> {
   const reports = [await simulateStore(seed)];
+  meet("lives of a store", MET_ANYWHERE, reports[0]!.seen);
   if (canMountSmallDisk()) {
     const script = "test/sim/store/small_disk.ts";
     reports.push(...((await onSmallDisk(script, SMALL_DISK_MIB, String(seed), "1")) as StoreReport[]));
+    for (const { seen } of reports.slice(1)) {
+      meet("lives of a store on a small disk", [...MET_ANYWHERE, ...MET_ON_A_SMALL_DISK], seen);
+    }
   } else say("no small disk can be mounted here, so that none was filled");
   let failed = 0;
   for (const { findings, seen, digest } of reports) {
@@ -76,9 +108,13 @@ async function simulateStoreLives(seed: number): Promise<number> {
   return failed;
 }
 
+const SLOW = "on a slow disk";
+
 async function simulatePower(seed: number, points: number): Promise<number> {
   const [report] = await cutPower(seed, points);
-  const { findings, seen, digest } = report!;
+  const { findings, seen, digest, acts } = report!;
+  const cuts = { "power cuts": points, [SLOW]: onSlowDisk(seed) ? 1 : 0 };
+  meet("recorded lives of a store", [...RECORDED_ACTS, SLOW, ...Object.keys(seen)], { ...cuts, ...acts, ...seen });
   if (values.verbose) {
     say(`seed ${seed}: ${points} power cuts: ${JSON.stringify(seen)}, ${findings.length} findings, digest ${digest}`);
   }
@@ -149,5 +185,6 @@ async function everyRun(): Promise<number> {
 }
 
 const failed = await everyRun();
+sayWhatWasMet();
 say(failed === 0 ? `${runs} seeds from ${first}: everything holds` : `${failed} things do not hold`);
 process.exit(failed === 0 ? 0 : 1);

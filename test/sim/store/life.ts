@@ -1,4 +1,5 @@
-import { cpSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { verifyAudit } from "../../../src/audit/verify.ts";
 import { type Random, seededRandom } from "../../../src/base/random.ts";
@@ -166,6 +167,9 @@ export async function rewind(life: Life, commitNo: number): Promise<void> {
   life.model = new MemoryStore({ now: () => life.told.at });
   for (const one of life.made) await tellModel(life, one);
 }
+
+/** Where a sync costs nothing: what it is good for, power cuts tell. */
+export const quickPlace = (): string => (existsSync("/dev/shm") ? "/dev/shm" : tmpdir());
 
 export const remove = (path: string): void => rmSync(path, { recursive: true, force: true });
 

@@ -1,5 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../../src/audit/verify.ts";
 import { seededRandom } from "../../../src/base/random.ts";
@@ -8,7 +7,7 @@ import { type LogStore, openStore } from "../../../src/store/store.ts";
 import { drawFrom } from "../draw.ts";
 import { diskOf } from "./disk.ts";
 import { after, differences, type Folded, folded } from "./history.ts";
-import { falseAlarms } from "./life.ts";
+import { falseAlarms, quickPlace } from "./life.ts";
 import { requestsFrom } from "./requests.ts";
 import { strangeFolds } from "./saved.ts";
 import { type Op, type Recording, record } from "./trace.ts";
@@ -21,6 +20,8 @@ export interface PowerReport {
   /** What the cuts met, and a digest of all that was found: two runs of one odd seed agree in it. */
   readonly seen: { readonly lostUnacknowledged: number; readonly keptUnacknowledged: number; readonly empty: number };
   readonly digest: string;
+  /** What the recorded life did, how often. */
+  readonly acts: Recording["acts"];
 }
 
 /** Changes what the disk is told, to show that a broken promise is noticed. */
@@ -37,6 +38,8 @@ export const powerCommand = (seed: number, points: number) =>
 
 /** Every other seed has the log and its compaction in threads of their own, as the program has. */
 const inThreads = (seed: number) => seed % 2 === 0;
+/** Every third is on a slow disk. */
+export const onSlowDisk = (seed: number) => seed % 3 === 0;
 
 /** Records one seeded life of a store, and cuts its power at so many moments, spread over all that it did. */
 export async function cutPower(
@@ -44,10 +47,13 @@ export async function cutPower(
   points: number,
   tampers: readonly Tamper[] = [(ops) => ops],
 ): Promise<PowerReport[]> {
-  const home = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mlpe-power-"));
+  const home = mkdtempSync(join(quickPlace(), "mlpe-power-"));
   try {
     mkdirSync(join(home, "life"));
-    const { ops, ...told } = await record(seed, join(home, "life"), inThreads(seed));
+    const { ops, ...told } = await record(seed, join(home, "life"), {
+      thread: inThreads(seed),
+      slow: onSlowDisk(seed),
+    });
     const reports: PowerReport[] = [];
     for (const tamper of tampers) reports.push(await cutRecording({ ops: tamper(ops), ...told }, seed, points, home));
     return reports;
@@ -99,7 +105,7 @@ async function cutRecording(
     rmSync(image, { recursive: true, force: true });
     if (findings.length >= FINDINGS_MAX) break;
   }
-  return { seed, points, findings, seen, digest };
+  return { seed, points, findings, seen, digest, acts: told.acts };
 }
 
 /** Opens what is left, and throws where it is not a whole beginning of the history with all that was acknowledged. */

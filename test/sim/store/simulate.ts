@@ -1,5 +1,4 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { verifyAudit } from "../../../src/audit/verify.ts";
 import { type BackupManifest, writeBackup } from "../../../src/store/backup.ts";
@@ -24,7 +23,7 @@ export interface StoreReport {
 }
 
 export interface StoreOptions {
-  /** Where to work; on a disk of its own it may be filled to the last byte. Default a temporary folder. */
+  /** Where to work; on a disk of its own it may be filled to the last byte. Default one where nothing waits for a disk. */
   readonly place?: string;
   readonly smallDisk?: boolean;
   readonly sabotage?: Life["sabotage"];
@@ -78,7 +77,7 @@ export const MET_ON_A_SMALL_DISK: readonly string[] = [
 
 /** One random life of a store: after each act it must be what the model says. */
 export async function simulateStore(seed: number, options: StoreOptions = {}): Promise<StoreReport> {
-  const home = mkdtempSync(join(options.place ?? tmpdir(), "mlpe-life-"));
+  const home = mkdtempSync(join(options.place ?? disk.quickPlace(), "mlpe-life-"));
   let life: Life | undefined;
   try {
     return await disk.inSeededTime(

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { drawFrom } from "../draw.ts";
 import { diskOf } from "./disk.ts";
+import { quickPlace } from "./life.ts";
 import { canRecord, type Op, opsOf, traced } from "./trace.ts";
 
 const hex = (text: string) => `"${[...Buffer.from(text)].map((byte) => `\\x${byte.toString(16)}`).join("")}"`;
@@ -16,13 +17,13 @@ const SYNCED = "1 fdatasync(5) = 0";
 const FOLDER = [`1 openat(AT_FDCWD, ${hex("/store")}, O_RDONLY|O_CLOEXEC) = 6`, "1 fsync(6) = 0"];
 const opsIn = (...lines: string[]): Op[] => opsOf([OPENED, ...FOLDER, ...lines].join("\n"), "/store");
 
-/** Contents that the file has after some hundred power cuts. */
+/** Contents that the file has after some power cuts. */
 function leftBy(ops: readonly Op[]): Set<string> {
   const disk = diskOf();
   for (const op of ops) disk.apply(op);
-  const home = mkdtempSync(join(tmpdir(), "mlpe-cut-"));
+  const home = mkdtempSync(join(quickPlace(), "mlpe-cut-"));
   try {
-    const left = Array.from({ length: 200 }, (_, seed) => {
+    const left = Array.from({ length: 40 }, (_, seed) => {
       const image = join(home, String(seed));
       disk.cut(drawFrom(seed), image);
       return readFileSync(join(image, "file"), "latin1");
@@ -65,7 +66,7 @@ test.skipIf(!canRecord())(
       mkdirSync(join(home, "life"));
       const script = join(import.meta.dir, "recorded.ts");
       const trace = await traced([script, "1", join(home, "life")], join(home, "trace"), {
-        BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(home, "cache"),
+        environment: { BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(home, "cache") },
       });
       expect(trace).toContain("fallocate(");
       expect(opsOf(trace, join(home, "life")).filter(({ kind }) => kind === "allocate")).toEqual([]);

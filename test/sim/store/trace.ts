@@ -40,7 +40,30 @@ export interface Recording {
   readonly history: readonly Folded[];
   /** All that were kept, in their order. */
   readonly folds: readonly Kept[];
+  /** How often it did what. */
+  readonly acts: Readonly<Partial<Record<RecordedAct, number>>>;
 }
+
+/** What a recorded life does. */
+export const RECORDED_ACTS = [
+  "commit",
+  "compact",
+  "checkpoint",
+  "erase",
+  "retain",
+  "rotate",
+  "fold",
+  "reopen",
+] as const;
+export type RecordedAct = (typeof RECORDED_ACTS)[number];
+
+export interface RecordOptions {
+  readonly thread: boolean;
+  readonly slow: boolean;
+}
+
+/** Every other sync of a thread takes 5 ms more, in the words of `strace`. */
+const SLOW_SYNCS = "inject=fsync,fdatasync:delay_enter=5000:when=1+2";
 
 export const canRecord = (): boolean => Bun.which("strace") !== null;
 
@@ -52,10 +75,11 @@ const BYTES_MAX = 16 << 20;
 /**
  * Runs one seeded life of a store in a process of its own under `strace`, and gives all that its threads did to its files.
  * With `thread` the log and its compaction have threads of their own; then two runs of a seed do not agree byte by byte.
+ * On a `slow` disk every other sync takes a while.
  */
-export async function record(seed: number, home: string, thread: boolean): Promise<Recording> {
+export async function record(seed: number, home: string, { thread, slow }: RecordOptions): Promise<Recording> {
   const words = [join(import.meta.dir, "recorded.ts"), String(seed), home, ...(thread ? ["thread"] : [])];
-  const trace = await traced(words, join(home, "..", `trace-${seed}`));
+  const trace = await traced(words, join(home, "..", `trace-${seed}`), { slow });
   const told = JSON.parse(readFileSync(join(home, "history.json"), "utf8")) as Omit<Recording, "ops">;
   return { ops: opsOf(trace, home), ...told };
 }
@@ -64,9 +88,10 @@ export async function record(seed: number, home: string, thread: boolean): Promi
 export async function traced(
   words: readonly string[],
   file: string,
-  environment: Readonly<Record<string, string>> = {},
+  { slow = false, environment = {} }: { slow?: boolean; environment?: Readonly<Record<string, string>> } = {},
 ): Promise<string> {
   const options = ["-f", "--seccomp-bpf", "-qq", "-xx", "-s", String(BYTES_MAX), "-e", `trace=${CALLS}`, "-o", file];
+  if (slow) options.push("-e", SLOW_SYNCS);
   const env = { ...process.env, ...environment };
   const child = Bun.spawn(["strace", ...options, process.execPath, ...words], {
     stdout: "ignore",
