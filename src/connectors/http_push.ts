@@ -1,8 +1,9 @@
 import { sha256Hex } from "../base/digest.ts";
-import type { MlpeError } from "../base/errors.ts";
+import { MlpeError } from "../base/errors.ts";
 import type { PushSourceConfig } from "../config/schema.ts";
 import { parseExactJson } from "../contract/json.ts";
 import type { Committed, Connector, Next, PageFormat } from "../contract/page.ts";
+import { isDamage } from "../store/damage.ts";
 import type { ConnectorContext, ConnectorKind } from "./connector.ts";
 import { connectorErrors } from "./errors.ts";
 
@@ -32,7 +33,8 @@ export interface PushRequest {
 export interface PushConnector extends Connector {
   /**
    * Resolves once the rows are committed. Rejects with `bad_body`, `too_many_rows`, `bad_key`, `key_conflict`, `busy` or
-   * `closed`, or with the error that kept the rows from being committed.
+   * `closed`, or with the error that kept the rows from being committed. While the source can't be opened, or what it needs
+   * is damaged, it rejects at once: nobody waits for what will not come.
    */
   push(request: PushRequest): Promise<PushOutcome>;
   /** Answers every request that waits, but the one that is being committed, with the error. */
@@ -92,7 +94,7 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
         waiting.resolve({ ...committed, repeated: false });
       });
     },
-    failed: (error) => desk.settle((waiting) => waiting.reject(error)),
+    failed: desk.failed,
     refuse: desk.refuse,
     remembers: KEYS_KEPT,
     remember: (cursor, committed) => {
@@ -153,6 +155,7 @@ function createDesk(place: string) {
   const used = new Map<string, Remembered>();
   let handed: Waiting | undefined;
   let closed = false;
+  let broken: MlpeError | undefined;
   const keep = (key: string, remembered: Remembered) => keepNewest(used, key, remembered);
   const refuse = (error: MlpeError) => {
     for (const waiting of queue.all()) {
@@ -160,11 +163,19 @@ function createDesk(place: string) {
       waiting.reject(error);
     }
   };
+  const settle = (answer: (waiting: Waiting) => void) => {
+    const waiting = handed;
+    handed = undefined;
+    if (!waiting) return;
+    queue.leave(waiting);
+    answer(waiting);
+  };
   return {
     keep,
     /** A request that was handed out, and neither acknowledged nor failed, goes back to the front. */
     open: () => {
       closed = false;
+      broken = undefined;
       if (handed) queue.putBack(handed);
       handed = undefined;
     },
@@ -175,12 +186,14 @@ function createDesk(place: string) {
       handed = queue.next();
       return handed;
     },
-    settle: (answer: (waiting: Waiting) => void) => {
-      const waiting = handed;
-      handed = undefined;
-      if (!waiting) return;
-      queue.leave(waiting);
-      answer(waiting);
+    settle,
+    /** What was handed out failed; where nothing was, or rows are damaged, the next request would fare no better. */
+    failed: (error: unknown) => {
+      if (error instanceof MlpeError && (!handed || isDamage(error))) {
+        broken = error;
+        refuse(error);
+      }
+      settle((waiting) => waiting.reject(error));
     },
     /**
      * A key of a page that the log holds. A sender that did not hear of it may have sent the request again already, before
@@ -202,7 +215,10 @@ function createDesk(place: string) {
       if (before.digest !== digest) throw keyConflict(place);
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
-    join: queue.join,
+    join: (waiting: Waiting) => {
+      if (broken) throw broken;
+      queue.join(waiting);
+    },
     refuse,
     close: () => {
       closed = true;

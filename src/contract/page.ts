@@ -63,7 +63,7 @@ export interface Connector {
   next(maxBytes: number): Promise<Next>;
   /** The page with this cursor is durable. */
   ack(cursor: string, committed: Committed): Promise<void>;
-  /** The page handed out last could not be committed. */
+  /** The page handed out last could not be committed, or, where none was, the source could not be opened. */
   failed?(error: unknown): void;
   /** So many of the newest pages `remember` is told of. */
   readonly remembers?: number;

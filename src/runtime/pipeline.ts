@@ -1,9 +1,11 @@
 import type { World } from "../base/world.ts";
+import { isDamage } from "../store/damage.ts";
 import { runtimeErrors } from "./errors.ts";
-import { countRetained, type ServerMetrics } from "./metrics.ts";
+import { countRetained } from "./metrics.ts";
 import { errorFrom, type FromPipeline, type ToPipeline } from "./pipeline_thread.ts";
 import type { ProjectLocation } from "./project.ts";
 import type { Erase, Push } from "./services.ts";
+import type { Serving } from "./serving.ts";
 
 /** The pipeline thread as the serving thread sees it. */
 export interface PipelineHandle {
@@ -27,17 +29,18 @@ const PUSHES_MAX = 256;
 
 /**
  * Starts the pipeline thread and waits until it has its project and store open. `serving` is the thread that answers, whose
- * `renewed` is asked after each erasure.
+ * `renewed` is asked after each erasure, and whose `degraded` is told which steps can't go on for damaged rows.
  */
 export function startPipeline(
   world: World,
   location: ProjectLocation,
   store: MessagePort,
-  { metrics, renewed }: { readonly metrics: ServerMetrics; renewed(commitNo: number): Promise<void> },
+  { metrics, degraded, renewed }: Pick<Serving, "metrics" | "degraded" | "renewed">,
   log: (message: string, facts: object) => void,
 ): Promise<PipelineHandle> {
   const worker = new Worker(world.workers.pipeline);
   const waiting = new Map<number, Waiting>();
+  const damaged = new Set<string>();
   let next = 0;
   const send = (message: ToPipeline, transfer: MessagePort[] = []) => worker.postMessage(message, transfer);
   const ask = (place: string, message: (id: number) => ToPipeline): Promise<object> => {
@@ -64,7 +67,10 @@ export function startPipeline(
           metrics.add("mlpe_step_failures_total", 1, { step: data.step });
           const { code, message, place, fix } = data.error;
           log("step failed", { step: data.step, code, message, place, fix, retry_in_ms: data.retryInMs });
-          if (data.step === "pipeline") failed(errorFrom(data.error));
+          const error = errorFrom(data.error);
+          if (isDamage(error) && !damaged.has(data.step)) degraded.met(error, data.step);
+          if (isDamage(error)) damaged.add(data.step);
+          if (data.step === "pipeline") failed(error);
         } else settle(waiting, data);
       };
       worker.onerror = (event) => {

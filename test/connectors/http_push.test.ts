@@ -4,6 +4,7 @@ import { type PushConnector, QUEUED_REQUESTS_MAX } from "../../src/connectors/ht
 import { createConnector } from "../../src/connectors/registry.ts";
 import { createIngestState } from "../../src/ingestion/state.ts";
 import { stepSource } from "../../src/ingestion/step.ts";
+import { storeErrors } from "../../src/store/errors.ts";
 import type { Store } from "../../src/store/port.ts";
 import { encode, readingsSource, streamRows, tickingClock } from "../ingestion/harness.ts";
 import { MemoryStore } from "../support/memory_store.ts";
@@ -49,6 +50,31 @@ test("a push is answered once its rows are committed, with what became of them",
   });
   const [landed] = await streamRows(store, "landing/door");
   expect(landed!.payload).toEqual(body(reading(1), { id: "x" }, reading(1)));
+});
+
+test("where the source can't be opened for damaged rows, requests are answered with that; once it can, they are taken", async () => {
+  const store = new MemoryStore(clock);
+  await (async () => {
+    const { connector, drain } = start(store);
+    const pushed = connector.push({ body: body(reading(1)), key: "k" });
+    await drain();
+    await pushed;
+  })();
+  const { scan } = store;
+  const { connector, drain } = start(store);
+  store.scan = (stream, options) => {
+    if (stream === "landing/door") throw storeErrors.error("damaged", "segment 0: gone", { place: "segment 0" });
+    return scan.call(store, stream, options);
+  };
+  const waiting = failure(connector.push({ body: body(reading(2)) }));
+  expect(await failure(drain())).toBe("store.damaged");
+  expect(await waiting).toBe("store.damaged");
+  expect(await failure(connector.push({ body: body(reading(2)) }))).toBe("store.damaged");
+  store.scan = scan;
+  await drain();
+  const taken = connector.push({ body: body(reading(2)) });
+  await drain();
+  expect(await taken).toMatchObject({ commitNo: 2, repeated: false });
 });
 
 test("the same key gives the same outcome: at once, later, and after a restart; with another body it is a conflict", async () => {
