@@ -96,7 +96,7 @@ export const runtimeErrors = errorTable("runtime", {
   unusable_data: {
     kind: "unavailable",
     meaning: "The data directory can't be opened or made as a store.",
-    fix: "Name another directory as `data`, or mend what the message says.",
+    fix: "Restore a backup (`mlpe restore`) where log.db is damaged; else name another directory as `data`, or mend what is said.",
   },
   not_an_entity: {
     kind: "invalid",

@@ -1,5 +1,5 @@
 import type { Database } from "bun:sqlite";
-import { existsSync, lstatSync, readdirSync } from "node:fs";
+import { existsSync, fstatSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { MlpeError } from "../base/errors.ts";
@@ -222,7 +222,8 @@ function lookAtLog(exam: Exam, database: Database, { head, tail }: Snapshot): vo
 function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, held: HeldSnapshot): void {
   const { segments } = held.snapshot;
   const named = new Set(segments.map(({ file }) => file));
-  const orphans = readdirSync(segmentsPath(exam.directory)).filter((file) => !named.has(file));
+  const folder = segmentsPath(exam.directory);
+  const orphans = (existsSync(folder) ? readdirSync(folder) : []).filter((file) => !named.has(file));
   const names = namesOf(database, sealer);
   const damaged = segments.flatMap((info) => damageOf(exam, info, names, sealer, held.handles.get(info.file)) ?? []);
   Object.assign(exam.facts, {
@@ -236,6 +237,14 @@ function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, held: He
     const next =
       "Restore the data directory from a backup; until then everything that does not need these rows goes on.";
     complain(exam, "segments", message, next);
+  }
+  const hurt = new Set(damaged.map(({ rows }) => rows.file));
+  for (const { file, bytes } of segments) {
+    const handle = held.handles.get(file);
+    const found = handle === undefined ? bytes : fstatSync(handle).size;
+    if (found === bytes || hurt.has(file)) continue;
+    const next = "Its rows are as they were, so this takes nothing away: look after the disk, and at who writes there.";
+    complain(exam, "files", `segments/${file} has ${found} bytes, not ${bytes}`, next);
   }
 }
 

@@ -1,6 +1,6 @@
 /** The doctor over directories that are well, damaged, locked with another key, and left by a crash; it changes no file. */
 import { afterEach, expect, test } from "bun:test";
-import { chmodSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { batchOf } from "../../src/contract/batch.ts";
 import { type DoctorOptions, examine } from "../../src/store/doctor.ts";
@@ -43,6 +43,24 @@ const filesOf = (directory: string) =>
     .filter((name) => !name.endsWith("-shm") && statSync(join(directory, name)).isFile())
     .sort()
     .map((name) => [name, statSync(join(directory, name)).mode, Bun.hash(readFileSync(join(directory, name)))]);
+
+test("segments that are gone with their folder are named one by one; bytes that follow one are told", async () => {
+  const { asked } = await stored();
+  const folder = join(asked.directory, "segments");
+  const [file] = readdirSync(folder);
+  const { size } = statSync(join(folder, file!));
+  appendFileSync(join(folder, file!), "xy");
+  expect((await examine(asked)).complaints).toMatchObject([
+    { about: "files", message: `segments/${file} has ${size + 2} bytes, not ${size}` },
+  ]);
+  rmSync(folder, { recursive: true });
+  const { facts, complaints } = await examine(asked);
+  expect(complaints.length).toBe(facts.segments as number);
+  for (const { about, message } of complaints) {
+    expect(about).toBe("segments");
+    expect(message).toEndWith("the file is missing or can't be opened");
+  }
+});
 
 test("a directory that is well: facts, no complaint, no file changed, also beside a writer and after a crash", async () => {
   for (const crash of [false, true]) {
