@@ -139,7 +139,14 @@ function createQueue(place: string) {
       if (waiting.key !== undefined) byKey.delete(waiting.key);
     },
     ofKey: (key: string) => byKey.get(key),
-    all: (): readonly Waiting[] => [...queue],
+    /** Answers all of them with the error. */
+    refuse: (error: MlpeError) => {
+      for (const waiting of queue.splice(0)) {
+        bytes -= waiting.body.length;
+        if (waiting.key !== undefined) byKey.delete(waiting.key);
+        waiting.reject(error);
+      }
+    },
   };
 }
 
@@ -157,12 +164,6 @@ function createDesk(place: string) {
   let closed = false;
   let broken: MlpeError | undefined;
   const keep = (key: string, remembered: Remembered) => keepNewest(used, key, remembered);
-  const refuse = (error: MlpeError) => {
-    for (const waiting of queue.all()) {
-      queue.leave(waiting);
-      waiting.reject(error);
-    }
-  };
   const settle = (answer: (waiting: Waiting) => void) => {
     const waiting = handed;
     handed = undefined;
@@ -191,7 +192,7 @@ function createDesk(place: string) {
     failed: (error: unknown) => {
       if (error instanceof MlpeError && (!handed || isDamage(error))) {
         broken = error;
-        refuse(error);
+        queue.refuse(error);
       }
       settle((waiting) => waiting.reject(error));
     },
@@ -205,8 +206,8 @@ function createDesk(place: string) {
       if (!again) return;
       if (handed === again) handed = undefined;
       queue.leave(again);
-      if (again.digest === remembered.digest) again.resolve({ ...remembered.committed, repeated: true });
-      else again.reject(keyConflict(place));
+      if (again.digest !== remembered.digest) return again.reject(keyConflict(place));
+      again.resolve({ ...remembered.committed, repeated: true });
     },
     /** The answer that is known already, or on its way. */
     answered: (key: string, digest: string): Promise<PushOutcome> | undefined => {
@@ -219,10 +220,10 @@ function createDesk(place: string) {
       if (broken) throw broken;
       queue.join(waiting);
     },
-    refuse,
+    refuse: queue.refuse,
     close: () => {
       closed = true;
-      refuse(connectorErrors.error("closed", "the source was closed before the rows were committed", { place }));
+      queue.refuse(connectorErrors.error("closed", "the source was closed before the rows were committed", { place }));
     },
   };
 }
