@@ -79,8 +79,12 @@ function figures(name: string, found: readonly Hold[]): Result[] {
   ];
 }
 
-/** The turns of each kind of work, from the lines that `watched` and the collector wrote, in their order. */
+/**
+ * The turns of each kind of work, from the lines that `watched` and the collector wrote, in their order. Other threads have
+ * heaps of their own, whose collections don't stop this one: the first in the log is this thread's, which asks for it.
+ */
 function holdsIn(text: string): Map<string, Hold[]> {
+  const heap = /^\[GC<\w+>/m.exec(text)?.[0] ?? "";
   const found = new Map<string, Hold[]>();
   let current: Hold[] = [];
   let collected = 0;
@@ -94,7 +98,8 @@ function holdsIn(text: string): Map<string, Hold[]> {
       const [wall, processor, waited] = rest.map(Number);
       current.push({ wall: wall!, processor: processor!, waited: waited!, collected });
       collected = 0;
-    } else for (const [, pause] of line.matchAll(/\b(?:p=|epilogue )([\d.]+)ms/g)) collected += Number(pause);
+    } else if (line.startsWith(heap))
+      for (const [, pause] of line.matchAll(/\b(?:p=|epilogue )([\d.]+)ms/g)) collected += Number(pause);
   }
   return found;
 }
@@ -103,6 +108,7 @@ export const opened = (directory: string, keys: { provider: string; path: string
   openStore({ directory, keys, clock: systemClock, random: systemRandom, thread: true });
 
 async function measure(config: string, data: string): Promise<void> {
+  Bun.gc(true);
   const project = await openProject(systemWorld, { config, data });
   const store = await opened(data, project.config.keys as { provider: string; path: string });
   const engine = { store, project, world: systemWorld };

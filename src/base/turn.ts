@@ -4,7 +4,10 @@ export const othersTurn = (): Promise<void> => new Promise((resolve) => setImmed
 /** Milliseconds that work in turns holds its thread for, if none of its steps takes longer. */
 const HOLD_MS = 1;
 
-/** Long work in small steps: between two of them, others have a turn if it has held the thread for a while. */
+/**
+ * Long work in small steps: between two of them, others have a turn if it has held the thread for a while, and at the first:
+ * what the thread did before the work began is not known.
+ */
 export interface Pace {
   /** To be asked between two steps. */
   due(): boolean;
@@ -17,7 +20,7 @@ export interface Pace {
  * first to touch, and on the garbage that is collected meanwhile. Nothing that is computed may depend on it.
  */
 export function pace(): Pace {
-  let since = performance.now();
+  let since = Number.NEGATIVE_INFINITY;
   return {
     due: () => performance.now() - since >= HOLD_MS,
     async turn() {

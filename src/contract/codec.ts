@@ -3,7 +3,7 @@ import { pace } from "../base/turn.ts";
 import { type Batch, type Column, usedTexts } from "./batch.ts";
 import { DECIMALS_MAX, decimalsOf } from "./codec_decimal.ts";
 import { packedTexts, textsAsBytes, writeDictionary } from "./codec_texts.ts";
-import { packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
+import { doublesIn, packingOf, unpackWhole, writePacked } from "./codec_whole.ts";
 import type { Contract, FieldType } from "./contract.ts";
 import { type LazyTexts, lazyTexts, packedColumn } from "./texts.ts";
 
@@ -114,7 +114,7 @@ function writeColumn(writer: ByteWriter, column: Column, length: number, shared:
 
 /**
  * The column that `encodeColumn` wrote; `dictionary` is needed for one written with `shared`. With `packed`, texts stay
- * packed until they are asked for.
+ * packed until they are asked for. With `room`, numbers may be put there: they are good until it is used again.
  */
 export function decodeColumn(
   bytes: Uint8Array,
@@ -122,11 +122,12 @@ export function decodeColumn(
   length: number,
   dictionary?: readonly string[] | LazyTexts,
   packed = false,
+  room?: Float64Array,
 ): Column {
   const reader = new ByteReader(bytes);
   const tag = reader.u8();
   if ((tag & ~NULLABLE) === NULLS) return nullColumn(type, length);
-  const column = decodeBody(reader, tag, type, length, dictionary, packed);
+  const column = decodeBody(reader, tag, type, length, dictionary, packed, room);
   const isText = column.kind === "text";
   if (isText !== TEXT_TYPES.has(type) || (column.kind === "bytes") !== (type === "bytes")) {
     throw new RangeError(`the column is not a ${type}`);
@@ -142,17 +143,18 @@ function decodeBody(
   length: number,
   dictionary: readonly string[] | LazyTexts | undefined,
   packed: boolean,
+  room: Float64Array | undefined,
 ): Column {
   const kind = tag & ~NULLABLE;
   if (kind === BYTES) return { kind: "bytes", values: decodeBytes(reader, length) };
   if (kind === TEXT) {
     const own = lazyTexts(packedTexts(reader));
-    const codes = decodeCodes(reader, length, own.length);
+    const codes = decodeCodes(reader, length, own.length, room);
     return packed ? packedColumn(codes, own) : { kind: "text", codes, dictionary: own.all() };
   }
   if (kind === CODES) {
     if (!dictionary) throw new RangeError("the column needs a dictionary");
-    const codes = decodeCodes(reader, length, dictionary.length);
+    const codes = decodeCodes(reader, length, dictionary.length, room);
     return "all" in dictionary ? packedColumn(codes, dictionary) : { kind: "text", codes, dictionary };
   }
   const valid = tag & NULLABLE ? decodeValidity(reader, length) : undefined;
@@ -160,19 +162,24 @@ function decodeBody(
     const values = new BigInt64Array(aligned(reader.raw(length * 8)));
     return valid ? { kind: "bigint", values, valid } : { kind: "bigint", values };
   }
-  const values = narrow(decodeValues(reader, kind, length), type);
+  const values = narrow(decodeValues(reader, kind, length, room), type);
   if (valid) for (let i = 0; i < length; i++) if (valid[i] === 0) values[i] = 0;
   return valid ? { kind: "number", values, valid } : { kind: "number", values };
 }
 
-function decodeValues(reader: ByteReader, kind: number, length: number): Float64Array {
-  if (kind === RAW) return new Float64Array(aligned(reader.raw(length * 8)));
+function decodeValues(reader: ByteReader, kind: number, length: number, room: Float64Array | undefined): Float64Array {
+  if (kind === RAW) {
+    const bytes = reader.raw(length * 8);
+    const values = doublesIn(room, length);
+    viewOf(values).set(bytes);
+    return values;
+  }
   if (kind === SINGLE) return new Float64Array(new Float32Array(aligned(reader.raw(length * 4))));
-  if (kind === WHOLE) return unpackWhole(reader, length);
+  if (kind === WHOLE) return unpackWhole(reader, length, room);
   if (kind === DECIMAL) {
     const places = reader.u8();
     if (places < 1 || places > DECIMALS_MAX) throw new RangeError("no such number of decimal places");
-    const values = unpackWhole(reader, length);
+    const values = unpackWhole(reader, length, room);
     const scale = 10 ** places;
     for (let i = 0; i < length; i++) values[i]! /= scale;
     return values;
@@ -269,8 +276,8 @@ function encodeText(writer: ByteWriter, column: Column & { kind: "text" }, lengt
   writePacked(writer, packingOf(shifted)!);
 }
 
-function decodeCodes(reader: ByteReader, length: number, entries: number): Int32Array {
-  const shifted = unpackWhole(reader, length);
+function decodeCodes(reader: ByteReader, length: number, entries: number, room: Float64Array | undefined): Int32Array {
+  const shifted = unpackWhole(reader, length, room);
   const codes = new Int32Array(length);
   for (let i = 0; i < length; i++) {
     const code = shifted[i]! - 1;

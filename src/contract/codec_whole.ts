@@ -64,21 +64,25 @@ export function packWhole(values: Float64Array): Uint8Array<ArrayBuffer> | undef
   return writer.finish();
 }
 
-export function unpackWhole(reader: ByteReader, length: number): Float64Array {
-  const { width, steps: stepped } = modeOf(reader.u8());
+/** The numbers that `writePacked` wrote; in `room`, where there is enough of it. */
+export function unpackWhole(reader: ByteReader, length: number, room?: Float64Array): Float64Array {
+  const { width, steps } = modeOf(reader.u8());
   const least = unzigzag(reader);
-  if (!stepped) return readOffsets(reader, length, width, least);
+  if (!steps) return readOffsets(reader, doublesIn(room, length), 0, width, least);
   if (length === 0) throw new RangeError("steps without a first value");
   let value = unzigzag(reader);
-  const steps = readOffsets(reader, length - 1, width, least);
-  const values = new Float64Array(length);
+  const values = readOffsets(reader, doublesIn(room, length), 1, width, least);
   values[0] = value;
   for (let i = 1; i < length; i++) {
-    value += steps[i - 1]!;
+    value += values[i]!;
     values[i] = value;
   }
   return values;
 }
+
+/** So many doubles at the beginning of `room`, if it has as many; else in an array of their own. */
+export const doublesIn = (room: Float64Array | undefined, length: number): Float64Array =>
+  room && room.length >= length ? room.subarray(0, length) : new Float64Array(length);
 
 /** What `writePacked` wrote, for single values: `width` bytes of offset from the least for each. */
 export interface PackedWhole {
@@ -142,16 +146,23 @@ function writeOffsets(bytes: Uint8Array, values: Float64Array, least: number, wi
   }
 }
 
-function readOffsets(reader: ByteReader, count: number, width: number, least: number): Float64Array {
-  const bytes = reader.raw(count * width);
-  const values = new Float64Array(count);
-  if (width === 0) return values.fill(least);
+/** Fills `values` from index `from` on. */
+function readOffsets(
+  reader: ByteReader,
+  values: Float64Array,
+  from: number,
+  width: number,
+  least: number,
+): Float64Array {
+  const count = values.length;
+  const bytes = reader.raw((count - from) * width);
+  if (width === 0) return values.fill(least, from);
   if (width === 1) {
-    for (let i = 0; i < count; i++) values[i] = least + bytes[i]!;
+    for (let i = from; i < count; i++) values[i] = least + bytes[i - from]!;
     return values;
   }
   let at = 0;
-  for (let i = 0; i < count; i++) {
+  for (let i = from; i < count; i++) {
     let offset = bytes[at]! + bytes[at + 1]! * 0x100;
     if (width > 2) offset += bytes[at + 2]! * 0x10000;
     if (width > 3) offset += bytes[at + 3]! * 0x1000000;

@@ -1,3 +1,4 @@
+import { uncleared } from "../base/room.ts";
 import { type Chunked, chunked, numberAt, setNumber } from "./chunked.ts";
 import { manySlots, type NextSlots, nextSlots, putNumber, ready, type Slots, slotAt, someSlots } from "./slots.ts";
 
@@ -157,7 +158,7 @@ function copyAhead(of: Dictionary, end: number): void {
   const { units, longer } = of;
   if (longer) copyUnits(of, Math.min(end, longer.copied + COPIED_AT_ONCE));
   else if (units.length >= GROWN_AT_ONCE && end > units.length * NEARLY_FULL) {
-    of.longer = { units: new Uint8Array(Math.min(UNITS_MAX, units.length * 2)), copied: 0 };
+    of.longer = { units: unitsRoom(Math.min(UNITS_MAX, units.length * 2)), copied: 0 };
   }
 }
 
@@ -166,12 +167,15 @@ function copyUnits({ units, longer }: Dictionary, to: number): void {
   longer!.copied = to;
 }
 
+/** Nothing is read of it that was not written. */
+export const unitsRoom = (length: number): Uint8Array => new Uint8Array(uncleared(length));
+
 /** Makes room for units up to `end`, of which there are `start`. */
 function makeRoom(of: Dictionary, start: number, end: number): void {
   if (end > UNITS_MAX) throw new RangeError("the texts of one column are longer than 2 GiB");
   if (end <= of.units.length) return;
   const length = Math.min(UNITS_MAX, Math.max(end, of.units.length * 2));
-  if (!of.longer || of.longer.units.length < end) of.longer = { units: new Uint8Array(length), copied: 0 };
+  if (!of.longer || of.longer.units.length < end) of.longer = { units: unitsRoom(length), copied: 0 };
   copyUnits(of, start);
   of.units = of.longer.units;
   of.longer = undefined;

@@ -1,3 +1,4 @@
+import { uncleared } from "../base/room.ts";
 import { othersTurn } from "../base/turn.ts";
 import { arrayOf, replaceArray } from "./column.ts";
 import type { Table } from "./table.ts";
@@ -12,7 +13,7 @@ export interface Growth {
 
 const LEAST = 64;
 /** Tables up to here grow at once: their arrays are copied in well under a millisecond. */
-const GROWN_AT_ONCE = 1 << 15;
+const GROWN_AT_ONCE = 1 << 12;
 /** Values copied for each new row, of all arrays together, for each array that there is. */
 const COPIED_A_ROW = 24;
 
@@ -73,9 +74,9 @@ function copyPart(table: Table, growth: Growth, i: number, most: number): number
   return to - from;
 }
 
-/** Nothing is read of it that was not written, so it need not be cleared: of a large one that alone takes milliseconds. */
+/** Nothing is read of it that was not written. */
 function longerThan(source: Float64Array | Int32Array, capacity: number): Float64Array | Int32Array {
-  const { buffer } = Buffer.allocUnsafeSlow(capacity * source.BYTES_PER_ELEMENT);
+  const buffer = uncleared(capacity * source.BYTES_PER_ELEMENT);
   return source instanceof Float64Array ? new Float64Array(buffer) : new Int32Array(buffer);
 }
 

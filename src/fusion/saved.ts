@@ -2,7 +2,7 @@ import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { type Pace, pace } from "../base/turn.ts";
 import { type Chunked, chunked, chunksOf, numberAt, setNumber } from "./chunked.ts";
 import type { StoreColumn } from "./column.ts";
-import { type Dictionary, indexTexts, restoreTexts } from "./dictionary.ts";
+import { type Dictionary, indexTexts, restoreTexts, unitsRoom } from "./dictionary.ts";
 import type { LiveIndex } from "./index.ts";
 import { type PartReader, partReader, partsOf } from "./saved_parts.ts";
 import { placeRestored, reserveRows, type Table } from "./table.ts";
@@ -289,7 +289,7 @@ async function restoreColumn(column: StoreColumn, rows: number, from: PartReader
   } else if (column.kind === "text") {
     const [count, length, slots] = await from.numbers(3);
     for (const ends of chunksOf(column.dictionary.ends, count!)) await from.fill(bytesOf(ends, ends.length));
-    const units = new Uint8Array(length!);
+    const units = unitsRoom(length!);
     await from.fill(units);
     await restoreTexts(column.dictionary, units, count!, slots!);
     if (slots! > 0) {

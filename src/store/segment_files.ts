@@ -11,7 +11,7 @@ import { readCache } from "./read_cache.ts";
 import { SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { commitsOf, type SegmentWindows, windowOf } from "./segment_pages.ts";
-import { openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
+import { type HeldSegment, holdSegment, openSegment, readFilter, type SegmentFile } from "./segment_read.ts";
 import { columnsNeeded, entityKey, joinStored, pickRows, selectRows } from "./select.ts";
 import { STATEMENTS } from "./statements.ts";
 
@@ -85,22 +85,21 @@ export function segmentFiles(
       const hash = key ? hashOf(key) : undefined;
       const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
-      const early = new Map<SegmentInfo, SegmentFile | undefined>();
+      const early = new Map<SegmentInfo, HeldSegment | undefined>();
+      const hold = (info: SegmentInfo) => passing(leftOut, () => holdSegment(directory, info, sealer, names));
       try {
-        for (const info of smallest(holding, SCAN_FILES_MAX))
-          early.set(
-            info,
-            passing(leftOut, () => fresh(info)),
-          );
+        for (const info of smallest(holding, SCAN_FILES_MAX)) early.set(info, hold(info));
         for (const info of holding) {
-          const file = early.has(info) ? early.get(info) : passing(leftOut, () => fresh(info));
-          early.set(info, file);
+          const held = early.has(info) ? early.get(info) : hold(info);
+          early.set(info, held);
+          const file = held && passing(leftOut, held.open);
+          yield undefined;
           if (file) yield* scanFile(file, options);
           early.delete(info);
-          file?.close();
+          held?.close();
         }
       } finally {
-        for (const file of early.values()) file?.close();
+        for (const held of early.values()) held?.close();
       }
     },
     async commitsAfter(segments, lastCompacted, after, streams, maxRows) {
@@ -192,9 +191,10 @@ async function inTurn<Item, Found>(items: readonly Item[], find: (item: Item) =>
   const steps = pace();
   const found: Found[] = [];
   for (const item of items) {
-    found.push(await find(item));
     if (steps.due()) await steps.turn();
+    found.push(await find(item));
   }
+  if (steps.due()) await steps.turn();
   return found;
 }
 
@@ -255,6 +255,7 @@ function* scanFile(file: SegmentFile, options: ScanOptions): Iterable<StoredRows
     // Whichever columns are asked for, the same blocks are left out: readers look twice.
     const needed = options.leftOut ? undefined : columns;
     const rows = yield* passingSteps(options.leftOut, file.steps(block, needed, options.packed));
+    yield undefined;
     const selected = rows && selectRows(rows, options);
     if (selected) yield selected;
   }

@@ -1,4 +1,5 @@
 import { concatBytes } from "../base/bytes.ts";
+import { uncleared } from "../base/room.ts";
 import { type Pace, pace } from "../base/turn.ts";
 import { type Batch, type Column, joinNumbers, withUsedTexts } from "../contract/batch.ts";
 import { gathering } from "./gather.ts";
@@ -24,13 +25,16 @@ export async function windowOf(file: SegmentFile, from: number, to: number): Pro
   const columns = contract.fields.map((field) => gathering(field, length));
   const tombstones = new Uint8Array(length);
   const found = new Uint8Array(length);
+  const room = new Float64Array(footer.blockRows.reduce((most, rows) => Math.max(most, rows), 0)); // of a column at a time
   try {
     for (let block = 0; block < footer.blockRows.length; block++) {
-      const { rows, targets } = rowsOfBlock(file.sequences(block), from, to);
       if (steps.due()) await steps.turn();
+      const sequences = file.sequences(block);
+      if (steps.due()) await steps.turn();
+      const { rows, targets } = rowsOfBlock(sequences, from, to);
       if (rows.length === 0) continue;
       for (let c = 0; c < columns.length; c++) {
-        columns[c]!.put(file.column(block, c, true), rows, targets);
+        await columns[c]!.put(file.column(block, c, true, room), rows, targets, steps);
         if (steps.due()) await steps.turn();
       }
       const flags = file.tombstones(block);
@@ -72,17 +76,23 @@ function rowsOfBlock(sequences: Float64Array, from: number, to: number): { rows:
   return { rows: rows.subarray(0, count), targets: targets.subarray(0, count) };
 }
 
+const doubles = (length: number) => new Float64Array(uncleared(length * 8));
+
+/** Rows whose commits are noted before it is asked whether others should have a turn. */
+const KNOWN_STEP = 4_096;
+
 /** What the footer knows of `length` sequences from `from` on. */
 async function knownFrom({ footer, spanOf }: SegmentFile, from: number, length: number, steps: Pace) {
-  const sequences = new Float64Array(length);
-  const commitNos = new Float64Array(length);
-  const knownTimes = new Float64Array(length);
+  const [sequences, commitNos, knownTimes] = [doubles(length), doubles(length), doubles(length)];
   for (let span = spanOf(from), at = 0; at < length; span++) {
     const end = Math.min(length, (footer.firstSequences[span + 1] ?? Number.POSITIVE_INFINITY) - from);
-    if (steps.due()) await steps.turn();
-    commitNos.fill(footer.commitNos[span]!, at, end);
-    knownTimes.fill(footer.knownTimes[span]!, at, end);
-    for (; at < end; at++) sequences[at] = from + at;
+    while (at < end) {
+      const to = Math.min(end, at + KNOWN_STEP);
+      if (steps.due()) await steps.turn();
+      commitNos.fill(footer.commitNos[span]!, at, to);
+      knownTimes.fill(footer.knownTimes[span]!, at, to);
+      for (; at < to; at++) sequences[at] = from + at;
+    }
   }
   return { sequences, commitNos, knownTimes };
 }
@@ -117,7 +127,10 @@ export async function commitsOf(
     const [start, end] = [rankOf(whole.sequences, from), rankOf(whole.sequences, to)];
     if (start === end) continue;
     const part = sliceStored(whole, start, end);
-    splitCommits({ ...part, batch: withUsedTexts(part.batch) }, commits);
+    if (steps.due()) await steps.turn();
+    const batch = withUsedTexts(part.batch);
+    if (steps.due()) await steps.turn();
+    splitCommits({ ...part, batch }, commits);
     if (steps.due()) await steps.turn();
   }
   const found: StoredRows[] = [];
@@ -147,17 +160,14 @@ async function joinedParts(parts: readonly StoredRows[], steps: Pace): Promise<S
   const [{ stream, batch }] = parts as [StoredRows];
   const length = parts.reduce((sum, part) => sum + part.batch.length, 0);
   const columns: Column[] = [];
+  const all = Int32Array.from({ length }, (_, i) => i);
   for (const [c, field] of batch.contract.fields.entries()) {
     const column = gathering(field, length);
     let at = 0;
     for (const part of parts) {
-      const rows = Int32Array.from({ length: part.batch.length }, (_, i) => i);
-      column.put(
-        part.batch.columns[c]!,
-        rows,
-        rows.map((row) => at + row),
-      );
-      at += rows.length;
+      const to = at + part.batch.length;
+      await column.put(part.batch.columns[c]!, all.subarray(0, part.batch.length), all.subarray(at, to), steps);
+      at = to;
       if (steps.due()) await steps.turn();
     }
     columns.push(await column.finish(steps));

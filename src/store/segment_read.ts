@@ -25,8 +25,8 @@ export interface SegmentFile {
   readonly contract: Contract;
   readonly footer: SegmentFooter;
   sequences(block: number): Float64Array;
-  /** Field `index` of a block. With `packed`, texts stay packed until somebody reads them. */
-  column(block: number, index: number, packed: boolean): Column;
+  /** Field `index` of a block. With `packed`, texts stay packed until somebody reads them; `room` as `decodeColumn` has it. */
+  column(block: number, index: number, packed: boolean, room?: Float64Array): Column;
   /** Single values of field `index`, or, one beyond the fields, the sequences. */
   point(block: number, index: number): PointColumn;
   tombstones(block: number): Uint8Array;
@@ -60,7 +60,30 @@ export function openSegment(
   grown?: (bytes: number) => void,
 ): SegmentFile {
   const contract = names.contractOf(info.contractId);
-  const { read, close } = chunkReader(directory, info, sealer, contract, held);
+  return withFooter(info, contract, chunkReader(directory, info, sealer, contract, held, grown === undefined), grown);
+}
+
+/** A file that can be read whatever becomes of its name and its key. */
+export interface HeldSegment {
+  /** Reads its footer: once. Throws store.damaged. */
+  open(): SegmentFile;
+  close(): void;
+}
+
+/** Opens the file, of which nothing is read yet. Throws store.damaged naming stream and sequences. */
+export function holdSegment(directory: string, info: SegmentInfo, sealer: Sealer, names: Names): HeldSegment {
+  const contract = names.contractOf(info.contractId);
+  const chunks = chunkReader(directory, info, sealer, contract, undefined, true);
+  chunks.hold();
+  return { open: () => withFooter(info, contract, chunks), close: chunks.close };
+}
+
+function withFooter(
+  info: SegmentInfo,
+  contract: Contract,
+  { read, close }: Pick<ReturnType<typeof chunkReader>, "read" | "close">,
+  grown?: (bytes: number) => void,
+): SegmentFile {
   try {
     const footer = decodeFooter(read(info.footerChunk, info.footerAt, info.bytes - info.footerAt));
     return segmentFile(info, contract, footer, read, close, grown);
@@ -84,7 +107,15 @@ export function readFilter(directory: string, info: SegmentInfo, sealer: Sealer,
 
 type ReadChunk = (chunk: number, at: number, length: number) => Uint8Array;
 
-function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fingerprint }: Contract, held?: number) {
+/** With `again`, sealed chunks are read into the same memory: for a file that is read through, and closed then. */
+function chunkReader(
+  directory: string,
+  info: SegmentInfo,
+  sealer: Sealer,
+  { fingerprint }: Contract,
+  held?: number,
+  again = false,
+) {
   let handle: number | undefined;
   let closed = false; // by a cache, while a reader still has it: then opened for each chunk
   if (!sealer.keyring.knows(info.keyId)) {
@@ -92,8 +123,10 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
   }
   const keys = sealer.keyring.chunks(info.keyId, fromHex(info.nonce));
   const bound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
+  let room = new Uint8Array(0);
   const read: ReadChunk = (chunk, at, length) => {
-    const sealed = new Uint8Array(length);
+    if (again && room.length < length) room = new Uint8Array(length);
+    const sealed = again ? room.subarray(0, length) : new Uint8Array(length);
     const from = held ?? handle ?? openHandle(directory, info);
     const own = from !== held;
     if (own && !closed) handle = from;
@@ -112,7 +145,10 @@ function chunkReader(directory: string, info: SegmentInfo, sealer: Sealer, { fin
     handle = undefined;
     closed = true;
   };
-  return { read, close };
+  const hold = () => {
+    handle ??= openHandle(directory, info);
+  };
+  return { read, hold, close };
 }
 
 function readAt(handle: number, into: Uint8Array, at: number, info: SegmentInfo): number {
@@ -157,7 +193,7 @@ function segmentFile(
   const runs = entityRuns(footer, more);
   const dictionaries = dictionariesOf(footer, (number) => chunk(footer.blockRows.length * width + number), more);
   const guarded = <T>(what: string, decode: () => T): T => named(info, what, decode);
-  const column = (block: number, index: number, packed: boolean) =>
+  const column = (block: number, index: number, packed: boolean, room?: Float64Array) =>
     guarded(`block ${block}, field ${contract.fields[index]!.name}`, () =>
       decodeColumn(
         chunk(block * width + index),
@@ -165,6 +201,7 @@ function segmentFile(
         footer.blockRows[block]!,
         packed ? dictionaries.all(index) : dictionaries.all(index)?.all(),
         packed,
+        room,
       ),
     );
   const sequences = (block: number) =>
@@ -224,7 +261,9 @@ function* blockSteps(
     columns.push(wanted === undefined || wanted.includes(name) ? file.column(block, index, packed) : nulls(type));
     yield undefined;
   }
-  const known = knownOf(footer, file.spanOf, file.sequences(block));
+  const sequences = file.sequences(block);
+  yield undefined;
+  const known = knownOf(footer, file.spanOf, sequences);
   const batch: Batch = { contract, length, columns };
   return { stream: info.stream, batch, ...known, tombstones: file.tombstones(block) };
 }

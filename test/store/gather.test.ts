@@ -46,10 +46,11 @@ test("every row is where it was put, whatever the parts are made of", async () =
       let at = 0;
       for (const values of parts) {
         const targets = Int32Array.from(values, () => places[at++]!);
-        gathered.put(
+        await gathered.put(
           columnsOf(type, values),
           Int32Array.from(values, (_, row) => row),
           targets,
+          pace(),
         );
       }
       const column = await gathered.finish(pace());
