@@ -168,12 +168,20 @@ async function mergeOnce(parts: CompactorParts, damaged: Damaged): Promise<boole
   }
 }
 
-/** Removes files that no catalogue row names, but for `kept`: what a crash between writing and recording left. */
+/**
+ * Removes files that no catalogue row names, but for `kept`: what a crash between writing and recording left. Where a file
+ * that a row names is missing, files and catalogue are not of one time (an older log.db put back, half a copy), and others
+ * may be the newer rows: then all stay until the right ones are put back.
+ */
 export function sweepOrphans(log: LogWriter, directory: string, kept: readonly string[] = []): void {
   const folder = segmentsPath(directory);
   if (!existsSync(folder)) return;
-  const named = new Set([...readSegmentInfos(log.database, log.sealer).map((info) => info.file), ...kept]);
-  for (const file of readdirSync(folder)) if (!named.has(file)) rmSync(join(folder, file), { force: true });
+  const named = readSegmentInfos(log.database, log.sealer).map((info) => info.file);
+  const there = readdirSync(folder);
+  const found = new Set(there);
+  if (named.some((file) => !found.has(file))) return;
+  const spared = new Set([...named, ...kept]);
+  for (const file of there) if (!spared.has(file)) rmSync(join(folder, file), { force: true });
 }
 
 function statementContractId(log: LogWriter): number {

@@ -61,6 +61,33 @@ test("a store that lost the write-ahead log in which its tables stood is refused
   await expectRefused({ ...home.options, directory: killed });
 });
 
+test("an older log.db over newer segments sweeps none of them, so that the right one can be put back", async () => {
+  const { home, closed, killed: older } = await stores();
+  const folder = join(closed, "segments");
+  const [replaced] = readdirSync(folder);
+  const store = await openStore(home.options);
+  await store.commit({ appends: [{ stream: "t", batch: batchOf(plainContract, [{ kind: "k", body: null, at: 2 }]) }] });
+  await store.compact();
+  await store.close();
+  const right = `${closed}-right`;
+  cpSync(closed, right, { recursive: true });
+  rmSync(join(folder, replaced!)); // as a merge would have
+  const before = readdirSync(folder);
+  for (const name of ["log.db", "log.db-wal"]) cpSync(join(older, name), join(closed, name));
+  await (await openStore(home.options)).close();
+  expect(readdirSync(folder)).toEqual(expect.arrayContaining(before));
+  for (const name of ["log.db", "log.sums"]) cpSync(join(right, name), join(closed, name));
+  cpSync(join(right, "segments", replaced!), join(folder, replaced!));
+  rmSync(join(closed, "log.db-wal"), { force: true });
+  const again = await openStore(home.options);
+  for (const stream of ["s", "t"]) {
+    let rows = 0;
+    for await (const { batch } of again.scan(stream)) rows += batch.length;
+    expect(rows).toBe(1);
+  }
+  await again.close();
+});
+
 test("without a key file none is made where log.db is lost", async () => {
   const { home, closed } = await stores();
   rmSync(join(closed, "log.db"));
