@@ -13,6 +13,9 @@ const ROWS = 3_000_000;
 const FAR_FROM = 1_000_000;
 const FAR_TO = 30_000_000;
 const SMALL_ROUNDS = 20;
+/** 100-row commits on their way: as of few clients that push rows, and of many. */
+const FEW = 4;
+const MANY = 16;
 
 /**
  * The sealed log as the pipeline uses it: every commit carries a run of lineage, a cursor and a position, is hashed into
@@ -33,7 +36,7 @@ export const log: Bench = async (tell, flags) => {
 };
 
 /**
- * Commits of 100 rows: one after another, the same with the writer in the committing thread, and with 16 on their way.
+ * Commits of 100 rows: one after another, the same with the writer in the committing thread, and with few and many on their way.
  * Either way a thread of its own compacts, as in a server.
  * The first rounds are not counted: whoever commits 100 rows at a time does it for days.
  */
@@ -46,12 +49,19 @@ async function small(tell: Tell, rows: number): Promise<Result[]> {
     const compactorUrl = new URL("../../src/store/compact_worker.ts", import.meta.url);
     const own = await openStore({ ...local.options, thread: false, compactorUrl });
     const bare = bareTable(rival.directory);
-    const times = { alone: [] as number[], inThread: [] as number[], grouped: [] as number[], bare: [] as number[] };
+    const times = {
+      alone: [] as number[],
+      inThread: [] as number[],
+      few: [] as number[],
+      grouped: [] as number[],
+      bare: [] as number[],
+    };
     for (let round = 0; round < SMALL_ROUNDS; round++) {
       const now = requests.slice(round * part, (round + 1) * part);
       times.alone.push(await oneByOne(store, now));
       times.bare.push(await seconds(() => now.forEach(({ batch }) => void bare.append(batch))));
-      times.grouped.push(await seconds(() => inFlight(part, (i) => store.commit(now[i]!.request), 16)));
+      times.few.push(await seconds(() => inFlight(part, (i) => store.commit(now[i]!.request), FEW)));
+      times.grouped.push(await seconds(() => inFlight(part, (i) => store.commit(now[i]!.request), MANY)));
       times.inThread.push(await oneByOne(own, now));
     }
     await store.close();
@@ -65,7 +75,8 @@ async function small(tell: Tell, rows: number): Promise<Result[]> {
     return [
       line("one by one", times.alone),
       line("one by one, no log thread", times.inThread),
-      line("16 in flight", times.grouped),
+      line(`${FEW} in flight`, times.few),
+      line(`${MANY} in flight`, times.grouped),
     ];
   } finally {
     for (const place of [threaded, local, rival]) place.remove();

@@ -1,6 +1,4 @@
 import { MlpeError } from "../base/errors.ts";
-import type { Micros } from "../base/time.ts";
-import type { Awake } from "./awake.ts";
 import type { CompactionFailure } from "./compact.ts";
 import type { ErasedRows, Erasure, ErasureOutcome, Erasures, Held } from "./erase.ts";
 import { storeErrors } from "./errors.ts";
@@ -104,10 +102,6 @@ export function errorOf({ message, known }: Failure): Error {
   return new MlpeError(code, { kind, meaning: message, fix, retryable }, message, { place });
 }
 
-/** So long the writer stays awake for the next commit after one, and who commits for the answer. */
-const NEXT_WITHIN: Micros = 300;
-const ANSWER_WITHIN: Micros = 500;
-
 /** The writer in this thread, as a channel. */
 export function localChannel(writer: OpenWriter): WriteChannel {
   const { log } = writer;
@@ -170,7 +164,6 @@ export function serve(
   channel: WriteChannel,
   post: (answer: Answer) => void,
   close: () => Promise<void>,
-  waits?: Awake,
 ): (call: Call) => void {
   let commits = 0; // not answered yet
   channel.onHead(() => {
@@ -218,13 +211,10 @@ export function serve(
   };
   return ({ id, request }) => {
     const head = request.kind === "commit" ? { head: true as const } : {};
-    if (head.head) {
-      commits++;
-      waits?.met();
-    }
+    if (head.head) commits++;
     const answer = (said: { result: unknown } | { failure: Failure }) => {
       post({ id, ...said, ...head });
-      if (head.head && --commits === 0) waits?.expect(NEXT_WITHIN);
+      if (head.head) commits--;
     };
     run(request).then(
       (result) => answer({ result }),
@@ -233,16 +223,14 @@ export function serve(
   };
 }
 
-/** The near end of a carrier: hand every message from the far end to `receive`. `waits` is of this thread. */
+/** The near end of a carrier: hand every message from the far end to `receive`. */
 export function remoteChannel(
   carrier: Carrier,
   closed: () => Promise<void>,
-  waits: Awake,
 ): { readonly channel: WriteChannel; receive(answer: unknown): void; ended(cause: Error): void } {
   const pending = new Map<number, { resolve(value: never): void; reject(cause: unknown): void }>();
   const { take, ...listeners } = announcements();
   const endListeners: ((cause: Error) => void)[] = [];
-  const commits = underWay(waits);
   let next = 0;
   let broken: Error | undefined;
   const call = <T>(request: Request, transfer: (ArrayBuffer | MessagePort)[] = []): Promise<T> =>
@@ -259,8 +247,7 @@ export function remoteChannel(
   };
   return {
     channel: {
-      commit: (commit) =>
-        call({ kind: "commit", commit: commits.sending(commit) }, [commit.record.buffer as ArrayBuffer]),
+      commit: (commit) => call({ kind: "commit", commit }, [commit.record.buffer as ArrayBuffer]),
       cursor: (name) => call({ kind: "cursor", name }),
       position: (name) => call({ kind: "position", name }),
       compact: () => call({ kind: "compact" }),
@@ -292,7 +279,6 @@ export function remoteChannel(
       if (!("id" in answer)) return take(answer);
       const waiting = pending.get(answer.id);
       pending.delete(answer.id);
-      if (answer.head) commits.answered();
       if ("failure" in answer) waiting?.reject(errorOf(answer.failure));
       else waiting?.resolve(answer.result as never);
       if (answer.head) take({ head: true });
@@ -301,20 +287,6 @@ export function remoteChannel(
       if (broken) return; // closed, or known already
       fail(cause);
       for (const listener of endListeners) listener(cause);
-    },
-  };
-}
-
-/** Commits that are not answered yet: of a lone one the answer is waited for awake. */
-function underWay(waits: Awake): { sending(commit: EncodedCommit): EncodedCommit; answered(): void } {
-  let commits = 0;
-  return {
-    sending(commit) {
-      if (commits++ === 0) waits.expect(ANSWER_WITHIN);
-      return commit;
-    },
-    answered() {
-      if (--commits === 0) waits.met();
     },
   };
 }

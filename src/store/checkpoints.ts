@@ -1,13 +1,13 @@
 import type { SumsKeeper } from "./sums.ts";
 
 /** The write-ahead log is moved into log.db once this much was committed since, about, ... */
-const CHECKPOINT_BYTES = 4 << 20;
+const CHECKPOINT_BYTES = 2 << 20;
 /** ... and nobody has committed for this long. */
 const IDLE_MS = 100;
 /** A log that is never idle is moved once so many pages of it wait, and commits wait for that. */
-const WAITING_MAX = 4_000;
+const WAITING_MAX = 1_000;
 /** Where a reader was in the way it is tried again after so many more. */
-const WAITING_MORE = 1_000;
+const WAITING_MORE = 250;
 
 /**
  * Keeps checkpoints out of commits, which would wait for them: they are made in the moments between. `writtenBytes` says

@@ -1,5 +1,3 @@
-import { systemClock } from "../base/clock.ts";
-import { awake } from "./awake.ts";
 import { errorOf, remoteChannel, type WriteChannel } from "./channel.ts";
 import { storeErrors } from "./errors.ts";
 import type { OpenMessage } from "./log_worker.ts";
@@ -8,7 +6,7 @@ import type { OpenMessage } from "./log_worker.ts";
 export async function startLogThread(message: OpenMessage, workerUrl?: string | URL): Promise<WriteChannel> {
   // Written out here, so that the bundler finds the entry file.
   const worker = workerUrl ? new Worker(workerUrl) : new Worker(new URL("./log_worker.ts", import.meta.url));
-  const remote = remoteChannel(worker, async () => worker.terminate(), awake(systemClock));
+  const remote = remoteChannel(worker, async () => worker.terminate());
   return new Promise<WriteChannel>((resolve, reject) => {
     const ended = (why: string) => {
       const cause = storeErrors.error("writer_ended", `the log thread ended: ${why}`);

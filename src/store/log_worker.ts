@@ -1,7 +1,6 @@
 import { systemClock } from "../base/clock.ts";
 import { systemRandom } from "../base/random.ts";
 import type { KeySettings } from "../keys/registry.ts";
-import { awake } from "./awake.ts";
 import { failureOf, localChannel, serve } from "./channel.ts";
 import { handsInThread } from "./compact_thread.ts";
 import type { Keys } from "./sealer.ts";
@@ -40,7 +39,6 @@ async function open({ directory, keys, space, compactorUrl }: OpenMessage): Prom
       channel,
       (message) => self.postMessage(message),
       () => channel.close(),
-      awake(systemClock),
     );
   } catch (cause) {
     self.postMessage({ failure: failureOf(cause) });

@@ -1,8 +1,7 @@
-import { type Clock, systemClock } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { pace } from "../base/turn.ts";
 import type { KeySettings } from "../keys/registry.ts";
-import { awake } from "./awake.ts";
 import { readSecret, refreshKeys, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
@@ -133,7 +132,7 @@ export async function openStore(options: OpenOptions): Promise<LogStore> {
 
 /** The same store in another thread of the process: commits go through `port`, reads are made here. */
 export async function connectStore(options: OpenOptions, port: MessagePort): Promise<LogStore> {
-  const remote = remoteChannel(port, async () => port.close(), awake(systemClock));
+  const remote = remoteChannel(port, async () => port.close());
   port.onmessage = (event: { data: unknown }) => remote.receive(event.data);
   return readerStore(options, remote.channel);
 }

@@ -52,11 +52,11 @@ function frames(): { written: number; copied: number } {
 
 test("a log that falls idle is copied into the database, and again once as much was committed since", async () => {
   for (let turn = 0; turn < 2; turn++) {
-    for (let i = 0; i < 3; i++) await commit(1.2 * MIB);
-    jest.advanceTimersByTime(10 * IDLE_MS); // less than 4 MiB: not worth it
+    for (let i = 0; i < 3; i++) await commit(0.6 * MIB);
+    jest.advanceTimersByTime(10 * IDLE_MS); // less than 2 MiB: not worth it
     const before = frames();
     expect(before.copied).toBeLessThan(before.written);
-    await commit(1.2 * MIB);
+    await commit(0.6 * MIB);
     expect(frames().copied).toBeLessThan(frames().written); // not in the commit
     jest.advanceTimersByTime(IDLE_MS);
     const after = frames();
@@ -65,7 +65,7 @@ test("a log that falls idle is copied into the database, and again once as much 
 });
 
 test("while commits come it waits", async () => {
-  await commit(4.5 * MIB);
+  await commit(2.5 * MIB);
   for (let i = 0; i < 5; i++) {
     await commit(1_000);
     jest.advanceTimersByTime(BUSY_MS);
