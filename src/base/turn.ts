@@ -29,3 +29,13 @@ export function pace(): Pace {
     },
   };
 }
+
+/** To the end, step by step; others have turns between them. */
+export async function inTurns<Result>(steps: Iterator<unknown, Result>): Promise<Result> {
+  const turns = pace();
+  for (;;) {
+    const { value, done } = steps.next();
+    if (done) return value;
+    if (turns.due()) await turns.turn();
+  }
+}

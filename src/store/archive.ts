@@ -1,4 +1,5 @@
 import { closeSync, fsyncSync, openSync, readSync, writeSync } from "node:fs";
+import { inTurns } from "../base/turn.ts";
 import { storeErrors } from "./errors.ts";
 
 /**
@@ -129,9 +130,21 @@ export function* piecesOf(file: number, size: number): Generator<Uint8Array> {
 
 /** Writes a new file whole and synced, readable by its owner only. */
 export function writeWhole(path: string, pieces: Iterable<Uint8Array>): void {
+  const steps = writing(path, pieces);
+  while (!steps.next().done);
+}
+
+/** The same; others have turns meanwhile. */
+export const writeInTurns = (path: string, pieces: Iterable<Uint8Array>): Promise<void> =>
+  inTurns(writing(path, pieces));
+
+function* writing(path: string, pieces: Iterable<Uint8Array>): Generator<void, void> {
   const file = openSync(path, "wx", 0o600);
   try {
-    for (const piece of pieces) for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at);
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at);
+      yield;
+    }
     fsyncSync(file);
   } finally {
     closeSync(file);

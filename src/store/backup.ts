@@ -14,17 +14,29 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
 import { MlpeError } from "../base/errors.ts";
 import type { Micros } from "../base/time.ts";
-import { archiveEnd, archiveHeader, archivePadding, badArchive, piecesOf, readArchive, writeWhole } from "./archive.ts";
-import { databasePath, segmentsPath } from "./database.ts";
+import { inTurns } from "../base/turn.ts";
+import {
+  archiveEnd,
+  archiveHeader,
+  archivePadding,
+  badArchive,
+  piecesOf,
+  readArchive,
+  writeInTurns,
+  writeWhole,
+} from "./archive.ts";
+import { databasePath, openUnchecked, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { removeLeftovers, temporaryOf } from "./leftovers.ts";
 import { LOCK_FILE, takeWriterLock } from "./lock.ts";
 import { logReader } from "./log_reader.ts";
+import { isReadOnly } from "./read_only.ts";
 import { syncDirectory } from "./segment_write.ts";
 import type { LogStore } from "./store.ts";
 
@@ -55,10 +67,11 @@ export interface OpenBackup {
 
 /**
  * Opens a copy of a store while commits and compaction go on: a copy of the catalogue as of one commit, made by SQLite in one
- * transaction in a directory beside `out` (by default in the store's; gone afterwards), and the segment files that it names,
+ * transaction in a directory beside `out` (by default in the store's,
+ * or where that is read-only in the temporary folder; gone afterwards), and the segment files that it names,
  * which never change. Throws `store.backup_failed`.
  */
-export function openBackup(store: LogStore, out = join(store.directory, "backup")): OpenBackup {
+export async function openBackup(store: LogStore, out = besideStore(store)): Promise<OpenBackup> {
   const temporary = temporaryOf(out);
   const open: number[] = [];
   const close = () => {
@@ -69,10 +82,11 @@ export function openBackup(store: LogStore, out = join(store.directory, "backup"
     removeLeftovers(out);
     const names = copyCatalogue(store.directory, temporary, open);
     const head = headOf(temporary, store);
-    const files = ["log.db", ...names.map((name) => `segments/${name}`)].map((name, index) => {
+    const files: BackupManifest["files"][number][] = [];
+    for (const [index, name] of ["log.db", ...names.map((name) => `segments/${name}`)].entries()) {
       const bytes = fstatSync(open[index]!).size;
-      return { name, bytes, sha256: digestOf(piecesOf(open[index]!, bytes)) };
-    });
+      files.push({ name, bytes, sha256: await digestOf(piecesOf(open[index]!, bytes)) });
+    }
     const manifest: BackupManifest = {
       format: FORMAT,
       store_id: toHex(store.sealer.storeId),
@@ -89,13 +103,20 @@ export function openBackup(store: LogStore, out = join(store.directory, "backup"
   }
 }
 
-/** Writes such a copy as one file, which is read again before it gets its name. Throws `store.backup_failed`. */
-export function writeBackup(store: LogStore, out: string): BackupManifest {
+/** Where the catalogue's copy is made meanwhile, without the ending of `temporaryOf`, if the backup goes to no file. */
+export const besideStore = ({ directory }: LogStore): string =>
+  isReadOnly(directory) ? join(tmpdir(), "mlpe-backup") : join(directory, "backup");
+
+/**
+ * Writes such a copy as one file, which is read again before it gets its name. Others have turns meanwhile, a signal too.
+ * Throws `store.backup_failed`.
+ */
+export async function writeBackup(store: LogStore, out: string): Promise<BackupManifest> {
   const temporary = temporaryOf(out);
-  const backup = openBackup(store, out);
+  const backup = await openBackup(store, out);
   try {
-    writeWhole(temporary, backup.parts());
-    checkBackup(temporary);
+    await writeInTurns(temporary, backup.parts());
+    await inTurns(checkBackup(temporary));
     renameSync(temporary, out);
     syncDirectory(dirname(out));
     return backup.manifest;
@@ -111,9 +132,8 @@ export function writeBackup(store: LogStore, out: string): BackupManifest {
 function copyCatalogue(directory: string, temporary: string, open: number[]): string[] {
   const path = databasePath(temporary);
   for (let tries = 1; ; tries++) {
-    const source = new Database(databasePath(directory), { readonly: true });
+    const source = openUnchecked(directory);
     try {
-      source.run("PRAGMA busy_timeout = 5000");
       source.run("PRAGMA temp_store = memory");
       source.run("VACUUM INTO ?", [path]);
     } finally {
@@ -152,9 +172,9 @@ function headOf(directory: string, store: LogStore) {
   }
 }
 
-function digestOf(pieces: Iterable<Uint8Array>): string {
+async function digestOf(pieces: Iterable<Uint8Array>): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
-  for (const piece of pieces) hasher.update(piece);
+  await inTurns(tee(pieces, hasher));
   return hasher.digest("hex");
 }
 
@@ -189,14 +209,8 @@ function* archiveOf(manifest: BackupManifest, open: readonly number[]): Generato
 export type BackupSource = string | typeof STDIN;
 const STDIN = 0;
 
-/** Reads an archive to its end and compares every digest. Throws `store.bad_backup`. */
-function checkBackup(path: string): BackupManifest {
-  return eachFile(path, (_name, pieces) => {
-    for (const _piece of pieces) {
-      // read for its digest alone
-    }
-  });
-}
+/** Reads an archive to its end and compares every digest, a piece a step. Throws `store.bad_backup`. */
+const checkBackup = (path: string) => eachFile(path, (_name, pieces) => pieces);
 
 /** Where a restore works before its copy has a name. */
 export interface Claimed {
@@ -269,7 +283,13 @@ export function unpackBackup(path: BackupSource, directory: string): BackupManif
   requireEmpty(directory);
   try {
     mkdirSync(segmentsPath(directory), { recursive: true, mode: 0o700 });
-    const manifest = eachFile(path, (name, pieces) => writeWhole(join(directory, name), pieces));
+    const steps = eachFile(path, (name, pieces) => {
+      writeWhole(join(directory, name), pieces);
+      return [];
+    });
+    let step = steps.next();
+    while (!step.done) step = steps.next();
+    const manifest = step.value;
     for (const folder of [segmentsPath(directory), directory, dirname(directory)]) syncDirectory(folder);
     return manifest;
   } catch (cause) {
@@ -304,8 +324,11 @@ export function placeRestored(from: string, directory: string): void {
   }
 }
 
-/** Hands over each file that the manifest names, in its order, and compares its digest. */
-function eachFile(source: BackupSource, take: (name: string, pieces: Iterable<Uint8Array>) => void): BackupManifest {
+/** Hands over each file that the manifest names, in its order, takes the steps that it is given for it, and compares its digest. */
+function* eachFile(
+  source: BackupSource,
+  take: (name: string, pieces: Iterable<Uint8Array>) => Iterable<unknown>,
+): Generator<unknown, BackupManifest> {
   const bad = (what: string) => badArchive(source, what);
   let manifest: BackupManifest | undefined;
   let stated: Uint8Array | undefined;
@@ -327,7 +350,7 @@ function eachFile(source: BackupSource, take: (name: string, pieces: Iterable<Ui
     if (file?.name !== entry.name || file.bytes !== entry.size) throw bad(`${entry.name} is not what should be there`);
     if (!/^(?:log\.db|segments\/[0-9a-f]{32})$/.test(entry.name)) throw bad(`${entry.name} is no file of a store`);
     const hasher = new Bun.CryptoHasher("sha256");
-    take(entry.name, tee(entry.pieces(), hasher));
+    yield* take(entry.name, tee(entry.pieces(), hasher));
     if (hasher.digest("hex") !== file.sha256) throw bad(`${entry.name} has another digest`);
   }
   if (!manifest || next !== manifest.files.length) throw bad("files are missing");

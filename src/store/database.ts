@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
+import { isReadOnly, openReadOnly } from "./read_only.ts";
 
 export const BUSY_TIMEOUT_MS = 5_000;
 const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
@@ -56,6 +57,7 @@ export function openWriterDatabase(directory: string): Database {
   checkWritable(directory);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
   const database = patientDatabase(path, "write");
+  checkVersion(database);
   for (const pragma of [
     "page_size = 4096",
     "journal_mode = WAL",
@@ -109,11 +111,29 @@ export function openReaderDatabase(directory: string): Database {
   }
   // SQLite's read-only mode: another handle, if it is the last to go, moves the write-ahead log into log.db on closing.
   // Before a store was ever made, a power cut may leave a journal of another kind, which only one that writes can roll back.
-  const path = databasePath(directory);
-  const database = patientDatabase(path, existsSync(`${path}-journal`) ? "write" : "read");
+  const database = openUnchecked(directory, existsSync(`${databasePath(directory)}-journal`) ? "write" : "read");
   database.run("PRAGMA temp_store = memory");
   database.run("PRAGMA query_only = ON");
   return checked(directory, database);
+}
+
+/** Whether a handle for reading sees the log as it was, and never what is committed later. */
+export const isFixed = (directory: string, { filename }: Database): boolean => filename !== databasePath(directory);
+
+/** A handle that may hold anything; where SQLite can't use one because the directory is read-only, one that needs no file there. */
+export function openUnchecked(directory: string, mode: "read" | "write" = "read"): Database {
+  const database = patientDatabase(databasePath(directory), mode);
+  try {
+    checkVersion(database); // preparing any statement looks at the file
+    return database;
+  } catch (cause) {
+    const refused = /^SQLITE_(READONLY|CANTOPEN)/.test(String((cause as { code?: string }).code));
+    const readOnly = refused && mode === "read" && isReadOnly(directory);
+    if (readOnly) database.close();
+    else closeWithoutMoving(database);
+    if (!readOnly) throw cause;
+    return openReadOnly(databasePath(directory));
+  }
 }
 
 /**
@@ -136,7 +156,6 @@ export function closeWithoutMoving(database: Database): void {
 function patientDatabase(path: string, mode: "read" | "write"): Database {
   const database = new Database(path, mode === "read" ? { readonly: true } : { readwrite: true, create: false });
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-  checkVersion(database);
   return database;
 }
 

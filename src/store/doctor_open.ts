@@ -1,8 +1,8 @@
-import { constants, Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { databasePath } from "./database.ts";
+import { databasePath, openUnchecked } from "./database.ts";
+import { openImmutable } from "./read_only.ts";
 
 /**
  * A handle that changes neither `log.db` nor its write-ahead log: not even where a crash left one that the next writer will
@@ -10,11 +10,7 @@ import { databasePath } from "./database.ts";
  */
 export function openUnchanged(directory: string): Database {
   const path = databasePath(directory);
-  const { SQLITE_OPEN_READONLY, SQLITE_OPEN_URI } = constants;
-  const plain = existsSync(`${path}-wal`);
-  const database = plain
-    ? new Database(path, { readonly: true })
-    : new Database(`${pathToFileURL(path)}?immutable=1`, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+  const database = existsSync(`${path}-wal`) ? openUnchecked(directory) : openImmutable(path);
   database.run("PRAGMA temp_store = memory");
   database.run("PRAGMA busy_timeout = 5000");
   return database;

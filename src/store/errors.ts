@@ -24,6 +24,11 @@ export const storeErrors = errorTable("store", {
     meaning: "Another process has this data directory open for writing.",
     fix: "Stop that process, or use another data directory. Commands that only read may run beside a running server, and so may `mlpe views export`, `mlpe score`, `mlpe drift`, `mlpe erase`, `mlpe retain`, `mlpe keys rotate`, `mlpe keys rewrap` and deployments, which ask it.",
   },
+  read_only_directory: {
+    kind: "unavailable",
+    meaning: "The data directory can't be written, and what was asked for needs that.",
+    fix: "Copy the directory to where this user may write, and name the copy with --data.",
+  },
   read_only: {
     kind: "refused",
     meaning: "The store was opened for reading only.",

@@ -6,7 +6,7 @@ import { readSecret, refreshKeys, type Sealer } from "./catalogue.ts";
 import { localChannel, remoteChannel, type WriteChannel } from "./channel.ts";
 import type { CompactionFailure } from "./compact.ts";
 import { handsInThread } from "./compact_thread.ts";
-import { openReaderDatabase } from "./database.ts";
+import { isFixed, openReaderDatabase } from "./database.ts";
 import { type Encoder, encodeCommit, encoderOf } from "./encode.ts";
 import { type Erased, type EraseRequest, type ErasurePlan, eraseEntity, planErasure } from "./erase_select.ts";
 import { type ErasedEntities, erasedEntities } from "./erased.ts";
@@ -200,6 +200,7 @@ function storeOver(
     waitBeyond: (after, timeoutMs) =>
       keys.again(async () => {
         if (open().head().commitNo > after) return;
+        if (isFixed(directory, reader.database)) throw nothingFollows(directory);
         const pollMs = channel ? CONNECTED_POLL_MS : POLL_MS;
         await waitFor(() => closed || reader.head().commitNo > after, waiters, pollMs, timeoutMs);
       }),
@@ -223,6 +224,12 @@ function storeOver(
       await channel?.close();
     },
   };
+}
+
+function nothingFollows(directory: string): Error {
+  const message = `${directory} can't be written, and is read as it was when it was opened: nothing follows`;
+  const fix = "Follow where the server runs, or as a user who may write there.";
+  return storeErrors.error("read_only_directory", message, { place: directory, fix });
 }
 
 function committing(encoder: Encoder, keys: StoreKeys, writable: () => WriteChannel): LogStore["commit"] {

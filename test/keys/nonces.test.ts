@@ -107,7 +107,7 @@ async function apart(randomOf: (which: number) => Random) {
   await commit(store, "before");
   await store.compact();
   await commit(store, "tail");
-  writeBackup(store, join(home, "backup"));
+  await writeBackup(store, join(home, "backup"));
   await store.close();
   const found: Map<string, string>[] = [];
   for (const which of [0, 1]) {

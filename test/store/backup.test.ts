@@ -53,7 +53,7 @@ beforeAll(async () => {
     // The log thread commits and compacts these while this thread makes the backup.
     const running = Array.from({ length: 300 }, (_, i) => commit(store, b * 300 + i + 1));
     await running[100];
-    manifests.push(writeBackup(store, at(`${b}.backup`)));
+    manifests.push(await writeBackup(store, at(`${b}.backup`)));
     await Promise.all(running);
     await store.compact(); // so that the next one holds segments, however slow compaction is beside it
   }

@@ -143,7 +143,7 @@ test("what fails while a fold is made changes nothing, and leaves no file", asyn
 test("files that no row names are swept at the next start, and a backup leaves folds out", async () => {
   const { store, options, folder, home } = await made();
   await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("kept")]);
-  const manifest = writeBackup(store, join(home, "backup"));
+  const manifest = await writeBackup(store, join(home, "backup"));
   expect(manifest.files.map(({ name }) => name)).toEqual(["log.db"]);
   await store.close();
   writeFileSync(join(folder, "0".repeat(32)), "half");

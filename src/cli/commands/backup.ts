@@ -2,7 +2,8 @@ import type { World } from "../../base/world.ts";
 import { restoreBackup } from "../../runtime/backup.ts";
 import { type RecordedBackup, recordBackup } from "../../runtime/backups.ts";
 import { absolute, openProject } from "../../runtime/project.ts";
-import { type BackupManifest, openBackup, writeBackup } from "../../store/backup.ts";
+import { type BackupManifest, besideStore, openBackup, writeBackup } from "../../store/backup.ts";
+import { temporaryOf } from "../../store/leftovers.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, locationOf } from "../project.ts";
@@ -33,17 +34,27 @@ export const backup: Command = {
     const out = absolute(world, named);
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
     const done = await recordBackup(world, locationOf(input), "file", async (store) => ({
-      manifest: writeBackup(store, out),
+      manifest: await goneWhenStopped(world, out, () => writeBackup(store, out)),
     }));
     const json = { file: out, ...summaryOf(done) };
     return { json, text: textOf(json, "read again") };
   },
 };
 
+/** A signal takes what is made meanwhile away, and ends the process. */
+async function goneWhenStopped<Made>({ files }: World, out: string, make: () => Promise<Made>): Promise<Made> {
+  const unwatch = files.removedWhenStopped(temporaryOf(out));
+  try {
+    return await make();
+  } finally {
+    unwatch();
+  }
+}
+
 /** To standard output, where it can't be read again; what is said of it goes to standard error. */
 async function pipeBackup(world: World, input: Input): Promise<Outcome> {
   const done = await recordBackup(world, locationOf(input), "pipe", async (store) => {
-    const opened = openBackup(store);
+    const opened = await goneWhenStopped(world, besideStore(store), () => openBackup(store));
     try {
       for (const part of opened.parts()) await world.write(part);
     } finally {
