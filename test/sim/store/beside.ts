@@ -39,7 +39,7 @@ export async function beside(life: Life, names: readonly LongAct[]): Promise<voi
   const { draw, store } = life;
   const other = !life.full && draw.chance(0.3) ? await openStore({ ...optionsOf(life), mode: "read" }) : undefined;
   const asked: Asked[] = [];
-  let copy: BackupManifest | undefined;
+  let copying: Promise<BackupManifest> | undefined;
   const running = Promise.all(names.map((name) => LONG_ACTS[name](life)));
   running.catch(() => {}); // told below
   while (draw.chance(0.7)) {
@@ -47,10 +47,13 @@ export async function beside(life: Life, names: readonly LongAct[]): Promise<voi
     const act = draw.integer(0, 99);
     if (act < 60) await commitSome(life);
     else if (act < 85 && takers(names) < 2) asked.push(...(await ask(life, other ?? store)));
-    else if (act < 93 && !copy && !life.full) copy = writeBackup(store, backupPath(life));
-    else await disk.checkpoint(life);
+    else if (act < 93 && !copying && !life.full) {
+      copying = writeBackup(store, backupPath(life)); // what is in it is decided before this returns
+      copying.catch(() => {}); // told below
+    } else await disk.checkpoint(life);
   }
   await running;
+  const copy = await copying;
   await other?.close();
   for (const { question, answer, before } of asked) {
     if (!isEither(question, answer, before, await question.ask(life.model)))

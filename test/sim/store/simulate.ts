@@ -186,7 +186,7 @@ async function backup(life: Life): Promise<void> {
   await ticks(life.draw.integer(0, 3));
   let made: BackupManifest;
   try {
-    made = writeBackup(life.store, backupPath(life));
+    made = await writeBackup(life.store, backupPath(life));
   } catch (cause) {
     if (!life.full || !disk.refused(cause)) throw cause;
     return count(life, "backups refused by a full disk");
