@@ -1,15 +1,9 @@
 import type { World } from "../base/world.ts";
 import { verifyLedger } from "../ingestion/ledger.ts";
-import {
-  type BackupManifest,
-  type BackupSource,
-  claimForRestore,
-  placeRestored,
-  requireEmpty,
-  restoreTarget,
-} from "../store/backup.ts";
+import type { BackupManifest, BackupSource } from "../store/backup.ts";
 import { errorOf, type Failure } from "../store/channel.ts";
 import { storeErrors } from "../store/errors.ts";
+import { claimForRestore, placeRestored, restorePlace } from "../store/restore.ts";
 import { openLog } from "./engine.ts";
 import type { Project } from "./project.ts";
 import type { RestoreMessage, Unpacked } from "./restore_worker.ts";
@@ -26,14 +20,12 @@ export interface Restored {
  * its name the copy must open with the key, stand at the manifest's commit, verify against its audit tree, and have a ledger
  * that balances.
  * Throws `store.not_empty`, `store.bad_backup`, `keys.missing_key` or `keys.wrong_key`; then nothing was made. A
- * signal removes `<directory>.restoring`; what `kill -9` leaves of it the next one of the same directory takes over.
+ * signal removes what was made; what `kill -9` leaves of it the next one of the same directory takes over.
  */
 export async function restoreBackup(world: World, project: Project, from: BackupSource): Promise<Restored> {
-  const directory = restoreTarget(project.dataDirectory.replace(/(?<=.)\/+$/, ""));
-  requireEmpty(directory);
-  const place = `${directory}.restoring`;
-  const { unpacked, release } = claimForRestore(place);
-  const unwatch = world.files.removedWhenStopped(place);
+  const place = restorePlace(project.dataDirectory.replace(/(?<=.)\/+$/, ""));
+  const { unpacked, release } = claimForRestore(place.working);
+  const unwatch = world.files.removedWhenStopped(place.working);
   try {
     const { keys } = project.config;
     const { manifest, head, audit } = await unpackInThread({ from, directory: unpacked, keys }, world.workers.restore);
@@ -44,7 +36,7 @@ export async function restoreBackup(world: World, project: Project, from: Backup
     const [problem] = audit.problems;
     if (problem) throw unproven(`${problem.place}: ${problem.message}`);
     await proveLedger(world, project, unpacked);
-    placeRestored(unpacked, directory);
+    placeRestored(unpacked, place);
     return { manifest, rows: audit.rows, root: audit.root };
   } finally {
     release();

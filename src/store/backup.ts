@@ -1,24 +1,9 @@
 import { Database } from "bun:sqlite";
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  realpathSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
-import { MlpeError } from "../base/errors.ts";
 import type { Micros } from "../base/time.ts";
 import { inTurns } from "../base/turn.ts";
 import {
@@ -34,9 +19,9 @@ import {
 import { databasePath, openUnchecked, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { removeLeftovers, temporaryOf } from "./leftovers.ts";
-import { LOCK_FILE, takeWriterLock } from "./lock.ts";
 import { logReader } from "./log_reader.ts";
 import { isReadOnly } from "./read_only.ts";
+import { failed, requireEmpty } from "./restore.ts";
 import { syncDirectory } from "./segment_write.ts";
 import type { LogStore } from "./store.ts";
 
@@ -212,63 +197,6 @@ const STDIN = 0;
 /** Reads an archive to its end and compares every digest, a piece a step. Throws `store.bad_backup`. */
 const checkBackup = (path: string) => eachFile(path, (_name, pieces) => pieces);
 
-/** Where a restore works before its copy has a name. */
-export interface Claimed {
-  /** Is not there yet. */
-  readonly unpacked: string;
-  /** Removes it, with what is still in it. */
-  release(): void;
-}
-
-const UNPACKED = "data";
-
-/**
- * Where a directory to restore really lies: links are followed, so that it comes to the disk that they name. Throws
- * `store.backup_failed` for the root of a file system, as a restored directory gets its place by renaming.
- */
-export function restoreTarget(path: string): string {
-  const directory = followed(path);
-  if (existsSync(directory) && statSync(directory).dev !== statSync(dirname(directory)).dev) throw isMounted(directory);
-  return directory;
-}
-
-function followed(path: string): string {
-  if (existsSync(path)) return realpathSync(path);
-  const link = lstatSync(path, { throwIfNoEntry: false });
-  return link?.isSymbolicLink() ? resolve(dirname(path), readlinkSync(path)) : path;
-}
-
-function isMounted(directory: string): Error {
-  const message = `${directory} is the root of a file system, and a restored directory gets its place by renaming`;
-  const fix = `Name a directory below it, here and as \`data\` in the config: ${join(directory, "data.mlpe")}`;
-  return storeErrors.error("backup_failed", message, { place: directory, fix });
-}
-
-/**
- * Takes a directory to restore in, which no other process gets as long as this one lives, and removes what an interrupted
- * restore left in it: one is told by the lock file that each makes first. Throws `store.locked` where another restore is at
- * it and `store.not_empty` where it holds anything else; then nothing was removed.
- */
-export function claimForRestore(directory: string): Claimed {
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const held = readdirSync(directory);
-    const isLeftover =
-      held.includes(LOCK_FILE) && held.every((name) => name === UNPACKED || name.startsWith("writer."));
-    if (!isLeftover) requireEmpty(directory, "No interrupted restore left this: look what it is, and move it away.");
-    const unlock = takeWriterLock(directory);
-    const unpacked = join(directory, UNPACKED);
-    rmSync(unpacked, { recursive: true, force: true });
-    const release = () => {
-      rmSync(directory, { recursive: true, force: true });
-      unlock();
-    };
-    return { unpacked, release };
-  } catch (cause) {
-    throw failed(cause, directory);
-  }
-}
-
 /**
  * Unpacks a backup into a new directory. Throws `store.bad_backup`, and then the directory is not there, or
  * `store.not_empty` where it is there and holds something.
@@ -294,32 +222,6 @@ export function unpackBackup(path: BackupSource, directory: string): BackupManif
     return manifest;
   } catch (cause) {
     rmSync(directory, { recursive: true, force: true });
-    throw failed(cause, directory);
-  }
-}
-
-/** Throws `store.not_empty` where the directory holds anything; `fix` says what to do then, if it is not to name another. */
-export function requireEmpty(directory: string, fix?: string): void {
-  if (!existsSync(directory)) return;
-  let held: string[];
-  try {
-    held = readdirSync(directory);
-  } catch {
-    held = [directory]; // a file, or a directory that is not ours to read
-  }
-  const details = fix === undefined ? { place: directory } : { place: directory, fix };
-  if (held.length > 0) throw storeErrors.error("not_empty", `${directory} is not empty`, details);
-}
-
-/** Gives an unpacked and proven directory its name. */
-export function placeRestored(from: string, directory: string): void {
-  try {
-    requireEmpty(directory);
-    if (existsSync(directory)) rmdirSync(directory);
-    renameSync(from, directory);
-    syncDirectory(dirname(directory));
-  } catch (cause) {
-    if (["EBUSY", "EXDEV"].includes((cause as { code: string }).code)) throw isMounted(directory);
     throw failed(cause, directory);
   }
 }
@@ -362,10 +264,4 @@ function* tee(pieces: Iterable<Uint8Array>, hasher: Bun.CryptoHasher): Generator
     hasher.update(piece);
     yield piece;
   }
-}
-
-function failed(cause: unknown, place: string): MlpeError {
-  if (cause instanceof MlpeError) return cause;
-  const said = cause instanceof Error ? cause.message : String(cause);
-  return storeErrors.error("backup_failed", `${place} can't be made: ${said}`, { place, cause });
 }

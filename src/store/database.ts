@@ -12,6 +12,9 @@ const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).siz
 export const databasePath = (directory: string) => join(directory, "log.db");
 export const segmentsPath = (directory: string) => join(directory, "segments");
 
+/** The folder that a restore works in, inside of a directory that was there: without a `log.db` beside it, it is unfinished. */
+export const RESTORING = ".restoring";
+
 /** Throws EACCES where this user may not look: a store may well be there. */
 export const hasStore = (directory: string): boolean => {
   try {
@@ -42,6 +45,10 @@ export const REMAINS_FIX =
 /** Throws store.damaged where `log.db` has no store though the rest of one is there. */
 export function checkRemains(directory: string, database?: Database): void {
   const made = database?.query("SELECT 1 FROM sqlite_master WHERE name = 'store'").get();
+  if (!made && existsSync(join(directory, RESTORING))) {
+    const message = `${directory} holds an unfinished restore: nothing of it was proven, or not all of it is there`;
+    throw storeErrors.error("unfinished_restore", message, { place: directory });
+  }
   const remains = made ? undefined : remainsOf(directory);
   if (remains === undefined) return;
   const message = `log.db of ${directory} is gone or empty, though there is ${remains}`;

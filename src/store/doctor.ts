@@ -9,7 +9,7 @@ import { MICROS_PER_SECOND } from "../base/time.ts";
 import { type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
 import { checkCatalogue } from "./check.ts";
 import { damagedRows, isDamage } from "./damage.ts";
-import { databasePath, hasStore, REMAINS_FIX, remainsOf, segmentsPath } from "./database.ts";
+import { databasePath, hasStore, REMAINS_FIX, RESTORING, remainsOf, segmentsPath } from "./database.ts";
 import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type HeldSnapshot, holdSnapshot } from "./replaced.ts";
@@ -93,6 +93,10 @@ export async function examine(options: DoctorOptions): Promise<Diagnosis> {
 
 /** There is no store, or one without its catalogue. */
 function complainOfNone(exam: Exam, message: string): void {
+  if (existsSync(join(exam.directory, RESTORING))) {
+    complain(exam, "directory", `${exam.directory} holds an unfinished restore`, "Run `mlpe restore` again.");
+    return;
+  }
   const remains = remainsOf(exam.directory);
   if (remains === undefined) complain(exam, "directory", message, "Run `mlpe run` or `mlpe ingest` to make one.");
   else complain(exam, "store", `${message}, though there is ${remains}`, REMAINS_FIX);

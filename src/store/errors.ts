@@ -24,6 +24,11 @@ export const storeErrors = errorTable("store", {
     meaning: "Another process has this data directory open for writing.",
     fix: "Stop that process, or use another data directory. Commands that only read may run beside a running server, and so may `mlpe views export`, `mlpe score`, `mlpe drift`, `mlpe erase`, `mlpe retain`, `mlpe keys rotate`, `mlpe keys rewrap` and deployments, which ask it.",
   },
+  unfinished_restore: {
+    kind: "conflict",
+    meaning: "A restore into this directory was killed before it was done, or is at it now.",
+    fix: "Run `mlpe restore` again: it begins anew.",
+  },
   read_only_directory: {
     kind: "unavailable",
     meaning: "The data directory can't be written, and what was asked for needs that.",

@@ -15,13 +15,8 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { batchOf, rowAt } from "../../src/contract/batch.ts";
-import {
-  type BackupManifest,
-  claimForRestore,
-  restoreTarget,
-  unpackBackup,
-  writeBackup,
-} from "../../src/store/backup.ts";
+import { type BackupManifest, unpackBackup, writeBackup } from "../../src/store/backup.ts";
+import { claimForRestore } from "../../src/store/restore.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract, timedContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
@@ -183,10 +178,44 @@ test("the commands: beside an open writer, then a proof before the directory is 
   desk.remove();
 });
 
-test.skipIf(!existsSync("/dev/shm"))("the root of a file system is refused before anything is read", () => {
-  const refused = () => restoreTarget("/dev/shm");
-  expect(refused).toThrow("/dev/shm is the root of a file system");
-});
+test("a directory that is there is restored in place: a killed restore says so, and the next one begins anew", async () => {
+  const desk = createSmallDesk();
+  expect((await desk.run("ingest")).exit).toBe(0);
+  expect((await desk.run("backup", "--out", "b.mlpe")).exit).toBe(0);
+  const restore = () => desk.run("restore", "--from", "b.mlpe", "--data", "volume");
+  mkdirSync(desk.path("volume/lost+found"), { recursive: true }); // the root of a volume
+  const before = statSync(desk.path("volume")).ino;
+  expect((await restore()).errors).toBe("");
+  expect(readdirSync(desk.path("volume")).sort()).toEqual(["log.db", "lost+found", "segments"]);
+  expect(statSync(desk.path("volume"))).toMatchObject({ ino: before });
+  expect((await desk.run("audit", "verify", "--data", "volume")).exit).toBe(0);
+  expect((await restore()).errors).toContain("store.not_empty");
+
+  // Killed while it moved its copy: log.db is moved last. Killed before it had the lock, and while it unpacked.
+  for (const [left, moved] of [
+    [["writer.lock", "data/log.db"], true],
+    [["writer.lock", "data/log.db", "data/segments/x"], false],
+    [[], false],
+  ] as const) {
+    rmSync(desk.path("volume/log.db"));
+    if (!moved) rmSync(desk.path("volume/segments"), { recursive: true });
+    mkdirSync(desk.path("volume/.restoring"), { recursive: true });
+    for (const name of left) desk.write(`volume/.restoring/${name}`, "");
+    for (const command of [["ingest"], ["streams"], ["audit", "verify"]]) {
+      const { errors } = await desk.run(...command, "--data", "volume");
+      expect(errors).toContain("store.unfinished_restore");
+      expect(errors).toContain("mlpe restore");
+    }
+    expect((await desk.run("doctor", "--data", "volume")).output).toContain("unfinished restore");
+    desk.write("volume/mine", "");
+    expect((await restore()).errors).toContain("store.not_empty");
+    rmSync(desk.path("volume/mine"));
+    expect((await restore()).errors).toBe("");
+    expect(readdirSync(desk.path("volume")).sort()).toEqual(["log.db", "lost+found", "segments"]);
+    expect((await desk.run("audit", "verify", "--data", "volume")).exit).toBe(0);
+  }
+  desk.remove();
+}, 60_000);
 
 /** Takes the directory, unpacks into it and goes on living. */
 const RESTORING = `
@@ -200,7 +229,7 @@ setInterval(() => {}, 1000);`;
 
 test("what a killed restore left is taken over, what a living one works in is not", async () => {
   const directory = at("killed.restoring");
-  const module = join(import.meta.dir, "../../src/store/backup.ts");
+  const module = join(import.meta.dir, "../../src/store/restore.ts");
   const child = Bun.spawn([process.execPath, "-e", RESTORING, module, directory], { stdout: "pipe" });
   try {
     await child.stdout.getReader().read();
