@@ -1,7 +1,7 @@
 import { signText, treeHead, verifierKey } from "../audit/checkpoint.ts";
 import { toBase64, toHex } from "../base/bytes.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
-import { rowAt } from "../contract/batch.ts";
+import { type Batch, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { isReject } from "../contract/coerce.ts";
 import type { PageFormat } from "../contract/page.ts";
 import {
@@ -288,16 +288,33 @@ async function derivedRows(
     const streams = [featuresStream(view), ...models.flatMap((model) => [scoresStream(model), labelsStream(model)])];
     for (const stream of streams) {
       const emptied: number[] = [];
-      await eachRow(store, stream, { after, upTo: range.upTo }, (row, sequence) => {
-        const isOwn = ids.records.has(keyText(keys.map((key) => row[`key_${key}`] ?? null)));
-        const scoreId = typeof row.score_id === "string" ? row.score_id : undefined;
-        if (isOwn && scoreId !== undefined) ids.scores.add(scoreId);
-        if (isOwn || (scoreId !== undefined && ids.scores.has(scoreId))) emptied.push(sequence);
-      });
+      const names = keys.map((key) => `key_${key}`);
+      for await (const { batch, sequences } of store.scan(stream, {
+        columns: [...names, SCORE_ID],
+        after,
+        upTo: range.upTo,
+      })) {
+        const keyOf = valuesNamed(batch, names);
+        const scoreOf = valuesNamed(batch, [SCORE_ID]);
+        for (let i = 0; i < batch.length; i++) {
+          const isOwn = ids.records.has(keyText(keyOf(i)));
+          const [scoreId] = scoreOf(i) as [string | null];
+          if (isOwn && scoreId !== null) ids.scores.add(scoreId);
+          if (isOwn || (scoreId !== null && ids.scores.has(scoreId))) emptied.push(sequences[i]!);
+        }
+      }
       if (emptied.length > 0) rows.push({ stream, emptied, replaced: [] });
     }
   }
   return rows;
+}
+
+const SCORE_ID = "score_id";
+
+/** The values of some fields by row, null where the contract has none of that name. */
+function valuesNamed({ contract, columns }: Batch, names: readonly string[]): (row: number) => Value[] {
+  const found = names.map((name) => contract.fields.findIndex((field) => field.name === name));
+  return (row) => found.map((at) => (at < 0 ? null : valueAt(columns[at]!, contract.fields[at]!.type, row)));
 }
 
 async function learnRecords(
@@ -310,9 +327,12 @@ async function learnRecords(
 ): Promise<void> {
   const sequences = new Set(found.get(spine));
   if (sequences.size === 0) return;
-  await eachRow(store, spine, range, (row, sequence) => {
-    if (sequences.has(sequence)) records.add(keyText(keys.map((key) => row[key] ?? null)));
-  });
+  for await (const stored of store.scan(spine, { columns: keys, ...range })) {
+    const keyOf = valuesNamed(stored.batch, keys);
+    stored.sequences.forEach((sequence, i) => {
+      if (sequences.has(sequence)) records.add(keyText(keyOf(i)));
+    });
+  }
 }
 
 /** Where free text may name an entity; everything else of these streams is names of ours. */
@@ -328,11 +348,16 @@ async function mentions(store: Store, project: Project, given: EntityName, range
   const found: ErasedRows[] = [];
   for (const { stream, column } of MENTIONING) {
     const replaced: { sequence: number; row: Row }[] = [];
-    await eachRow(store, stream, range, (row, sequence) => {
-      const text = row[column];
-      const changed = typeof text === "string" ? erase(text) : text;
-      if (changed !== text) replaced.push({ sequence, row: { ...row, [column]: changed ?? null } });
-    });
+    for await (const { batch, sequences } of store.scan(stream, range)) {
+      const texts = columnNamed(batch, column);
+      if (texts.kind !== "text") continue;
+      const changed = texts.dictionary.map(erase);
+      for (let i = 0; i < batch.length; i++) {
+        const code = texts.codes[i]!;
+        if (code < 0 || changed[code] === texts.dictionary[code]) continue;
+        replaced.push({ sequence: sequences[i]!, row: { ...rowAt(batch, i), [column]: changed[code]! } });
+      }
+    }
     if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
   }
   return found;

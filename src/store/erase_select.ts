@@ -124,14 +124,18 @@ export async function planErasure(
   if (upTo <= after) return { upTo, streams: [] };
   const { fields, values } = named(request.entity);
   const emptied = new Map<string, number[]>();
-  for (const { stream, lastCommit } of await store.streams()) {
-    if (OWN.has(stream) || lastCommit <= after) continue;
-    const sequences = await rowsWith(store, stream, fields, values, request.prefixes ?? [""], { after, upTo });
+  const { prefixes = [""] } = request;
+  for (const { stream, lastCommit, contracts } of await store.streams()) {
+    if (OWN.has(stream) || lastCommit <= after || !contracts.some((one) => hasFields(one, fields, prefixes))) continue;
+    const sequences = await rowsWith(store, stream, fields, values, prefixes, { after, upTo });
     if (sequences.length > 0) emptied.set(stream, sequences);
   }
   const also = (await request.also?.(emptied, { after, upTo })) ?? [];
   return { upTo, streams: merged(emptied, also) };
 }
+
+const hasFields = (contract: Contract, fields: readonly string[], prefixes: readonly string[]): boolean =>
+  prefixes.some((prefix) => fields.every((field) => fieldOf(contract, prefix + field)));
 
 function named(entity: EntityName) {
   const fields = Object.keys(entity).sort();
