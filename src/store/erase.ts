@@ -15,7 +15,7 @@ import { between, type ErasedRow } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
 import { replaceSegments } from "./replace.ts";
-import { scrub } from "./scrub.ts";
+import type { Scrubbing } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import type { SegmentTarget } from "./segment_write.ts";
 import { TOMBSTONE } from "./select.ts";
@@ -100,16 +100,11 @@ export interface Erasures {
   abandon(erasure: string): void;
   /** Files that are to be neither merged nor swept. */
   spared(): readonly string[];
-  /** Has replaced files removed, and the database scrubbed where that is still to be done, a while from now. */
-  tidyLater(afterMs?: number): void;
   close(): void;
 }
 
 /** Commits wait for no longer than this for whoever looks for the last rows. */
 const HOLD_MS_MAX = 2_000;
-/** After an erasure: the old files go, and what could not be scrubbed at once is tried again, later and later. */
-const TIDY_AFTER_MS = 11_000;
-const LONGEST_TIDY_MS = 600_000;
 /** Segments that are written anew before the tail is moved into segments again: files, and bytes. */
 const FILES_A_TURN = 16;
 const BYTES_A_TURN = 64 << 20;
@@ -136,11 +131,21 @@ interface Session {
   prepared: Prepared | undefined;
   holding: Holding | undefined;
   holds: number;
-  tidying: ReturnType<typeof setTimeout> | undefined;
 }
 
-export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone"]): Erasures {
-  const session: Session = { erasing, hands, prepared: undefined, holding: undefined, holds: 0, tidying: undefined };
+export function erasures(
+  erasing: Erasing,
+  hands: Hands,
+  alone: Compactor["alone"],
+  scrubbing: Pick<Scrubbing, "now" | "later">,
+): Erasures {
+  const session: Session = {
+    erasing,
+    hands,
+    prepared: undefined,
+    holding: undefined,
+    holds: 0,
+  };
   const abandon = (erasure: string) => {
     if (session.prepared?.erasure === erasure) giveUp(session);
   };
@@ -162,32 +167,16 @@ export function erasures(erasing: Erasing, hands: Hands, alone: Compactor["alone
       if (holding?.held !== erasure.held) throw movedOn("commits have gone on");
       clearTimeout(holding.timer);
       try {
-        return await finish(session, holding, erasure);
+        const done = await finish(session, holding, erasure).finally(holding.end);
+        return { ...done, scrubbed: await scrubbing.now() };
       } finally {
-        holding.end();
-        tidyLater(session, alone);
+        scrubbing.later();
       }
     },
     abandon,
     spared: () => [...(session.prepared?.files ?? [])].flatMap(([file, { written }]) => [file, written.file]),
-    tidyLater: (afterMs) => tidyLater(session, alone, afterMs),
-    close() {
-      clearTimeout(session.tidying);
-      session.holding?.end();
-    },
+    close: () => session.holding?.end(),
   };
-}
-
-/** Each turn alone removes replaced files that are due. */
-function tidyLater(session: Session, alone: Compactor["alone"], afterMs = TIDY_AFTER_MS): void {
-  const { log, target } = session.erasing;
-  const isDone = () => !readState(log.database, log.sealer).scrub || scrub(log, target.directory);
-  clearTimeout(session.tidying);
-  session.tidying = setTimeout(() => {
-    const again = () => tidyLater(session, alone, Math.min(LONGEST_TIDY_MS, Math.max(TIDY_AFTER_MS, afterMs * 2)));
-    alone(async () => isDone()).then((done) => done || again(), again);
-  }, afterMs);
-  session.tidying.unref();
 }
 
 const movedOn = (why: string) => storeErrors.error("stale_writer", `${why} since the erasure was prepared`);
@@ -224,8 +213,12 @@ function holdCommits(session: Session, alone: Compactor["alone"]): Promise<Held>
   });
 }
 
-async function finish(session: Session, { pack }: Holding, erasure: Erasure): Promise<ErasureOutcome> {
-  const { log, target, encoder, folds } = session.erasing;
+async function finish(
+  session: Session,
+  { pack }: Holding,
+  erasure: Erasure,
+): Promise<Omit<ErasureOutcome, "scrubbed">> {
+  const { log, encoder, folds } = session.erasing;
   const { database, sealer } = log;
   const prepared = session.prepared ?? { erasure: erasure.erasure, files: new Map(), rows: [], guessable: 0 };
   if (prepared.erasure !== erasure.erasure) throw movedOn("another erasure was begun");
@@ -251,8 +244,7 @@ async function finish(session: Session, { pack }: Holding, erasure: Erasure): Pr
     );
     const replaced = prepared.rows.filter(({ replacement }) => replacement !== undefined).length;
     const emptied = prepared.rows.length - replaced;
-    const scrubbed = scrub(log, target.directory);
-    return { commitNo, knownTime, emptied, replaced, guessable: prepared.guessable, files: written.length, scrubbed };
+    return { commitNo, knownTime, emptied, replaced, guessable: prepared.guessable, files: written.length };
   } catch (cause) {
     // Where the commit is there, these are the files of the log now.
     const named = new Set(readSegmentInfos(database, sealer).map(({ file }) => file));

@@ -20,7 +20,7 @@ import type { FoldKeeper } from "./folds.ts";
 import { replaceSegments } from "./replace.ts";
 import { rewrapInPlace } from "./rewrap.ts";
 import { retiredIn } from "./rotate_segment.ts";
-import { scrub } from "./scrub.ts";
+import type { Scrubbing } from "./scrub.ts";
 import { type Keys, providerOf } from "./sealer.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { type SegmentTarget, syncDirectory } from "./segment_write.ts";
@@ -67,7 +67,7 @@ interface Rotating {
   readonly rekeyed: () => void;
   /** One after another: what adds store keys, and what wraps those there are anew. */
   readonly inTurn: <T>(act: () => Promise<T>) => Promise<T>;
-  readonly tidyLater: (afterMs?: number) => void;
+  readonly scrubs: Pick<Scrubbing, "now" | "later">;
 }
 
 export interface Rotations {
@@ -103,12 +103,12 @@ export function rotations(parts: Omit<Rotating, "rekeyed" | "inTurn">): Rotation
     onRekeyed: (listener) => listeners.push(listener),
     rewrap: (to) =>
       inTurn(async () => {
-        const { log, target, held, tidyLater } = rotating;
+        const { log, target, held, scrubs } = rotating;
         const { keyIds, provider } = await rewrapInPlace({ log, ...target }, held.keys, to);
         log.sealer.keyring.trust(provider);
         held.keys = to;
         for (const listener of wrapListeners) listener(to);
-        tidyLater(0);
+        scrubs.later(0);
         return keyIds;
       }),
     onRewrapped: (listener) => wrapListeners.push(listener),
@@ -124,7 +124,7 @@ export type Progress = (step: RotationStep) => void | Promise<void>;
  * segment or a row does not open; then the old key stays until that is mended and the rotation run again.
  */
 async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}): Promise<Rotation> {
-  const { log, folds, target, alone, tidyLater } = rotating;
+  const { log, folds, alone, scrubs } = rotating;
   const { keyring } = log.sealer;
   const resumed = await rotating.inTurn(() => addStoreKey(rotating));
   await progress({ step: "key made", done: 0, of: 0 });
@@ -132,12 +132,9 @@ async function rotateInPlace(rotating: Rotating, progress: Progress = () => {}):
   await alone(async () => {});
   await progress({ step: "tail compacted", done: 0, of: 0 });
   const { files, bytes } = await resealSegments(rotating, progress);
-  const retired = await alone(async () => {
-    const gone = finish(log);
-    scrub(log, target.directory);
-    return gone;
-  });
-  tidyLater();
+  const retired = await alone(async () => finish(log));
+  await scrubs.now();
+  scrubs.later();
   await progress({ step: "finished", done: files, of: files });
   return { keyId: keyring.currentKeyId, retired, resumed, segments: files, bytes };
 }

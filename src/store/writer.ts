@@ -37,7 +37,7 @@ import type { EncodedCommit } from "./record.ts";
 import { type RetentionOutcome, retainRows } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { type Rotations, rotations } from "./rotate.ts";
-import { scrub } from "./scrub.ts";
+import { scrub, scrubbing } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
 import { syncDirectory } from "./segment_write.ts";
@@ -64,7 +64,7 @@ export interface OpenWriter extends Rotations {
   checkpoint(mode: CheckpointMode): boolean;
   /** Moves the tail into segments now. */
   compact(): Promise<void>;
-  readonly erasures: Omit<Erasures, "spared" | "tidyLater" | "close">;
+  readonly erasures: Omit<Erasures, "spared" | "close">;
   /** Drops what the policy no longer keeps: see retain.ts. Merging goes by the last policy from then on. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
@@ -93,7 +93,7 @@ export async function openWriter(
     const keeper = keepSums(database, directory, sealer, left);
     giveUp = keeper.abandon;
     const log = logWriter(database, sealer, clock, keeper);
-    const folds = finishCutOff(log, directory);
+    const folds = await finishCutOff(log, directory);
     const erasing = erasingOf(log, folds, directory, random);
     const listeners: ((failure: CompactionFailure) => void)[] = [];
     let watch: SpaceWatch | undefined;
@@ -107,7 +107,8 @@ export async function openWriter(
     const hands = makeHands?.(() => held.keys) ?? handsOf({ ...erasing.target, database, names: log.names });
     const spared = () => erases.spared();
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
-    const erases = erasures(erasing, hands, compacts.alone);
+    const scrubs = scrubbing(log, directory, compacts.alone);
+    const erases = erasures(erasing, hands, compacts.alone, scrubs);
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
     const begin = makeHands && setTimeout(compacts.maybe, STAYS_MS).unref();
@@ -125,11 +126,12 @@ export async function openWriter(
         policy = given;
         return compacts.alone(async () => retainRows(erasing, given, clock.now()));
       },
-      ...rotations({ ...erasing, hands, held, alone: compacts.alone, tidyLater: erases.tidyLater }),
+      ...rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone }),
       onCompactionFailed: (listener) => listeners.push(listener),
       async close() {
         clearTimeout(begin);
         erases.close();
+        await scrubs.close();
         await log.drain();
         endCheckpoints();
         await compacts.close();
@@ -147,12 +149,12 @@ export async function openWriter(
 }
 
 /** What a crash left: files without a row, and an erasure whose last step is missing. */
-function finishCutOff(log: LogWriter, directory: string): FoldKeeper {
+async function finishCutOff(log: LogWriter, directory: string): Promise<FoldKeeper> {
   const { database, sealer } = log;
   readStatedInfos(database, sealer, readState(database, sealer)); // a row that is gone must not take its file with it
   sweepOrphans(log, directory);
   const folds = foldKeeper(directory, database, sealer);
-  if (readState(database, sealer).scrub) scrub(log, directory);
+  if (readState(database, sealer).scrub) await scrub(log, directory);
   return folds;
 }
 

@@ -8,6 +8,8 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
+import { readState } from "../../src/store/catalogue.ts";
+import { openReaderDatabase } from "../../src/store/database.ts";
 import type { EraseRequest } from "../../src/store/erase_select.ts";
 import { readSegmentInfos } from "../../src/store/segment_info.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
@@ -216,4 +218,32 @@ test("a hold that takes too long is let go, commits go on, and the erasure is be
   expect(await goneRows(store)).toBe(0);
   expect(verifyAudit(store)).toMatchObject({ verified: true, problems: [] });
   await store.close();
+});
+
+test("a reader that holds on to an earlier version keeps no commit waiting: what it is in the way of is done later", async () => {
+  const { options } = home();
+  const store = await filled({ ...options, thread: true });
+  const reader = openReaderDatabase(options.directory);
+  reader.run("BEGIN");
+  reader.query("SELECT count(*) FROM commits").get();
+  let stop = false;
+  const writing = (async () => {
+    while (!stop) {
+      await commitSome(store, 8);
+      await Bun.sleep(2); // what is committed before the last look is looked through and packed too
+    }
+  })();
+  const { outcome } = await store.erase(request);
+  stop = true;
+  await writing;
+  // The log was tried to be overwritten again and again, and between two tries commits were made.
+  expect(outcome.scrubbed).toBe(false);
+  expect((await store.head()).commitNo - outcome.commitNo).toBeGreaterThan(20);
+  reader.run("COMMIT");
+  reader.close();
+  await store.close();
+  const again = await openStore(options);
+  expect(readState(again.reader.database, again.sealer).scrub).toBeUndefined();
+  expect(verifyAudit(again)).toMatchObject({ verified: true, problems: [] });
+  await again.close();
 });
