@@ -128,24 +128,29 @@ export async function openWriter(
       },
       ...rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone }),
       onCompactionFailed: (listener) => listeners.push(listener),
-      async close() {
-        clearTimeout(begin);
-        erases.close();
-        await scrubs.close();
-        await log.drain();
-        endCheckpoints();
-        await compacts.close();
-        watch?.close();
-        settle(log, directory);
-        keeper.close();
-        unlock();
-      },
+      close: () =>
+        inOrder([
+          () => clearTimeout(begin),
+          erases.close,
+          scrubs.close,
+          log.drain,
+          endCheckpoints,
+          compacts.close,
+          () => watch?.close(),
+          () => settle(log, directory),
+          keeper.close,
+          unlock,
+        ]),
     };
   } catch (cause) {
     giveUp();
     release?.();
     throw cause;
   }
+}
+
+async function inOrder(acts: readonly (() => unknown)[]): Promise<void> {
+  for (const act of acts) await act();
 }
 
 /** What a crash left: files without a row, and an erasure whose last step is missing. */
