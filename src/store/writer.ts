@@ -128,19 +128,11 @@ export async function openWriter(
       },
       ...rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone }),
       onCompactionFailed: (listener) => listeners.push(listener),
-      close: () =>
-        inOrder([
-          () => clearTimeout(begin),
-          erases.close,
-          scrubs.close,
-          log.drain,
-          endCheckpoints,
-          compacts.close,
-          () => watch?.close(),
-          () => settle(log, directory),
-          keeper.close,
-          unlock,
-        ]),
+      async close() {
+        clearTimeout(begin);
+        await inOrder([erases.close, scrubs.close, log.drain, endCheckpoints, compacts.close]);
+        await inOrder([() => watch?.close(), () => settle(log, directory), keeper.close, unlock]);
+      },
     };
   } catch (cause) {
     giveUp();
