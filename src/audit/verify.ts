@@ -11,7 +11,7 @@ import { contentHasher } from "../store/leaves.ts";
 import { type LogReader, logReader } from "../store/log_reader.ts";
 import type { StoredRows } from "../store/port.ts";
 import { HASH_BYTES, leafOf } from "../store/record.ts";
-import { type HeldSnapshot, holdSnapshot, isReplaced, overtaken } from "../store/replaced.ts";
+import { type HeldSnapshot, holdSnapshot, isReplaced, overtaken, REPLACED_TRIES_MAX } from "../store/replaced.ts";
 import { CHUNK_ROWS, saltsOf } from "../store/salts.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
@@ -43,6 +43,8 @@ export interface AuditReport {
 export interface AuditOptions {
   /** A signed checkpoint that was kept elsewhere: the log must go on from it. */
   readonly checkpoint?: string;
+  /** Files that are opened at once; fewer in tests. */
+  readonly filesHeld?: number;
 }
 
 /** Rows of the statements stream that are held decoded: a segment's rows are compared with a few neighbours of them. */
@@ -51,10 +53,21 @@ const STATED_ROWS_MAX = 1 << 17;
 /**
  * Reads everything at rest again and checks it against the tree: catalogue rows, segment files, commit records, the
  * content root of every append, the leaf of every commit, and the tree against the stored frontier and a checkpoint.
- * Memory is bounded by the largest segment. Damage is reported, never thrown; store.overtaken is, where a server beside
- * replaced a file of a directory of very many before it was read.
+ * Memory is bounded by the largest segment. Damage is reported, never thrown. Where a server beside replaced a file of a
+ * directory of very many before it was read, it begins again over the log as it is then; store.overtaken is thrown once it
+ * did so several times.
  */
 export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditReport {
+  for (let tries = 1; ; tries++) {
+    try {
+      return auditOnce(store, options);
+    } catch (cause) {
+      if ((cause as { code?: string }).code !== "store.overtaken" || tries >= REPLACED_TRIES_MAX) throw cause;
+    }
+  }
+}
+
+function auditOnce(store: LogStore, options: AuditOptions): AuditReport {
   const findings: Finding[] = [];
   const kept = options.checkpoint === undefined ? undefined : readCheckpoint(options.checkpoint, store);
   let reader: LogReader | undefined;
@@ -65,7 +78,7 @@ export function verifyAudit(store: LogStore, options: AuditOptions = {}): AuditR
     const sums = checkSums(reader, store.sealer);
     findings.push(...sums.problems);
     findings.push(...checkCatalogue(reader, store.sealer));
-    held = holdSnapshot(store.directory, reader.snapshot);
+    held = holdSnapshot(store.directory, reader.snapshot, options.filesHeld);
     const audit = new Audit(reader, held, store.sealer, findings);
     audit.run(kept);
     return { ...audit.report(), unchecked: sums.unchecked };

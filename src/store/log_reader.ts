@@ -9,7 +9,15 @@ import { passing } from "./damage.ts";
 import { openReaderDatabase } from "./database.ts";
 import { type KeyHash, keyHasher } from "./entity_filter.ts";
 import type { AsOfOptions, Head, Probe, ScanOptions, StoredRows, StreamInfo, TailPage } from "./port.ts";
-import { isReplaced, overtaken, readAgain, readAgainInTurns } from "./replaced.ts";
+import {
+  type GivenRows,
+  givenRows,
+  isReplaced,
+  overtaken,
+  REPLACED_TRIES_MAX,
+  readAgain,
+  readAgainInTurns,
+} from "./replaced.ts";
 import { type SegmentFiles, segmentFiles } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { segmentCursor } from "./segment_versions.ts";
@@ -183,7 +191,8 @@ function appendsOf(commit: TailCommit, names: Names, wanted: ReadonlySet<string>
 /**
  * A scan opens the files of its snapshot before it hands out the first row, and is begun again where one of them was gone.
  * What it goes up to stays: later commits are not part of it. Of very many files the largest are opened in their turn: where
- * one of these was replaced by then, that is store.overtaken.
+ * one of these was replaced by then, it goes on over the log as it is then, with the rows that were not given out. Throws
+ * store.overtaken where that happens again and again without one segment in between.
  */
 function* scanAgain(
   look: () => Snapshot,
@@ -200,20 +209,19 @@ function* scanAgain(
       told.add(damage.message);
     },
   };
+  const given = givenRows();
   let upTo = options.upTo;
-  const [scan, first] = readAgain(look, (snapshot) => {
-    upTo ??= snapshot.head.commitNo;
-    const rows = scanRows(snapshot, view, stream, { ...options, ...only, upTo });
-    return [rows, rows.next()] as const;
-  });
-  if (first.done) return;
-  try {
-    yield first.value;
-    for (let next = scan.next(); !next.done; next = scan.next()) yield next.value;
-  } catch (cause) {
-    throw isReplaced(cause, look) ? overtaken(cause) : cause;
-  } finally {
-    scan.return();
+  for (let tries = 1, before = 0; ; tries++, before = given.count()) {
+    try {
+      const snapshot = look();
+      upTo ??= snapshot.head.commitNo;
+      yield* scanRows(snapshot, view, stream, { ...options, ...only, upTo }, given);
+      return;
+    } catch (cause) {
+      if (!isReplaced(cause, look)) throw cause;
+      if (given.count() > before) tries = 1; // as long as it gets on, it goes on
+      if (tries >= REPLACED_TRIES_MAX) throw overtaken(cause);
+    }
   }
 }
 
@@ -224,9 +232,10 @@ function* scanRows(
   view: View,
   stream: string,
   options: BoundedScan,
+  given: GivenRows,
 ): Generator<StoredRows | undefined, void> {
   const { upTo } = options;
-  yield* view.segments.scan(snapshot.segments, stream, options);
+  yield* view.segments.scan(snapshot.segments, stream, options, given);
   const streamId = view.names.streamIdOf(stream);
   for (const commit of snapshot.tail) {
     if (commit.commitNo > upTo) return;

@@ -1,9 +1,11 @@
 import { closeSync } from "node:fs";
 import { damagedRows, isDamage } from "./damage.ts";
 import { storeErrors } from "./errors.ts";
+import type { StoredRows } from "./port.ts";
 import { smallest } from "./segment_files.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { openHandle } from "./segment_read.ts";
+import { pickRows } from "./select.ts";
 import type { Snapshot } from "./tail_index.ts";
 
 /*
@@ -13,7 +15,7 @@ import type { Snapshot } from "./tail_index.ts";
  */
 
 /** A read is made so often at most. */
-const REPLACED_TRIES_MAX = 5;
+export const REPLACED_TRIES_MAX = 5;
 /** So many files are kept open for a long look at a snapshot, those first that are merged soonest. */
 const HELD_FILES_MAX = 4_096;
 
@@ -57,6 +59,67 @@ export function isReplaced(cause: unknown, look: Look): boolean {
   return rows !== undefined && !look().segments.some(({ file }) => file === rows.file);
 }
 
+/** The rows of a stream that a scan has given out: whole segments, so that it can go on over what replaced the others. */
+export interface GivenRows {
+  /** How many segments they were. */
+  count(): number;
+  add(segment: Sequences): void;
+  /** Whether all rows of the segment were given, or some. */
+  all(segment: Sequences): boolean;
+  some(segment: Sequences): boolean;
+  /** The rows that were not; undefined where all were. */
+  rest(rows: StoredRows): StoredRows | undefined;
+}
+
+type Sequences = Pick<SegmentInfo, "firstSequence" | "rows">;
+
+export function givenRows(): GivenRows {
+  /** Ranges without gaps between them are one; in order. `ends` are exclusive. */
+  let starts: number[] = [];
+  let ends: number[] = [];
+  let count = 0;
+  /** Of the first range that ends behind a sequence. */
+  const indexOf = (sequence: number): number => {
+    let [low, high] = [0, ends.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ends[middle]! <= sequence) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  const has = (sequence: number): boolean => (starts[indexOf(sequence)] ?? Number.POSITIVE_INFINITY) <= sequence;
+  return {
+    count: () => count,
+    add({ firstSequence, rows }) {
+      count++;
+      const all: (readonly [number, number])[] = starts.map((start, i) => [start, ends[i]!]);
+      all.push([firstSequence, firstSequence + rows]);
+      starts = [];
+      ends = [];
+      for (const [start, end] of all.sort((a, b) => a[0] - b[0])) {
+        if (ends.length > 0 && start <= ends.at(-1)!) ends[ends.length - 1] = Math.max(end, ends.at(-1)!);
+        else {
+          starts.push(start);
+          ends.push(end);
+        }
+      }
+    },
+    all({ firstSequence, rows }) {
+      const at = indexOf(firstSequence);
+      return has(firstSequence) && ends[at]! >= firstSequence + rows;
+    },
+    some: ({ firstSequence, rows }) =>
+      (starts[indexOf(firstSequence)] ?? Number.POSITIVE_INFINITY) < firstSequence + rows,
+    rest(stored) {
+      const kept: number[] = [];
+      for (let i = 0; i < stored.sequences.length; i++) if (!has(stored.sequences[i]!)) kept.push(i);
+      if (kept.length === 0) return undefined;
+      return kept.length === stored.sequences.length ? stored : pickRows(stored, Int32Array.from(kept));
+    },
+  };
+}
+
 export function overtaken(cause: unknown): Error {
   const rows = damagedRows(cause);
   const message = `segments of ${rows?.stream ?? "the log"} were replaced again and again before they were opened`;
@@ -72,16 +135,16 @@ export interface HeldSnapshot {
 }
 
 /** Looks, and opens the files at once: for work that goes through them for minutes. */
-export function holdSnapshot(directory: string, look: Look): HeldSnapshot {
+export function holdSnapshot(directory: string, look: Look, most = HELD_FILES_MAX): HeldSnapshot {
   return readAgain(look, (snapshot) => {
-    const handles = holdFiles(directory, snapshot.segments, look);
+    const handles = holdFiles(directory, snapshot.segments, look, most);
     return { snapshot, handles, close: () => closeAll(handles) };
   });
 }
 
-function holdFiles(directory: string, segments: readonly SegmentInfo[], look: Look): Map<string, number> {
+function holdFiles(directory: string, segments: readonly SegmentInfo[], look: Look, most: number): Map<string, number> {
   const handles = new Map<string, number>();
-  for (const info of smallest(segments, HELD_FILES_MAX)) {
+  for (const info of smallest(segments, most)) {
     try {
       handles.set(info.file, openHandle(directory, info));
     } catch (cause) {

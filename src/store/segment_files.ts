@@ -8,6 +8,7 @@ import { passing, passingSteps } from "./damage.ts";
 import { type KeyHash, keyHasher, mayHold } from "./entity_filter.ts";
 import type { ScanOptions, StoredRows } from "./port.ts";
 import { readCache } from "./read_cache.ts";
+import type { GivenRows } from "./replaced.ts";
 import { SYSTEM_COLUMNS } from "./segment_format.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 import { commitsOf, type SegmentWindows, windowOf } from "./segment_pages.ts";
@@ -18,7 +19,13 @@ import { STATEMENTS } from "./statements.ts";
 /** Reads of compacted rows: pruned by stream, commit, time and entity, through bounded caches. */
 export interface SegmentFiles {
   /** Undefined between two steps: others may have a turn then. */
-  scan(segments: readonly SegmentInfo[], stream: string, options: ScanOptions): Iterable<StoredRows | undefined>;
+  scan(
+    segments: readonly SegmentInfo[],
+    stream: string,
+    options: ScanOptions,
+    /** Rows that are left out, to which those of each segment are added once they were all given. */
+    given: GivenRows,
+  ): Iterable<StoredRows | undefined>;
   /** False where no row of the segment is of the entity. */
   mayHold(info: SegmentInfo, hash: KeyHash): boolean;
   /** The segment's file, from a bounded cache of open files. */
@@ -75,15 +82,16 @@ export function segmentFiles(
     open,
     ...parts,
     mayHold: maybe,
-    *scan(segments, stream, options) {
+    *scan(segments, stream, options, given) {
       const { upTo = Number.POSITIVE_INFINITY, after = 0, leftOut } = options;
       const wanted = segments.filter(
         (info) =>
           info.stream === stream && info.firstCommit <= upTo && info.lastCommit > after && inTime(info, options),
       );
+      const rest = wanted.filter((info) => !given.all(info));
       const key = options.entity && entityKey(options.entity);
       const hash = key ? hashOf(key) : undefined;
-      const holding = hash ? wanted.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : wanted;
+      const holding = hash ? rest.filter((info) => passing(leftOut, () => maybe(info, hash)) ?? false) : rest;
       // Opened before the first row is handed out: a file that is replaced meanwhile stays readable.
       const early = new Map<SegmentInfo, HeldSegment | undefined>();
       const hold = (info: SegmentInfo) => passing(leftOut, () => holdSegment(directory, info, sealer, names));
@@ -94,7 +102,9 @@ export function segmentFiles(
           early.set(info, held);
           const file = held && passing(leftOut, held.open);
           yield undefined;
-          if (file) yield* scanFile(file, options);
+          const again = given.some(info);
+          if (file) for (const rows of scanFile(file, options)) yield rows && again ? given.rest(rows) : rows;
+          given.add(info);
           early.delete(info);
           held?.close();
         }
