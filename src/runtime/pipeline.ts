@@ -13,6 +13,8 @@ export interface PipelineHandle {
   readonly erase: Erase;
   /** Lets the thread work; before, it only has its project and store open. */
   work(): void;
+  /** A stop comes: erasures end at their next safe point. */
+  interrupt(): void;
   /** Lets the running turn finish, then ends the thread. */
   stop(): Promise<void>;
   /** Ends the thread at once, whatever it does. */
@@ -58,7 +60,14 @@ export function startPipeline(
     const stopped = new Promise<void>((resolve) => {
       worker.onmessage = ({ data }: { data: FromPipeline }) => {
         if (data.kind === "opened")
-          opened({ push, erase, work: () => send({ kind: "work" }), stop, end: () => worker.terminate() });
+          opened({
+            push,
+            erase,
+            work: () => send({ kind: "work" }),
+            interrupt: () => send({ kind: "interrupt" }),
+            stop,
+            end: () => worker.terminate(),
+          });
         else if (data.kind === "stopped") resolve();
         else if (data.kind === "erased") renewed(data.commitNo).then(() => send({ kind: "renewed", id: data.id }));
         else if (data.kind === "retained") countRetained(metrics, data.amounts);

@@ -1,11 +1,13 @@
 import { MlpeError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { isPushConnector, type PushConnector } from "../connectors/http_push.ts";
+import type { PendingErasure } from "../store/catalogue.ts";
 import type { EntityName } from "../store/erase_select.ts";
+import { interrupted, isInterruption } from "../store/pending.ts";
 import { fullError, type SpaceReport } from "../store/space.ts";
-import { connectStore } from "../store/store.ts";
+import { connectStore, type LogStore } from "../store/store.ts";
 import { cacheOf, type Engine, engineOver } from "./engine.ts";
-import { type ErasingServer, eraseFrom } from "./erase.ts";
+import { type ErasingServer, eraseFrom, type SignedReceipt } from "./erase.ts";
 import { runtimeErrors } from "./errors.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { failureLineage } from "./lineage.ts";
@@ -34,6 +36,8 @@ export type ToPipeline =
   | { readonly kind: "renewed"; readonly id: number }
   /** The serving thread is ready: from here on the two share the processor. */
   | { readonly kind: "work" }
+  /** A stop comes: an erasure ends at its next safe point, and goes on at the next start. */
+  | { readonly kind: "interrupt" }
   | { readonly kind: "stop" };
 
 /** What it hears back. */
@@ -69,6 +73,7 @@ export interface PipelineThread {
 
 interface State {
   stopped: boolean;
+  interrupted: boolean;
   /** Ends the wait for work. */
   wake: () => void;
   pipeline: Pipeline | undefined;
@@ -91,6 +96,7 @@ type Send = (message: FromPipeline) => void;
 export function pipelineThread(world: World, post: Send): PipelineThread {
   const state: State = {
     stopped: false,
+    interrupted: false,
     wake: () => {},
     pipeline: undefined,
     space: undefined,
@@ -109,6 +115,7 @@ export function pipelineThread(world: World, post: Send): PipelineThread {
       } else if (message.kind === "push") void push(state, message, post);
       else if (message.kind === "erase") void erase(state, message, post);
       else if (message.kind === "renewed") state.renewals.get(message.id)?.();
+      else if (message.kind === "interrupt") interrupt(state);
       else {
         state.stopped ||= message.kind === "stop";
         state.begun.resolve();
@@ -138,8 +145,9 @@ async function open(
   store.onSpace((report) => heed(state, project.dataDirectory, report));
   post({ kind: "opened" });
   await state.begun.promise;
+  store.pending.erasures().forEach((pending, i) => takeUp(state, engine, pending, -1 - i, post));
   await work(engine, state, state.pipeline, post);
-  for (const renewed of state.renewals.values()) renewed(); // the serving thread stops too
+  interrupt(state);
   await runQuiet(state);
   await state.erasing;
   await state.pipeline.close();
@@ -212,20 +220,74 @@ async function push(state: State, message: Extract<ToPipeline, { kind: "push" }>
 }
 
 /** One erasure after another: the long part beside the steps, the last between two of them. */
-function erase(state: State, message: Extract<ToPipeline, { kind: "erase" }>, post: Send): Promise<void> {
+async function erase(state: State, message: Extract<ToPipeline, { kind: "erase" }>, post: Send): Promise<void> {
   const { id, entity, ahead } = message;
-  const run = async () => {
-    try {
-      if (!state.engine || state.stopped) throw runtimeErrors.error("not_ready", "the server is starting or stopping");
-      const receipt = await eraseFrom(state.engine, entity, ahead, erasingIn(state, id, post));
-      post({ kind: "answered", id, outcome: receipt });
-    } catch (error) {
-      post({ kind: "refused", id, error: plainError(error) });
+  try {
+    const { engine } = state;
+    if (!engine || state.stopped || state.interrupted) {
+      throw runtimeErrors.error("not_ready", "the server is starting or stopping");
     }
-  };
-  const mine = state.erasing.then(run);
-  state.erasing = mine;
+    await engine.store.pending.pend({ entity, ahead });
+    post({ kind: "answered", id, outcome: await eraseNext(state, engine, { entity, ahead }, id, post) });
+  } catch (error) {
+    post({ kind: "refused", id, error: plainError(error) });
+  }
+}
+
+/** What a stop or a crash left. The receipt is told in the log: who asked is gone. */
+function takeUp(state: State, engine: Engine, pending: PendingErasure, id: number, post: Send): void {
+  const log = (message: string, facts: object) => post({ kind: "log", message, facts });
+  log("an erasure is taken up again", { fields: Object.keys(pending.entity) });
+  eraseNext(state, engine, pending, id, post).then(
+    (receipt) => log("the erasure is done", { receipt }),
+    (error) => {
+      const { code, message } = plainError(error);
+      const isDone = code === "store.nothing_to_erase"; // all but the end of it was done before
+      log(isDone ? "the erasure is done" : "the erasure failed", isDone ? {} : { code, message });
+    },
+  );
+}
+
+/** After those before it. What is interrupted stays pending. */
+async function eraseNext(
+  state: State,
+  engine: Engine,
+  pending: PendingErasure,
+  id: number,
+  post: Send,
+): Promise<SignedReceipt> {
+  const isInterrupted = () => state.interrupted;
+  const mine = state.erasing.then(() => {
+    if (isInterrupted()) throw interrupted();
+    const able = { ...engine, store: interruptible(engine.store, isInterrupted) };
+    return eraseFrom(able, pending.entity, pending.ahead, erasingIn(state, id, post));
+  });
+  const settled = mine.then(
+    () => engine.store.pending.done(pending),
+    (cause) => (isInterruption(cause) ? undefined : engine.store.pending.done(pending)),
+  );
+  state.erasing = settled.catch(() => {});
+  await settled.catch(() => {}); // where the store can't be written it stays pending
   return mine;
+}
+
+/** Long scans end where they are. */
+function interruptible(store: LogStore, isInterrupted: () => boolean): LogStore {
+  return {
+    ...store,
+    async *scan(stream, options) {
+      for await (const part of store.scan(stream, options)) {
+        if (isInterrupted()) throw interrupted();
+        yield part;
+      }
+    },
+  };
+}
+
+/** Nobody waits for requests to be answered anew: the serving thread stops too. */
+function interrupt(state: State): void {
+  state.interrupted = true;
+  for (const renewed of state.renewals.values()) renewed();
 }
 
 function erasingIn(state: State, id: number, post: Send): ErasingServer {
@@ -244,7 +306,7 @@ function erasingIn(state: State, id: number, post: Send): ErasingServer {
         state.wake();
       }),
     async renewed(commitNo) {
-      if (state.stopped) return;
+      if (state.interrupted) return;
       const { promise, resolve } = Promise.withResolvers<void>();
       state.renewals.set(id, resolve);
       post({ kind: "erased", id, commitNo });

@@ -48,6 +48,17 @@ export async function rotateProject(
   return shownRotation(await rotateKeys({ directory, keys: config.keys, clock, random, progress }));
 }
 
+/** Goes on with a rotation that a stop or a crash left, beside everything else; the log says when it is done. */
+export function takeUpRotation({ store }: Engine, log: (message: string, facts: object) => void): void {
+  if (!store.pending.isRotating()) return;
+  log("a rotation of keys is taken up again", {});
+  store.rotate().then(
+    (rotation) => log("the rotation of keys is done", shownRotation(rotation)),
+    ({ code, message }: { code?: string; message: string }) =>
+      log("the rotation of keys is not done", { code, message }),
+  );
+}
+
 /** What a re-wrapping did, as it is told. */
 interface ShownRewrapping {
   /** The numbers of the store keys. */

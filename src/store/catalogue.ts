@@ -122,6 +122,15 @@ export interface CompactedState {
   readonly nextSegment?: number;
   /** Something was erased, and the database file may still hold bytes of it in unused places: they go at the next start. */
   readonly scrub?: boolean;
+  /** Erasures that a server took on and that are not done: it goes on with them at its next start. */
+  readonly erasing?: readonly PendingErasure[];
+}
+
+export interface PendingErasure {
+  /** Fields and the texts of their values. */
+  readonly entity: Readonly<Record<string, string>>;
+  /** Also where nothing of it is stored. */
+  readonly ahead: boolean;
 }
 
 export const EMPTY_STATE: CompactedState = {

@@ -1,8 +1,10 @@
 import { MlpeError } from "../base/errors.ts";
+import type { PendingErasure } from "./catalogue.ts";
 import type { CompactionFailure } from "./compact.ts";
 import type { ErasedRows, Erasure, ErasureOutcome, Erasures, Held } from "./erase.ts";
 import { storeErrors } from "./errors.ts";
 import type { WrittenFold } from "./folds.ts";
+import type { Pending } from "./pending.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
@@ -31,6 +33,9 @@ export interface WriteChannel {
   rotate(): Promise<Rotation>;
   /** Called once there is another store key: what is sealed under the one before is refused. */
   onRekeyed(listener: () => void): void;
+  /** As of `PendingWork`. */
+  pend(erasure: PendingErasure, what: Pending): Promise<void>;
+  interrupt(): Promise<void>;
   /** As of `Rotations`. */
   rewrap(to: Keys): Promise<number[]>;
   onRewrapped(listener: (to: Keys) => void): void;
@@ -57,7 +62,7 @@ export interface Carrier {
 type Request =
   | { readonly kind: "commit"; readonly commit: EncodedCommit }
   | { readonly kind: "cursor" | "position"; readonly name: string }
-  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "rotate" | "close" }
+  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "rotate" | "interrupt" | "close" }
   | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
   | { readonly kind: "checkpoint"; readonly mode: CheckpointMode }
   | { readonly kind: "prepare_erasure"; readonly erasure: string; readonly streams: readonly ErasedRows[] }
@@ -65,6 +70,7 @@ type Request =
   | { readonly kind: "erase"; readonly erasure: Erasure }
   | { readonly kind: "retain"; readonly policy: RetentionPolicy }
   | { readonly kind: "rewrap"; readonly to: Keys }
+  | { readonly kind: "pend"; readonly erasure: PendingErasure; readonly what: Pending }
   | { readonly kind: "connect"; readonly port: MessagePort };
 
 interface Call {
@@ -120,6 +126,8 @@ export function localChannel(writer: OpenWriter): WriteChannel {
     rotate: () => writer.rotate(),
     onRekeyed: (listener) => writer.onRekeyed(listener),
     rewrap: (to) => writer.rewrap(to),
+    pend: (erasure, what) => writer.pend(erasure, what),
+    interrupt: async () => writer.interrupt(),
     onRewrapped: (listener) => writer.onRewrapped(listener),
     beginFold: async () => writer.folds.begin(),
     keepFold: async (fold, begun) => writer.folds.keep(fold, begun),
@@ -187,6 +195,10 @@ export function serve(
         return channel.checkpoint(request.mode);
       case "rotate":
         return channel.rotate();
+      case "pend":
+        return channel.pend(request.erasure, request.what);
+      case "interrupt":
+        return channel.interrupt();
       case "rewrap":
         return channel.rewrap(request.to);
       case "retain":
@@ -259,6 +271,8 @@ export function remoteChannel(
       retain: (policy) => call({ kind: "retain", policy }),
       rotate: () => call({ kind: "rotate" }),
       rewrap: (to) => call({ kind: "rewrap", to }),
+      pend: (erasure, what) => call({ kind: "pend", erasure, what }),
+      interrupt: () => call({ kind: "interrupt" }),
       beginFold: () => call({ kind: "begin_fold" }),
       keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
       ...listeners,

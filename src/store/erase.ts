@@ -14,6 +14,7 @@ import { type Encoder, encodeCommit, encoderOf } from "./encode.ts";
 import { between, type ErasedRow } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
+import { interrupted } from "./pending.ts";
 import { replaceSegments } from "./replace.ts";
 import type { Scrubbing } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
@@ -71,13 +72,15 @@ export interface Erasing {
   readonly target: SegmentTarget;
   readonly encoder: Encoder;
   readonly folds: Pick<FoldKeeper, "forget" | "drop">;
+  /** Whether what takes long is to end at its next safe point. */
+  readonly stopping: { asked: boolean };
 }
 
 export function erasingOf(log: LogWriter, folds: Erasing["folds"], directory: string, random: Random): Erasing {
   const { sealer, database } = log;
   const saltKey = readSecret(database, sealer, "salt");
   const encoder = encoderOf(sealer, saltKey, random);
-  return { log, folds, encoder, target: { directory, sealer, random, pause: othersTurn } };
+  return { log, folds, encoder, stopping: { asked: false }, target: { directory, sealer, random, pause: othersTurn } };
 }
 
 /**
@@ -105,9 +108,9 @@ export interface Erasures {
 
 /** Commits wait for no longer than this for whoever looks for the last rows. */
 const HOLD_MS_MAX = 2_000;
-/** Segments that are written anew before the tail is moved into segments again: files, and bytes. */
+/** Segments that are written anew before the tail is moved into segments again, or a stop is heard: files, and bytes. */
 const FILES_A_TURN = 16;
-const BYTES_A_TURN = 64 << 20;
+const BYTES_A_TURN = 8 << 20;
 
 /** What was written for one erasure so far. */
 interface Prepared {
@@ -270,6 +273,7 @@ async function rewrite(
   const touched = streams.flatMap((rows) => segmentsWith(infos, rows));
   const gone: ErasedRow[] = [];
   for (const some of turnsOf(touched)) {
+    if (erasing.stopping.asked) throw interrupted();
     const segments = some.map(({ info, rows }) => ({ info: standingFor(prepared, info), rows }));
     const own = statements.filter((one) => some.some(({ info }) => overlap(one, info)));
     const done = await hands.empty({ segments, statements: standing(own), erasures: kept });

@@ -18,6 +18,11 @@ export const storeErrors = errorTable("store", {
       "A position to go on reading from is later than the log: it is of another store, or this one was rolled back.",
     fix: "Find out which (`mlpe audit verify --checkpoint`), then begin again without a position, or go on from an earlier one.",
   },
+  interrupted: {
+    kind: "unavailable",
+    meaning: "The server stops: an erasure or a rotation of keys was left at a safe point.",
+    fix: "Start the server again: it goes on with it by itself, and says in its log when it is done.",
+  },
   closed: { kind: "unavailable", meaning: "The store is closed.", fix: "Start MLPE again on this data directory." },
   locked: {
     kind: "unavailable",

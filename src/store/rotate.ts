@@ -17,6 +17,7 @@ import { isDamage } from "./damage.ts";
 import { segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import type { FoldKeeper } from "./folds.ts";
+import { interrupted } from "./pending.ts";
 import { replaceSegments } from "./replace.ts";
 import { rewrapInPlace } from "./rewrap.ts";
 import { retiredIn } from "./rotate_segment.ts";
@@ -67,6 +68,7 @@ interface Rotating {
   readonly rekeyed: () => void;
   /** One after another: what adds store keys, and what wraps those there are anew. */
   readonly inTurn: <T>(act: () => Promise<T>) => Promise<T>;
+  readonly stopping: { readonly asked: boolean };
   readonly scrubs: Pick<Scrubbing, "now" | "later">;
 }
 
@@ -173,6 +175,7 @@ async function resealSegments(rotating: Rotating, progress: Progress): Promise<R
     return readSegmentInfos(database, sealer).filter((info) => isRetired(info) && !done.broken.has(info.file));
   };
   for (;;) {
+    if (rotating.stopping.asked) throw interrupted();
     const before = done.files;
     const left = await alone(async () => {
       const all = retired();
@@ -191,10 +194,11 @@ async function resealSegments(rotating: Rotating, progress: Progress): Promise<R
 
 const sumOf = (infos: readonly SegmentInfo[]): number => infos.reduce((sum, { bytes }) => sum + bytes, 0);
 
-async function resealSome({ log, hands, target }: Rotating, some: readonly SegmentInfo[], done: Resealing) {
+async function resealSome({ log, hands, target, stopping }: Rotating, some: readonly SegmentInfo[], done: Resealing) {
   const { database, sealer } = log;
   const written: [SegmentInfo, SegmentInfo][] = [];
   for (const info of some) {
+    if (stopping.asked) break; // what is written so far counts
     try {
       written.push([info, await hands.reseal(info)]);
     } catch (cause) {

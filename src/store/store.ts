@@ -15,6 +15,7 @@ import { type FoldName, openFold, type SavedFold, writeFold } from "./folds.ts";
 import { type LogReader, logReader } from "./log_reader.ts";
 import { startLogThread } from "./log_thread.ts";
 import { checkMigrations } from "./migrations.ts";
+import { type PendingWork, pendingWork } from "./pending.ts";
 import type { CommitRequest, ScanOptions, Store, StoredRows } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import type { RetentionOutcome } from "./retain.ts";
@@ -76,6 +77,8 @@ export interface LogStore extends Store {
    * keys.missing_key, keys.bad_key_file, keys.wrong_key or keys.same_key: then nothing was changed.
    */
   rewrap(to: Keys): Promise<number[]>;
+  /** What was asked for and goes on after a stop. */
+  readonly pending: PendingWork;
   /** Called once there is another store key: saved folds are gone. */
   onRekeyed(listener: () => void): void;
   /** Which entities were erased, to tell them when they come again; undefined where none. */
@@ -210,6 +213,7 @@ function storeOver(
     compact: async () => writable().compact(),
     checkpoint: async (mode) => writable().checkpoint(mode),
     port: () => writable().port(),
+    pending: pendingWork(reader, encoder.sealer, writable),
     ...listenersOf(channel),
     ...foldsOf(directory, encoder, open, writable),
     ...erasuresOf(encoder, clock, writable),

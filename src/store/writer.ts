@@ -9,6 +9,7 @@ import {
   EMPTY_STATE,
   insertSecret,
   insertWrappedKey,
+  type PendingErasure,
   readIdentity,
   readState,
   SECRETS,
@@ -28,16 +29,17 @@ import {
   openWriterDatabase,
   segmentsPath,
 } from "./database.ts";
-import { type Erasures, erasingOf, erasures } from "./erase.ts";
+import { type Erasing, type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
+import { notePending, type Pending } from "./pending.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { type RetentionOutcome, retainRows } from "./retain.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { type Rotations, rotations } from "./rotate.ts";
-import { scrub, scrubbing } from "./scrub.ts";
+import { type Scrubbing, scrub, scrubbing } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
 import { syncDirectory } from "./segment_write.ts";
@@ -68,6 +70,9 @@ export interface OpenWriter extends Rotations {
   /** Drops what the policy no longer keeps: see retain.ts. Merging goes by the last policy from then on. */
   retain(policy: RetentionPolicy): Promise<RetentionOutcome>;
   onCompactionFailed(listener: (failure: CompactionFailure) => void): void;
+  /** As of `PendingWork`. */
+  pend(erasure: PendingErasure, what: Pending): Promise<void>;
+  interrupt(): void;
   close(): Promise<void>;
 }
 
@@ -128,6 +133,7 @@ export async function openWriter(
       },
       ...rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone }),
       onCompactionFailed: (listener) => listeners.push(listener),
+      ...pendingOf(erasing, scrubs),
       async close() {
         clearTimeout(begin);
         await inOrder([erases.close, scrubs.close, log.drain, endCheckpoints, compacts.close]);
@@ -139,6 +145,18 @@ export async function openWriter(
     release?.();
     throw cause;
   }
+}
+
+function pendingOf({ log, stopping }: Erasing, scrubs: Scrubbing): Pick<OpenWriter, "pend" | "interrupt"> {
+  return {
+    async pend(erasure, what) {
+      notePending(log, erasure, what);
+      if (what === "done" && !(await scrubs.now())) scrubs.later();
+    },
+    interrupt() {
+      stopping.asked = true;
+    },
+  };
 }
 
 async function inOrder(acts: readonly (() => unknown)[]): Promise<void> {

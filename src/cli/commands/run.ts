@@ -3,6 +3,7 @@ import type { World } from "../../base/world.ts";
 import { engineOver, openLog } from "../../runtime/engine.ts";
 import { startPipeline } from "../../runtime/pipeline.ts";
 import { openProject, type ProjectLocation } from "../../runtime/project.ts";
+import { takeUpRotation } from "../../runtime/rotate.ts";
 import { addressFile, newToken } from "../../runtime/running.ts";
 import { servicesOf } from "../../runtime/services.ts";
 import { createServing } from "../../runtime/serving.ts";
@@ -74,10 +75,13 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
     ...(unloaded.length === 0 ? {} : { unloaded }),
   });
   pipeline.work();
+  takeUpRotation(engine, log);
   const failure = await Promise.race([ended, world.stopRequested().then(() => undefined)]);
   if (failure) logger.fatal({ error: failure.message }, "the log can't be written any more");
   else log("stopping", {});
   await world.files.removeFile(addressFile(project.dataDirectory)).catch(() => {}); // a file left behind proves nothing
+  pipeline.interrupt();
+  await store.pending.interrupt().catch(() => {}); // without a log thread nothing goes on
   await server.stop();
   if (failure)
     pipeline.end(); // what it has under way waits for an answer that never comes
