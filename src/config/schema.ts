@@ -54,7 +54,11 @@ const retention = z
         z.string().min(1),
         z.strictObject({
           age: duration.optional().describe("rows known longer ago than this go; 1m at least"),
-          bytes: size.optional().describe("beyond this size of the stream at rest its oldest rows go"),
+          bytes: size
+            .optional()
+            .describe(
+              "beyond this size of the stream at rest its oldest rows go, in steps of what was compacted at once; the newest of these stays",
+            ),
         }),
       )
       .default({})

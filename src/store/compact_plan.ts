@@ -1,4 +1,4 @@
-import type { Micros } from "../base/time.ts";
+import type { MergedMost } from "./retention_rules.ts";
 import type { SegmentInfo } from "./segment_info.ts";
 
 /**
@@ -16,9 +16,6 @@ export const PARTITION = {
 /** So many neighbours of one level become one of the next. */
 const MERGE_COUNT = 16;
 
-/** How much known time a merged segment of a stream may cover, so that retention can drop it in time. */
-type SpanOf = (stream: string) => Micros;
-
 /**
  * The next run of neighbours (of one stream and contract, in order of sequence) to become one segment: one that fills a
  * partition, because what follows no longer fits in it; else MERGE_COUNT of one level. So each row is written again once
@@ -29,12 +26,12 @@ type SpanOf = (stream: string) => Micros;
  */
 export function mergeable(
   infos: readonly SegmentInfo[],
-  spanOf: SpanOf,
+  mostOf: (stream: string) => MergedMost,
   without: ReadonlySet<string> = new Set(),
 ): SegmentInfo[] | undefined {
   for (const [stream, list] of Map.groupBy(infos, (info) => info.stream)) {
     const inOrder = [...list].sort((a, b) => a.firstSequence - b.firstSequence);
-    const runs = partitionsOf(inOrder, spanOf(stream), without);
+    const runs = partitionsOf(inOrder, mostOf(stream), without);
     for (const run of runs.slice(0, -1)) if (run.length > 1) return run;
     const level = levelRun(runs.at(-1)!);
     if (level) return level;
@@ -43,7 +40,11 @@ export function mergeable(
 }
 
 /** Cuts the list into runs that fit in a partition each, from the oldest on. */
-function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros, without: ReadonlySet<string>): SegmentInfo[][] {
+function partitionsOf(
+  inOrder: readonly SegmentInfo[],
+  most: MergedMost,
+  without: ReadonlySet<string>,
+): SegmentInfo[][] {
   const runs: SegmentInfo[][] = [];
   let sum = { rows: 0, memory: 0, bytes: 0 };
   for (const info of inOrder) {
@@ -54,10 +55,10 @@ function partitionsOf(inOrder: readonly SegmentInfo[], span: Micros, without: Re
       first?.contractId === info.contractId &&
       !without.has(first.file) &&
       !without.has(info.file) &&
-      info.lastKnownTime - first.firstKnownTime <= span &&
+      info.lastKnownTime - first.firstKnownTime <= most.span &&
       grown.rows <= PARTITION.rows &&
       grown.memory <= PARTITION.memory &&
-      grown.bytes <= PARTITION.bytes;
+      grown.bytes <= Math.min(PARTITION.bytes, most.bytes);
     if (run && fits) {
       run.push(info);
       sum = grown;

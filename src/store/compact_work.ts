@@ -15,7 +15,7 @@ import {
   punctureStatements,
 } from "./erase_work.ts";
 import type { StoredRows } from "./port.ts";
-import { mergedSpan, type RetentionPolicy } from "./retention_rules.ts";
+import { mergedMost, type RetentionPolicy } from "./retention_rules.ts";
 import { resealSegment } from "./rotate_segment.ts";
 import { bySequence } from "./segment_files.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
@@ -291,7 +291,7 @@ async function mergeNext(
   without: readonly string[],
 ): Promise<MergedRun | undefined> {
   const infos = readSegmentInfos(shop.database, shop.sealer);
-  const gone = mergeable(infos, (stream) => mergedSpan(policy, stream), new Set(without));
+  const gone = mergeable(infos, (stream) => mergedMost(policy, stream), new Set(without));
   if (!gone) return undefined;
   const level = Math.max(...gone.map((info) => info.level)) + 1;
   const merged = await writeSegment(await joinedRows(gone, shop), level, shop);

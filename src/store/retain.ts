@@ -122,7 +122,7 @@ function segmentsByStream(infos: readonly SegmentInfo[]): Map<string, SegmentInf
 const sum = (infos: readonly SegmentInfo[], field: "bytes" | "rows"): number =>
   infos.reduce((total, info) => total + info[field], 0);
 
-/** The oldest segments that a rule no longer keeps. */
+/** The oldest segments that a rule no longer keeps. By bytes the newest one stays, however large: only old rows go. */
 function dueIn(infos: readonly SegmentInfo[], policy: RetentionPolicy, stream: string, now: Micros) {
   const rules = policy.rules.filter((rule) => ruleMatches(rule, stream));
   let count = 0;
@@ -135,7 +135,7 @@ function dueIn(infos: readonly SegmentInfo[], policy: RetentionPolicy, stream: s
     if (bytes === undefined) continue;
     let left = sum(infos, "bytes");
     let over = 0;
-    while (left > bytes && over < infos.length) left -= infos[over++]!.bytes;
+    while (left > bytes && over < infos.length - 1) left -= infos[over++]!.bytes;
     if (over > count) [count, reason] = [over, "bytes"];
   }
   return { gone: infos.slice(0, count), reason };
@@ -145,7 +145,7 @@ type Due = Map<string, { gone: SegmentInfo[]; reason: DropReason }>;
 /** With what was counted in each segment. */
 type DueRun = { gone: SegmentInfo[]; reason: DropReason; counted: { tombstones: number; erased: number }[] };
 
-/** Takes the oldest segments of any stream with a rule until the directory is within its bound. */
+/** Takes the oldest segments of any stream with a rule, but no stream's newest, until the directory is within its bound. */
 function dropForHost(
   directory: string,
   streams: ReadonlyMap<string, readonly SegmentInfo[]>,
@@ -158,7 +158,7 @@ function dropForHost(
   for (const { gone } of due.values()) bytes -= sum(gone, "bytes");
   const rest = [...streams]
     .filter(([stream]) => rules.some((rule) => ruleMatches(rule, stream)))
-    .flatMap(([stream, infos]) => infos.slice(due.get(stream)?.gone.length ?? 0))
+    .flatMap(([stream, infos]) => infos.slice(due.get(stream)?.gone.length ?? 0, -1))
     .sort((a, b) => a.lastKnownTime - b.lastKnownTime || a.firstSequence - b.firstSequence);
   for (const info of rest) {
     if (bytes <= hostBytes) return;

@@ -25,8 +25,15 @@ export interface RetentionPolicy {
 /** Streams that no rule touches: what steers folds, what models are made of, and what the audit needs. */
 const KEPT: ReadonlySet<string> = new Set([CONTROL, ARTIFACTS, ERASURES, RETENTION, BACKUPS, STATEMENTS]);
 
-/** Merged segments of a stream cover at most this part of its age bound, so that rows go in time. */
-const AGE_PARTS = 8;
+/** Merged segments of a stream cover at most this part of its bounds, so that rows go in time and not many at once. */
+const PARTS = 8;
+
+/** What one merged segment of a stream may cover at most. */
+export interface MergedMost {
+  readonly span: Micros;
+  /** Packed. */
+  readonly bytes: number;
+}
 
 export function ruleMatches({ streams }: RetentionRule, stream: string): boolean {
   if (KEPT.has(stream)) return false;
@@ -34,8 +41,13 @@ export function ruleMatches({ streams }: RetentionRule, stream: string): boolean
   return new RegExp(`^${parts.join(".*")}$`, "s").test(stream);
 }
 
-/** How much known time a merged segment of the stream may cover. */
-export function mergedSpan(policy: RetentionPolicy | undefined, stream: string): Micros {
-  const ages = (policy?.rules ?? []).filter((rule) => ruleMatches(rule, stream)).map(({ age }) => age ?? Infinity);
-  return Math.min(Number.POSITIVE_INFINITY, ...ages) / AGE_PARTS;
+/** How much known time, and how many bytes, a merged segment of the stream may cover. */
+export function mergedMost({ rules, hostBytes }: RetentionPolicy = { rules: [] }, stream: string): MergedMost {
+  const own = rules.filter((rule) => ruleMatches(rule, stream));
+  const least = (bounds: readonly (number | undefined)[]) =>
+    Math.min(...bounds.map((bound) => bound ?? Infinity)) / PARTS;
+  return {
+    span: least(own.map(({ age }) => age)),
+    bytes: least(own.flatMap(({ bytes }) => [bytes, hostBytes])),
+  };
 }

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { mergeable, PARTITION } from "../../src/store/compact_plan.ts";
 import type { SegmentInfo } from "../../src/store/segment_info.ts";
 
-const forEver = () => Number.POSITIVE_INFINITY;
+const forEver = () => ({ span: Infinity, bytes: Infinity });
 
 type Made = SegmentInfo & { readonly weight: number };
 

@@ -6,7 +6,7 @@ import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import { exportStream } from "../../src/store/export.ts";
 import { storedRows } from "../../src/store/port.ts";
 import { query } from "../../src/store/query.ts";
-import { mergedSpan, ruleMatches } from "../../src/store/retention_rules.ts";
+import { mergedMost, ruleMatches } from "../../src/store/retention_rules.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
@@ -144,6 +144,18 @@ test("by bytes of a stream and of the host, and never what steers folds or feeds
   await store.close();
 });
 
+test("a bound of bytes below one segment, or none left for the host, leaves the newest rows of each stream", async () => {
+  const { store } = await filled();
+  const readers = {};
+  await store.retain({ rules: [{ streams: "landing/a", bytes: 1 }], readers });
+  expect(await hoursIn(store, "landing/a")).toEqual([6]);
+  await store.retain({ rules: [{ streams: "*" }], hostBytes: 1, readers });
+  for (const stream of ["landing/a", "landing/b", "curated/c"]) expect(await hoursIn(store, stream)).toEqual([6]);
+  await store.retain({ rules: [{ streams: "*" }], hostBytes: 1, readers });
+  expect(await hoursIn(store, "landing/b")).toEqual([6]);
+  await store.close();
+});
+
 test("a stream that nothing is left of keeps its columns: queries and exports of it have no rows", async () => {
   const { home, store, clock } = await filled(3);
   const rules = [{ streams: "landing/*", age: HOUR / 2 }];
@@ -174,7 +186,7 @@ test("a stream that nothing is left of keeps its columns: queries and exports of
   await store.close();
 });
 
-test("patterns name streams, and merging goes no further than an eighth of the shortest age", () => {
+test("patterns name streams, and merging goes no further than an eighth of the shortest age and size", () => {
   expect(ruleMatches({ streams: "landing/*" }, "landing/flights")).toBe(true);
   expect(ruleMatches({ streams: "landing/*" }, "quarantine/landing/x")).toBe(false);
   expect(ruleMatches({ streams: "*" }, "control")).toBe(false);
@@ -183,10 +195,11 @@ test("patterns name streams, and merging goes no further than an eighth of the s
     rules: [
       { streams: "*", age: 80 },
       { streams: "landing/*", age: 16 },
-      { streams: "x", bytes: 5 },
+      { streams: "x", bytes: 40 },
     ],
   };
-  expect(mergedSpan(policy, "landing/a")).toBe(2);
-  expect(mergedSpan(policy, "other")).toBe(10);
-  expect(mergedSpan(undefined, "landing/a")).toBe(Number.POSITIVE_INFINITY);
+  expect(mergedMost(policy, "landing/a")).toEqual({ span: 2, bytes: Infinity });
+  expect(mergedMost(policy, "x")).toEqual({ span: 10, bytes: 5 });
+  expect(mergedMost({ ...policy, hostBytes: 16 }, "x")).toEqual({ span: 10, bytes: 2 });
+  expect(mergedMost(undefined, "landing/a")).toEqual({ span: Infinity, bytes: Infinity });
 });
