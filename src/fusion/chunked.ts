@@ -8,7 +8,7 @@ export interface Chunked {
   readonly empty: number;
 }
 
-const BITS = 16;
+const BITS = 14;
 const MASK = (1 << BITS) - 1;
 /** The first chunk begins small: most indexes are. */
 const FIRST = 32;

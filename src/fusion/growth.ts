@@ -87,7 +87,7 @@ function finish(table: Table, growth: Growth): void {
     const longer = growth.arrays[i + 1];
     if (longer) replaceArray(column, longer);
   });
-  const alive = new Uint8Array(growth.capacity);
+  const alive = new Uint8Array(uncleared(growth.capacity));
   alive.set(table.alive);
   table.alive = alive;
   table.capacity = growth.capacity;

@@ -229,7 +229,6 @@ function keyringOf(
 function chunkNonce(nonce: Uint8Array, chunk: number): Uint8Array {
   if (!(chunk >= 0 && chunk < CHUNKS_MAX)) throw new RangeError("a file has at most 2^32 chunks");
   const own = new Uint8Array(nonce.subarray(12));
-  const view = new DataView(own.buffer);
-  view.setUint32(8, (view.getUint32(8) ^ chunk) >>> 0);
+  for (let i = 0; i < 4; i++) own[8 + i]! ^= (chunk >>> (24 - 8 * i)) & 0xff;
   return own;
 }

@@ -29,9 +29,9 @@ const parts = fc.constantFrom(...Object.keys(valuesOf)).chain((type) =>
   }),
 );
 
-const columnsOf = (type: FieldType, values: readonly Value[]): Column => {
+const columnsOf = (type: FieldType, values: readonly Value[], room: Float64Array): Column => {
   const column = columnOf({ type }, values.length, (i) => values[i]!);
-  return decodeColumn(encodeColumn(column, values.length), type, values.length, undefined, true);
+  return decodeColumn(encodeColumn(column, values.length), type, values.length, undefined, true, room);
 };
 
 test("every row is where it was put, whatever the parts are made of", async () => {
@@ -44,10 +44,11 @@ test("every row is where it was put, whatever the parts are made of", async () =
         .sort((a, b) => ((a * 7919 + seed) % 101) - ((b * 7919 + seed) % 101) || a - b);
       const gathered = gathering({ name: "f", type } as Field, rows.length);
       let at = 0;
+      const room = new Float64Array(15).fill(Number.NaN); // of every part, one after another; some are larger
       for (const values of parts) {
         const targets = Int32Array.from(values, () => places[at++]!);
         await gathered.put(
-          columnsOf(type, values),
+          columnsOf(type, values, room),
           Int32Array.from(values, (_, row) => row),
           targets,
           pace(),
