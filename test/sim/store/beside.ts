@@ -43,7 +43,7 @@ export async function beside(life: Life, names: readonly LongAct[]): Promise<voi
   const running = Promise.all(names.map((name) => LONG_ACTS[name](life)));
   running.catch(() => {}); // told below
   while (draw.chance(0.7)) {
-    await ticks(draw.integer(0, 12));
+    await ticks(life, draw.integer(0, 12));
     const act = draw.integer(0, 99);
     if (act < 60) await commitSome(life);
     else if (act < 85 && takers(names) < 2) asked.push(...(await ask(life, other ?? store)));
@@ -116,13 +116,20 @@ async function rotate(life: Life): Promise<void> {
 /** An entity goes, from every stream and every read. */
 async function erase(life: Life): Promise<void> {
   const entity = entityFrom(life.draw);
-  const { outcome } = await life.store.erase({ entity });
+  const coming: Promise<void>[] = [];
+  // Asked whenever rows were looked for: what comes now is looked through next, or waits until the erasure is done.
+  const also = async () => {
+    if (!life.full && life.draw.chance(0.5)) coming.push(commitSome(life));
+    return [];
+  };
+  const { outcome } = await life.store.erase({ entity, also });
   const { commitNo, knownTime } = outcome;
   life.acknowledged = Math.max(life.acknowledged, commitNo);
   life.folds = {}; // they may hold what was erased
   if (outcome.emptied > 0) count(life, "rows erased");
   const receipt = { commitNo, knownTime, firstSequence: {} };
   await note(life, { request: { appends: [] }, receipt, erased: entity });
+  await Promise.all(coming);
 }
 
 /** What is too old or too much goes, but nothing that a reader has not folded. */

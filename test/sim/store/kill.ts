@@ -28,7 +28,7 @@ export async function kill(life: Life): Promise<void> {
     unfinished.delete(name);
   });
   if (draw.chance(0.6)) doing.push(commitAll(life, Array.from({ length: draw.integer(1, 4) }, life.request)));
-  await ticks(draw.integer(0, draw.pick(TURNS_MAX)));
+  await ticks(life, draw.integer(0, draw.pick(TURNS_MAX)));
   const safe = life.acknowledged;
   const next = nextDirectory(life);
   copyFiles(life.directory, next);

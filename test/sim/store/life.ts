@@ -10,6 +10,7 @@ import { type Draw, drawFrom } from "../draw.ts";
 import { after, type Folded, isErased, type Made, NOTHING } from "./history.ts";
 import { requestsFrom } from "./requests.ts";
 import type { SavedFolds } from "./saved.ts";
+import type { SeededTime } from "./time.ts";
 
 /** A store, the directory it is in, and the plain model of what it must hold. */
 export interface Life {
@@ -42,18 +43,19 @@ export interface Life {
   /** Changes a request on its way, to show that a broken promise is noticed. */
   readonly sabotage: (request: CommitRequest) => CommitRequest;
   full: boolean;
-  slow: boolean;
+  readonly time: SeededTime;
 }
 
 export async function begin(
   seed: number,
   home: string,
+  time: SeededTime,
   sabotage: Life["sabotage"] = (request) => request,
 ): Promise<Life> {
   const draw = drawFrom(seed);
   let now = 1_700_000_000_000_000;
   const clock = {
-    now: () => (now += life.slow ? SLOW_STEP : 1_000),
+    now: () => (now += time.slow ? SLOW_STEP : 1_000),
     jump: (by: number) => {
       now += by;
     },
@@ -69,7 +71,7 @@ export async function begin(
       sabotage,
       told,
       full: false,
-      slow: false,
+      time,
       acknowledged: 0,
     },
     directory: join(home, "data-0"),
@@ -101,10 +103,17 @@ export async function reopen(life: Life): Promise<void> {
 /** Microseconds from one look at the clock to the next while the disk is slow. */
 const SLOW_STEP = 700_000;
 
-/** Turns of the event loop: a disk that is slow, so that whatever else waits goes first. */
-export const ticks = async (count: number): Promise<void> => {
-  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
-};
+/** Milliseconds that a turn takes, on a slow disk and else. */
+const TURN_MS = 2;
+const SLOW_TURN_MS = 300;
+
+/** Turns of the event loop: whatever else waits goes first. */
+export async function ticks(life: Pick<Life, "time">, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    life.time.pass(life.time.slow ? SLOW_TURN_MS : TURN_MS);
+  }
+}
 
 /** What a full disk makes the store say. */
 const REFUSED: ReadonlySet<string> = new Set([
@@ -222,24 +231,8 @@ export function emptyDisk(life: Life): void {
 
 /** A disk that is slow: the clock is later each time it is looked at, and others have a turn wherever they may. */
 export function slowDown(life: Life, slow: boolean): void {
-  if (slow && !life.slow) count(life, "slow disk");
-  life.slow = slow;
-}
-
-/**
- * Runs a life with a time in which work takes as long as the seed says: where others have turns depends on it, and two runs
- * of one seed must agree.
- */
-export async function inSeededTime<T>(seed: number, isSlow: () => boolean, run: () => Promise<T>): Promise<T> {
-  const real = performance.now;
-  const draw = drawFrom(seed ^ 0x71e);
-  let at = 0;
-  performance.now = () => (at += isSlow() || draw.chance(0.2) ? 2 : 0.01);
-  try {
-    return await run();
-  } finally {
-    performance.now = real;
-  }
+  if (slow && !life.time.slow) count(life, "slow disk");
+  life.time.slow = slow;
 }
 
 /** Every file of the directory whose bytes may be damaged. */

@@ -13,6 +13,7 @@ import * as disk from "./life.ts";
 import { commitAll, count, type Life, optionsOf, reopen, ticks } from "./life.ts";
 import { questionsFrom, unlike, wrongWith } from "./reads.ts";
 import { loadSaved, saveSome, wrongFolds } from "./saved.ts";
+import { inSeededTime } from "./time.ts";
 
 export interface StoreReport {
   readonly seed: number;
@@ -37,6 +38,9 @@ const ACTS = 70;
 const FINDINGS_MAX = 5;
 /** As many segments of one size as a merge waits for, and one more. */
 const MERGED = 17;
+
+/** What goes by after an act: timers ring that tidy up after an erasure, sync or try again. */
+const PAUSES_MS = [0, 0, 10, 1_500, 30_000] as const;
 
 /** Act, and how often compared with the others. */
 const WEIGHTS: readonly (readonly [name: string, weight: number, act: (life: Life) => Promise<void> | void])[] = [
@@ -78,15 +82,9 @@ export const MET_ON_A_SMALL_DISK: readonly string[] = [
 /** One random life of a store: after each act it must be what the model says. */
 export async function simulateStore(seed: number, options: StoreOptions = {}): Promise<StoreReport> {
   const home = mkdtempSync(join(options.place ?? disk.quickPlace(), "mlpe-life-"));
-  let life: Life | undefined;
   try {
-    return await disk.inSeededTime(
-      seed,
-      () => life?.slow ?? false,
-      async () => {
-        life = await disk.begin(seed, home, options.sabotage);
-        return live(life, options);
-      },
+    return await inSeededTime(seed, async (time) =>
+      live(await disk.begin(seed, home, time, options.sabotage), options),
     );
   } finally {
     disk.remove(home);
@@ -113,13 +111,14 @@ async function live(life: Life, options: StoreOptions): Promise<StoreReport> {
 async function act(life: Life, smallDisk: boolean): Promise<string> {
   if (smallDisk && !life.full && life.draw.chance(0.1)) disk.fillDisk(life);
   else if (life.full && life.draw.chance(0.3)) disk.emptyDisk(life);
-  disk.slowDown(life, life.draw.chance(life.slow ? 0.7 : 0.08));
+  disk.slowDown(life, life.draw.chance(life.time.slow ? 0.7 : 0.08));
   const [name, run] = life.draw.pick(OFTEN);
   // What makes a new directory or a new key needs room; the rest must do without.
   if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup", "fold"].includes(name))
     disk.emptyDisk(life);
   count(life, name);
   await run(life);
+  life.time.pass(life.draw.pick(PAUSES_MS));
   return name;
 }
 
@@ -183,7 +182,7 @@ async function jump(life: Life): Promise<void> {
 /** A backup made while commits go on. */
 async function backup(life: Life): Promise<void> {
   const running = life.draw.chance(0.5) ? commitSome(life) : undefined;
-  await ticks(life.draw.integer(0, 3));
+  await ticks(life, life.draw.integer(0, 3));
   let made: BackupManifest;
   try {
     made = await writeBackup(life.store, backupPath(life));
