@@ -9,7 +9,7 @@ import type { Append, Store } from "../store/port.ts";
 import type { Guardrails } from "./guardrails.ts";
 import type { LoadedModel } from "./loaded.ts";
 import { makeScoreRows, type ScoreRole } from "./score_rows.ts";
-import { earlierScores, type FeatureAct, type Stale, scoredBefore, staleScores } from "./stale.ts";
+import { earlierScores, type FeatureAct, featureName, type Stale, scoredBefore, staleScores } from "./stale.ts";
 
 export interface ScoreStep {
   readonly store: Store;
@@ -87,15 +87,21 @@ export async function stepScore(step: ScoreStep): Promise<"progress" | "idle"> {
     read.map(({ row }) => row),
   );
   const features: Row[] = [];
+  /** Fusion that was killed in the middle of a page writes its rows again: they may be in one step. */
+  const met = new Map<string, number>();
   const planned = read.map(({ row, withdrawn }) => {
     const before = withdrawn ? undefined : scoredBefore(step, earlier, row);
-    return { row, withdrawn, before, scored: withdrawn || before !== undefined ? -1 : features.push(row) - 1 };
+    if (withdrawn || before !== undefined) return { row, withdrawn, before, scored: -1, isFirst: false };
+    const name = featureName(step, row);
+    const isFirst = !met.has(name);
+    if (isFirst) met.set(name, features.push(row) - 1);
+    return { row, withdrawn, before, scored: met.get(name)!, isFirst };
   });
   const rows = makeScoreRows({ ...step, mode: "batch", hindsight: false }, features);
-  const acts = planned.map(({ row, withdrawn, before, scored }): FeatureAct => {
+  const acts = planned.map(({ row, withdrawn, before, scored, isFirst }): FeatureAct => {
     if (withdrawn) return { row, kind: "withdrawn", scoreId: null };
     if (before !== undefined) return { row, kind: "kept", scoreId: before };
-    return { row, kind: "scored", scoreId: rows[scored]!.score_id as string };
+    return { row, kind: isFirst ? "scored" : "kept", scoreId: rows[scored]!.score_id as string };
   });
   const stale = await staleScores(step, acts, earlier);
   const appends: Append[] = [];

@@ -80,13 +80,20 @@ export async function earlierScores(scoring: Scoring, features: readonly Row[]):
   return found;
 }
 
+/** Fusion makes one row of a record at each T and position, though it may write that more than once. */
+export const featureName = (scoring: Scoring, row: Row): string =>
+  keyText([recordOf(keysOf(scoring), row), row.as_of ?? null, row.position ?? null]);
+
 /**
- * The id of the score that this package gave this very feature row before, whichever period or job asked for it. Fusion
- * makes one row of a record at each T and position.
+ * The id of the score that this package gave this very feature row before, whichever period or job asked for it; the newest
+ * where earlier versions of this program scored it again.
  */
 export function scoredBefore(scoring: Scoring, earlier: EarlierScores, row: Row): string | undefined {
   const scores = earlier.get(recordOf(keysOf(scoring), row)) ?? [];
-  return scores.find(({ own, asOf, position }) => own && asOf === row.as_of && position === row.position)?.scoreId;
+  return scores
+    .filter(({ own, asOf, position }) => own && asOf === row.as_of && position === row.position)
+    .reduce<Earlier | undefined>((last, score) => (last && last.sequence > score.sequence ? last : score), undefined)
+    ?.scoreId;
 }
 
 /**

@@ -244,6 +244,28 @@ describe("the batch job", () => {
     expect((await stored(store, scoresStream("late"))).length).toBe(10 + 7); // 1 both before and after
   });
 
+  test("scores a row once that fusion wrote again after a kill, in one step or later", async () => {
+    const made = world();
+    await addFeatures(made.store, [feature(1), feature(2)]);
+    await addFeatures(made.store, [feature(1)]);
+    await stepScore(step(made));
+    await addFeatures(made.store, [feature(1), feature(2)]);
+    await addFeatures(made.store, [feature(1, { a: 3, position: 9 })]);
+    await stepScore(step(made));
+    const scores = await stored(made.store, scoresStream("late"));
+    expect(scores.map((row) => [row.key_flight, row.position]).sort()).toEqual([
+      [1, feature(1).position],
+      [1, 9],
+      [2, feature(2).position],
+    ]);
+    const idOf = (position: unknown) =>
+      scores.find((row) => row.key_flight === 1 && row.position === position)!.score_id;
+    const verdicts = await stored(made.store, VERDICTS);
+    expect(verdicts.flatMap(({ detail }) => JSON.parse(detail as string).scores)).toEqual([
+      { score_id: idOf(feature(1).position), replaced_by: idOf(9) },
+    ]);
+  });
+
   test("hands the act to what else must be in the commit", async () => {
     const made = world();
     await addFeatures(made.store, [feature(1)]);

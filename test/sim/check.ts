@@ -106,13 +106,13 @@ function featureText({ shape }: ViewPlan, row: Row): string {
   return names.map((name) => valueText(row[name] ?? null)).join("|");
 }
 
-/** Each version of a feature row is scored once; the scores that a later version replaced, and only those, are stale. */
+/** Each feature row is scored once, however often fusion wrote it; the scores that a later version replaced, and only those, are stale. */
 async function checkScores(store: Store, plan: ViewPlan): Promise<string[]> {
   const findings: string[] = [];
   const textOf = (row: Row) => `${keyOf(plan, row)} of position ${row.position}: ${featureText(plan, row)}`;
   const wanted = new Map<string, number>();
   for (const { row, live } of await versionsOf(store, featuresStream(plan.name))) {
-    if (live) wanted.set(textOf(row), (wanted.get(textOf(row)) ?? 0) + 1);
+    if (live) wanted.set(textOf(row), 1);
   }
   const scores = await versionsOf(store, scoresStream(SIM_MODEL));
   for (const { row } of scores) wanted.set(textOf(row), (wanted.get(textOf(row)) ?? 0) - 1);
