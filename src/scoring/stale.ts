@@ -116,6 +116,8 @@ export async function staleScores(
     const position = row.position as number;
     if (!latest.has(record)) latest.set(record, newest(earlier.get(record) ?? [], position, kept));
     const before = latest.get(record);
+    // Written again: of one position fusion writes the withdrawal first, and the row that stands there behind it.
+    if (kind === "withdrawn" && before !== undefined && before.position >= position) continue;
     if (before !== undefined && (kind !== "kept" || before.position < position)) {
       const entry: Stale = { score_id: before.scoreId, replaced_by: scoreId };
       stale.push(entry);

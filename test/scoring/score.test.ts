@@ -165,7 +165,11 @@ describe("the batch job", () => {
     await addFeatures(made.store, [feature(1), feature(2), feature(3)]);
     await stepScore(step(made));
     const before = await stored(made.store, scoresStream("late"));
-    await addFeatures(made.store, [feature(2, { a: 3, position: 4 }), feature(3)], new Uint8Array([0, 1]));
+    await addFeatures(
+      made.store,
+      [feature(2, { a: 3, position: 4 }), feature(3, { position: 4 })],
+      new Uint8Array([0, 1]),
+    );
     await stepScore(step(made));
     const after = await stored(made.store, scoresStream("late"));
     expect(after).toHaveLength(4);
@@ -181,8 +185,8 @@ describe("the batch job", () => {
   test("a row that is withdrawn before it is scored, in the same step, leaves a stale score", async () => {
     const made = world();
     await addFeatures(made.store, [feature(1), feature(2)]);
-    await addFeatures(made.store, [feature(1), feature(2)], new Uint8Array([1, 1]));
-    await addFeatures(made.store, [feature(2, { as_of: T + HOUR * 9 })]);
+    await addFeatures(made.store, [feature(1, { position: 4 }), feature(2, { position: 4 })], new Uint8Array([1, 1]));
+    await addFeatures(made.store, [feature(2, { position: 4, as_of: T + HOUR * 9 })]);
     await stepScore(step(made));
     const scores = await stored(made.store, scoresStream("late"));
     expect(scores).toHaveLength(3);
@@ -263,6 +267,24 @@ describe("the batch job", () => {
     const verdicts = await stored(made.store, VERDICTS);
     expect(verdicts.flatMap(({ detail }) => JSON.parse(detail as string).scores)).toEqual([
       { score_id: idOf(feature(1).position), replaced_by: idOf(9) },
+    ]);
+  });
+
+  test.each([1, 2, 4, 9])("so it is where the row came behind a withdrawal, %p commits a step", async (commits) => {
+    const made = world();
+    await addFeatures(made.store, [feature(1)]);
+    while ((await stepScore(step(made))) === "progress");
+    for (let again = 0; again < 3; again++) {
+      await addFeatures(made.store, [feature(1, { position: 9 })], new Uint8Array([1]));
+      await addFeatures(made.store, [feature(1, { a: 3, position: 9 })]);
+    }
+    while ((await stepScore(step(made, { maxRows: commits }))) === "progress");
+    const [first, second, ...more] = await stored(made.store, scoresStream("late"));
+    expect([second!.position, more.length]).toEqual([9, 0]);
+    const verdicts = await stored(made.store, VERDICTS);
+    const stale = verdicts.flatMap(({ detail }) => JSON.parse(detail as string).scores);
+    expect([...new Set(stale.map(({ score_id }: { score_id: string }) => score_id))]).toEqual([
+      first!.score_id as string,
     ]);
   });
 
