@@ -1,4 +1,6 @@
+import { patternMatches } from "../base/pattern.ts";
 import { formatDuration, MICROS_PER_SECOND } from "../base/time.ts";
+import { curatedStream } from "../contract/streams.ts";
 import type { Report } from "./errors.ts";
 import type { Config } from "./schema.ts";
 
@@ -19,6 +21,7 @@ const DEFAULTS = { soft: { bytes: 1 << 30, percent: 5 } } as const;
 export function checkBounds(config: Config, report: Report): void {
   checkSpace(config.space, report);
   checkRetention(config.retention, report);
+  for (const [name, view] of Object.entries(config.views)) checkReach(config.retention, name, view, report);
   for (const [name, { every }] of Object.entries(config.drift)) checkEvery(every, `drift.${name}.every`, report);
   for (const [name, source] of Object.entries(config.sources)) {
     if (source.connector !== "http_push") continue;
@@ -68,6 +71,28 @@ function checkRetention({ every, streams, host }: Config["retention"], report: R
     const message = '"bytes" is below 128MiB, which the data directory takes without any rows';
     report("bad_value", "retention.host.bytes", message, "Write what the whole data directory may take, like 20GB.");
   }
+}
+
+/** A window over rows that are dropped would be computed from fewer, and nothing would say so. */
+function checkReach(
+  { streams }: Config["retention"],
+  name: string,
+  view: Config["views"][string],
+  report: Report,
+): void {
+  const check = (key: string, place: string, from: string, reach: number | undefined) => {
+    for (const [pattern, { age }] of Object.entries(streams)) {
+      if (age === undefined || reach === undefined || age >= reach || !patternMatches(pattern, curatedStream(from)))
+        continue;
+      const kept = `rows of ${from} are kept for ${formatDuration(age)} (retention.streams.${pattern})`;
+      const message = `"${key}" is ${formatDuration(reach)}, but ${kept}: features would be made of what is left`;
+      report("conflict", `views.${name}.${place}.${key}`, message, "Keep these rows longer, or look back less far.");
+    }
+  };
+  for (const [alias, { from, window }] of Object.entries(view.windows))
+    check("window", `windows.${alias}`, from, window);
+  for (const [alias, { from, max_age }] of Object.entries(view.joins))
+    check("max_age", `joins.${alias}`, from, max_age);
 }
 
 function checkEvery(micros: number, place: string, report: Report): void {

@@ -1,3 +1,4 @@
+import { patternMatches } from "../base/pattern.ts";
 import type { Micros } from "../base/time.ts";
 import { ARTIFACTS, BACKUPS, CONTROL, ERASURES, RETENTION } from "../contract/streams.ts";
 import { STATEMENTS } from "./statements.ts";
@@ -36,9 +37,7 @@ export interface MergedMost {
 }
 
 export function ruleMatches({ streams }: RetentionRule, stream: string): boolean {
-  if (KEPT.has(stream)) return false;
-  const parts = streams.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`, "s").test(stream);
+  return !KEPT.has(stream) && patternMatches(streams, stream);
 }
 
 /** How much known time, and how many bytes, a merged segment of the stream may cover. */

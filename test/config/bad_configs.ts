@@ -222,6 +222,20 @@ export const BAD: readonly Bad[] = [
     "(retention.host.bytes)",
     "20GB",
   ],
+  [
+    "a window over rows that are dropped before it ends",
+    `${REFERENCE_CONFIG}\nretention: { streams: { "curated/dep*": { age: 5h } } }\n`,
+    "conflict",
+    "(views.flight_delay.windows.carrier_6h.window)",
+    "longer",
+  ],
+  [
+    "a join that reaches further back than rows are kept",
+    `${REFERENCE_CONFIG}\nretention: { streams: { "*weather": { age: 1h } } }\n`,
+    "conflict",
+    "(views.flight_delay.joins.weather.max_age)",
+    "longer",
+  ],
   ["drift without a pause", changed("{ every: 1d,", "{ every: 1us,"), "bad_value", "(drift.flight_delay.every)", "15m"],
   [
     "an effect that no drift has",
