@@ -73,6 +73,7 @@ export async function writeFold(
   const keys = sealer.keyring.chunks(keyId, nonce);
   const path = join(foldsPath(directory), file);
   let out: FileHandle | undefined;
+  await othersTurn(); // the caller has copied what it saves
   try {
     mkdirSync(foldsPath(directory), { recursive: true, mode: 0o700 });
     out = await openFile(path, "wx", 0o600);
