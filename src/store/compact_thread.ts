@@ -21,7 +21,7 @@ export function handsInThread(directory: string, keys: () => KeySettings, worker
     if (last) act(last);
   };
   const start = (): Worker => {
-    const started = new Worker(workerUrl);
+    const started = new Worker(workerUrl, { smol: true });
     const ended = (why: string) => {
       if (worker === started) worker = undefined;
       started.terminate();

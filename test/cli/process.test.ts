@@ -1,6 +1,6 @@
 /** What only a process of its own shows: output that can't be written, and signals. */
 import { expect, test } from "bun:test";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ingest } from "../../src/cli/commands/ingest.ts";
 import { dispatch } from "../../src/cli/dispatch.ts";
@@ -47,4 +47,33 @@ test.each([
   expect(await dispatch(world, [ingest.name, "--config", desk.path("mlpe.yaml")])).toBe(exit);
   expect(said).toEqual([stoppedBy(signal).text]);
   desk.remove();
+});
+
+// The engine reads it at the start of a process, so it must be in the environment that the running process began with.
+test.skipIf(process.platform !== "linux").each([
+  [{}, "268435456"],
+  [{ BUN_JSC_forceRAMSize: "536870912" }, "536870912"],
+] as const)("a server has small heaps unless its environment says otherwise: %j", async (environment, expected) => {
+  const desk = createDesk();
+  desk.write("mlpe.yaml", "site: s\nkeys: { path: store.key }\n");
+  const child = Bun.spawn([process.execPath, MAIN, "run", "--config", desk.path("mlpe.yaml"), "--port", "0"], {
+    cwd: desk.path("."),
+    env: environment,
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  try {
+    let said = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      said += text;
+      if (said.includes('"msg":"listening"')) break;
+    }
+    expect(said).toContain('"msg":"listening"'); // what began again is the same process: its words come here
+    const began = readFileSync(`/proc/${child.pid}/environ`, "utf8").split("\0");
+    expect(began).toContain(`BUN_JSC_forceRAMSize=${expected}`);
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+    desk.remove();
+  }
 });

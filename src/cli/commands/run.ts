@@ -1,6 +1,6 @@
 import pino from "pino";
 import type { World } from "../../base/world.ts";
-import { engineOver, openLog } from "../../runtime/engine.ts";
+import { cacheOf, engineOver, openLog } from "../../runtime/engine.ts";
 import { startPipeline } from "../../runtime/pipeline.ts";
 import { openProject, type ProjectLocation } from "../../runtime/project.ts";
 import { takeUpRotation } from "../../runtime/rotate.ts";
@@ -43,6 +43,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
     clock: world.clock,
     random: world.random,
     space,
+    cacheBytes: cacheOf(project),
     thread: true,
     workerUrl: world.workers.log,
   });
