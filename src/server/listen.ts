@@ -9,6 +9,8 @@ export interface Listening {
   readonly port: number;
   /** Stops accepting, waits for running requests, closes. */
   stop(): Promise<void>;
+  /** Closes at once, whatever is running or read slowly. */
+  end(): void;
 }
 
 export interface ListenOptions {
@@ -33,7 +35,8 @@ export function listen(services: Services, options: ListenOptions): Listening {
       reusePort: false,
       fetch: (request) => app.fetch(request),
     });
-    return { url: server.url.href.replace(/\/$/, ""), port: server.port!, stop: () => server.stop() };
+    const url = server.url.href.replace(/\/$/, "");
+    return { url, port: server.port!, stop: () => server.stop(), end: () => void server.stop(true) };
   } catch (cause) {
     const address = `${options.host}:${options.port}`;
     if ((cause as { code?: unknown }).code === "EADDRINUSE") {

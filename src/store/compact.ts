@@ -21,6 +21,8 @@ const RECORDS_A_DELETION = 64;
 /** A compaction that failed is tried again after this long, then twice as long, up to the second. */
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
+/** So long a close waits for the work of the compaction thread under way; then it is given up, and done again later. */
+const CLOSE_WAIT_MS = 5_000;
 
 export interface Compactor {
   /** Compacts the tail as it stands, then merges; one at a time. Commits go on meanwhile. */
@@ -29,7 +31,10 @@ export interface Compactor {
   alone<T>(act: (pack: () => Promise<void>) => Promise<T>): Promise<T>;
   /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
-  /** Waits for the one that is running, or for its turn where nobody asked for it, and starts no other. */
+  /**
+   * Waits for the one that is running, or for its turn where nobody asked for it, and starts no other. Work of another thread
+   * that takes longer than 5 s is given up.
+   */
   close(): Promise<void>;
 }
 
@@ -87,6 +92,7 @@ export function compactor(parts: CompactorParts): Compactor {
         maybe(); // commits that came meanwhile
       },
       (cause) => {
+        if (closed) return; // given up: the next opening does it
         // A full disk, say: the tail stays as it was and commits go on.
         const retryInMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures++);
         retry = setTimeout(() => {
@@ -111,7 +117,9 @@ export function compactor(parts: CompactorParts): Compactor {
     async close() {
       closed = true;
       clearTimeout(retry);
+      const giveUp = setTimeout(() => hands.abandon?.(), CLOSE_WAIT_MS);
       await running?.catch(() => {});
+      clearTimeout(giveUp);
       await hands.close();
     },
   };

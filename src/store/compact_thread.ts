@@ -15,6 +15,7 @@ type Settle = { resolve(result: never): void; reject(cause: unknown): void };
 export function handsInThread(directory: string, keys: () => KeySettings, workerUrl: string | URL): Hands {
   let worker: Worker | undefined;
   let waiting: Settle | undefined;
+  let abandoned = false;
   const settle = (act: (waiting: Settle) => void) => {
     const last = waiting;
     waiting = undefined;
@@ -41,6 +42,7 @@ export function handsInThread(directory: string, keys: () => KeySettings, worker
   };
   const call = <T>(work: CompactMessage["work"]): Promise<T> =>
     new Promise<T>((resolve, reject) => {
+      if (abandoned) return reject(storeErrors.error("compaction_ended", "compaction was given up: the log is closed"));
       waiting = { resolve, reject };
       worker ??= start();
       worker.postMessage({ directory, keys: keys(), work } satisfies CompactMessage);
@@ -51,6 +53,13 @@ export function handsInThread(directory: string, keys: () => KeySettings, worker
     empty: (work) => call<EmptiedSegments>({ kind: "empty", work }),
     puncture: (work) => call<PuncturedStatements>({ kind: "puncture", work }),
     reseal: (info) => call<SegmentInfo>({ kind: "reseal", info }),
+    abandon() {
+      abandoned = true;
+      const last = worker;
+      worker = undefined;
+      last?.terminate();
+      settle(({ reject }) => reject(storeErrors.error("compaction_ended", "compaction was given up: the log is closed")));
+    },
     async close() {
       if (!worker) return;
       await call({ kind: "close" }).catch(() => {}); // dead already

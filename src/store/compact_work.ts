@@ -83,6 +83,8 @@ export interface Hands {
   puncture(work: PunctureWork): Promise<PuncturedStatements>;
   /** A segment under its stream's current key: see rotate_segment.ts. */
   reseal(info: SegmentInfo): Promise<SegmentInfo>;
+  /** Gives up the call under way, which throws `store.compaction_ended`; so does every later one. Absent where it can't be. */
+  abandon?(): void;
   close(): Promise<void>;
 }
 

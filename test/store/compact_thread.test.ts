@@ -145,3 +145,23 @@ test("a long tail is compacted after opening though nobody commits, but not by w
     remove();
   }
 }, 20_000);
+
+test("a close does not wait for a compaction thread that does not answer, and the next opening does the work", async () => {
+  const { options, home, remove } = storeHome({ thread: true });
+  const mute = join(home, "mute.ts");
+  writeFileSync(mute, "self.onmessage = () => { for (;;); };");
+  const store = await openStore({ ...options, compactorUrl: mute });
+  for (let i = 0; i < 40; i++) await store.commit(append(i * 10, 10));
+  const asked = store.compact().catch((error) => error);
+  await store.close();
+  expect(await asked).toMatchObject({ code: "store.compaction_ended" });
+  const again = await openStore(options);
+  try {
+    await again.compact();
+    expect(again.reader.snapshot().tail.length).toBe(0);
+    expect(await timesOf(again)).toEqual(Array.from({ length: 400 }, (_, i) => i));
+  } finally {
+    await again.close();
+    remove();
+  }
+}, 60_000);

@@ -10,6 +10,7 @@ import { createServing } from "../../runtime/serving.ts";
 import { listen } from "../../server/listen.ts";
 import { type Command, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { locationOf } from "../project.ts";
+import { stopInTurn } from "../stop.ts";
 
 export const run: Command = {
   name: "run",
@@ -24,6 +25,9 @@ export const run: Command = {
   },
   run: (world, input) => serve(world, locationOf(input), input.text("host"), input.number("port")),
 };
+
+/** So long a stop waits for requests, then for the turn of the pipeline, then for what serves. */
+const STOP_WAIT_MS = 5_000;
 
 /** Runs a project until SIGINT or SIGTERM: three threads, one log. Log lines are JSON on standard error. */
 export async function serve(world: World, location: ProjectLocation, host?: string, port?: number): Promise<Outcome> {
@@ -82,12 +86,19 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   else log("stopping", {});
   await world.files.removeFile(addressFile(project.dataDirectory)).catch(() => {}); // a file left behind proves nothing
   pipeline.interrupt();
-  await store.pending.interrupt().catch(() => {}); // without a log thread nothing goes on
-  await server.stop();
-  if (failure)
-    pipeline.end(); // what it has under way waits for an answer that never comes
-  else await pipeline.stop();
-  await serving.close();
+  const requests = {
+    name: "requests",
+    async stop() {
+      await store.pending.interrupt().catch(() => {}); // without a log thread nothing goes on
+      await server.stop();
+    },
+    leave: server.end,
+  };
+  const turns = { name: "pipeline", stop: pipeline.stop, leave: pipeline.end };
+  const answering = { name: "serving", stop: serving.close, leave: () => {} };
+  if (failure) pipeline.end(); // what it has under way waits for an answer that never comes
+  const left = await stopInTurn([requests, ...(failure ? [] : [turns]), answering], STOP_WAIT_MS);
+  if (left.length > 0) log("work under way was left to the next start", { left });
   await store.close();
   if (failure) throw failure;
   return { json: { stopped: true }, text: "stopped" };

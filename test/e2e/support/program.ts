@@ -8,7 +8,7 @@ const BUILT = join(ROOT, "dist/mlpe");
 const COMMAND_TIMEOUT_MS = 180_000;
 const READY_TIMEOUT_MS = 120_000;
 /** A server that takes longer is killed, and its exit code says so (137). */
-const STOP_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_MS = 30_000;
 
 export interface Ran {
   readonly code: number;
