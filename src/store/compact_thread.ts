@@ -58,7 +58,9 @@ export function handsInThread(directory: string, keys: () => KeySettings, worker
       const last = worker;
       worker = undefined;
       last?.terminate();
-      settle(({ reject }) => reject(storeErrors.error("compaction_ended", "compaction was given up: the log is closed")));
+      settle(({ reject }) =>
+        reject(storeErrors.error("compaction_ended", "compaction was given up: the log is closed")),
+      );
     },
     async close() {
       if (!worker) return;
