@@ -1,13 +1,14 @@
 import pino from "pino";
 import type { World } from "../../base/world.ts";
 import { cacheOf, engineOver, openLog } from "../../runtime/engine.ts";
-import { startPipeline } from "../../runtime/pipeline.ts";
+import { type PipelineHandle, startPipeline } from "../../runtime/pipeline.ts";
 import { openProject, type ProjectLocation } from "../../runtime/project.ts";
 import { takeUpRotation } from "../../runtime/rotate.ts";
 import { addressFile, newToken } from "../../runtime/running.ts";
 import { servicesOf } from "../../runtime/services.ts";
-import { createServing } from "../../runtime/serving.ts";
-import { listen } from "../../server/listen.ts";
+import { createServing, type Serving } from "../../runtime/serving.ts";
+import { type Listening, listen } from "../../server/listen.ts";
+import type { LogStore } from "../../store/store.ts";
 import { type Command, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { locationOf } from "../project.ts";
 import { stopInTurn } from "../stop.ts";
@@ -85,6 +86,22 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   if (failure) logger.fatal({ error: failure.message }, "the log can't be written any more");
   else log("stopping", {});
   await world.files.removeFile(addressFile(project.dataDirectory)).catch(() => {}); // a file left behind proves nothing
+  const left = await stopParts({ store, server, pipeline, serving }, failure !== undefined);
+  if (left.length > 0) log("work under way was left to the next start", { left });
+  await store.close();
+  if (failure) throw failure;
+  return { json: { stopped: true }, text: "stopped" };
+}
+
+interface Parts {
+  readonly store: LogStore;
+  readonly server: Listening;
+  readonly pipeline: PipelineHandle;
+  readonly serving: Serving;
+}
+
+/** What uses the log ends, in order and in time. Answers what was left at work. */
+function stopParts({ store, server, pipeline, serving }: Parts, failed: boolean): Promise<string[]> {
   pipeline.interrupt();
   const requests = {
     name: "requests",
@@ -96,10 +113,6 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   };
   const turns = { name: "pipeline", stop: pipeline.stop, leave: pipeline.end };
   const answering = { name: "serving", stop: serving.close, leave: () => {} };
-  if (failure) pipeline.end(); // what it has under way waits for an answer that never comes
-  const left = await stopInTurn([requests, ...(failure ? [] : [turns]), answering], STOP_WAIT_MS);
-  if (left.length > 0) log("work under way was left to the next start", { left });
-  await store.close();
-  if (failure) throw failure;
-  return { json: { stopped: true }, text: "stopped" };
+  if (failed) pipeline.end(); // what it has under way waits for an answer that never comes
+  return stopInTurn([requests, ...(failed ? [] : [turns]), answering], STOP_WAIT_MS);
 }
