@@ -161,10 +161,13 @@ function notePlaces(store: LogStore): SegmentInfo[] {
 const holds = (bytes: Uint8Array) => NEEDLES.some((needle) => Buffer.from(bytes).includes(needle));
 
 /** Every sealed blob of the database: records, catalogue rows, keys, folds. */
-function sealedBlobs(directory: string): Buffer[] {
+const sealedBlobs = (directory: string): Buffer[] =>
+  blobsOf(directory, "SELECT record AS blob FROM commits", "SELECT sealed AS blob FROM segments");
+
+function blobsOf(directory: string, ...queries: readonly string[]): Buffer[] {
   const database = new Database(join(directory, "log.db"), { readwrite: true });
   try {
-    return ["SELECT record AS blob FROM commits", "SELECT sealed AS blob FROM segments"].flatMap((sql) =>
+    return queries.flatMap((sql) =>
       database
         .query<{ blob: Uint8Array }, []>(sql)
         .all()
@@ -190,13 +193,23 @@ test("with all keys in hand, nothing of an erased entity comes out of any byte t
   );
   expect(new Set(found.map(({ stream }) => stream))).toEqual(new Set(["curated/flights", "landing/flights"]));
 
+  // A server notes the entity's name, sealed, until it is done.
+  const pending = { entity: { tailnum: GONE }, ahead: false };
+  const state = () => blobsOf(directory, "SELECT sealed AS blob FROM state");
+  await store.pending.pend(pending);
+  expect(store.pending.erasures()).toEqual([pending]);
+  oldBlobs.push(...state());
   const { outcome } = await erase(store);
+  oldBlobs.push(...state());
+  await store.pending.done(pending);
+  expect(store.pending.erasures()).toEqual([]);
   expect(outcome).toMatchObject({ guessable: 0, scrubbed: true, replaced: 29 });
   expect(outcome.emptied).toBe((3 * 700 + 26 * 40) / 10);
   const after = notePlaces(store);
+  const open = filesOf(directory);
   await store.close();
 
-  const files = filesOf(directory);
+  const files = [...open, ...filesOf(directory)];
   for (const { path, bytes } of files) expect({ path, found: holds(bytes) }).toEqual({ path, found: false });
   const left = new Set(after.map(({ file }) => file));
   const changed = before.filter(({ file }) => !left.has(file));
