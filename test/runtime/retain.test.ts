@@ -4,6 +4,7 @@ import { verifyAudit } from "../../src/audit/verify.ts";
 import { serve } from "../../src/cli/commands/run.ts";
 import { verifyLedger } from "../../src/ingestion/ledger.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
+import { commandsIn } from "../cli/support.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 
 const CONFIG = `site: s
@@ -140,6 +141,23 @@ test("asked by the command the server drops what is due, by the rules that it wa
       expect([strange.status, await strange.json()]).toMatchObject([400, { error: { code: "request.bad_request" } }]);
     });
     await expectRetained(desk);
+  } finally {
+    desk.remove();
+  }
+}, 60_000);
+
+test("feature rows of dropped rows can't be made again: `views verify` says why they differ", async () => {
+  const desk = await filledDesk("1000h");
+  try {
+    const { store, world, close } = await openEngine(desk.world, locationIn(desk), "write");
+    const verify = () => commandsIn(desk.home).run(["views", "verify", "v", "--rows", "3"]);
+    expect(await verify()).toMatchObject({ code: 0, output: expect.stringContaining("equal to the bit") });
+    const later = world.clock.now() + 1;
+    while (world.clock.now() <= later);
+    expect((await store.retain({ rules: [{ streams: "curated/*", age: 1 }], readers: {} })).dropped).toHaveLength(1);
+    await close();
+    const output = expect.stringContaining("Retention dropped rows of curated/d:");
+    expect(await verify()).toMatchObject({ code: 1, output });
   } finally {
     desk.remove();
   }

@@ -1,4 +1,5 @@
 import { formatInstant } from "../../base/time.ts";
+import { curatedStream } from "../../contract/streams.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { viewNamed } from "../../runtime/project.ts";
 import { evaluateRequests, readRequests, verifyElsewhere } from "../../runtime/views_verify.ts";
@@ -34,11 +35,17 @@ export const viewsVerify: Command = {
     return withEngine(world, location, "read", async (engine) => {
       const startedAt = world.clock.now();
       world.progress("folding the log, here and in a fresh process");
-      const result = await verifyElsewhere(engine, viewNamed(engine.project, name), location, { rows, seed });
+      const view = viewNamed(engine.project, name);
+      const result = await verifyElsewhere(engine, view, location, { rows, seed });
+      const needed = new Set([...view.needs.keys()].map(curatedStream));
+      const cut = (await engine.store.streams()).filter(
+        ({ stream, firstSequence = 0 }) => firstSequence > 0 && needed.has(stream),
+      );
+      const retained = cut.map(({ stream }) => stream);
       const seconds = (world.clock.now() - startedAt) / 1_000_000;
       return {
-        json: { ...result, seed, seconds },
-        text: verifyText(result, seed, seconds),
+        json: { ...result, retained, seed, seconds },
+        text: [verifyText(result, seed, seconds), ...retentionText(result, retained)].join("\n"),
         exit: result.equal ? 0 : EXIT_NO,
       };
     });
@@ -57,6 +64,14 @@ function verifyText(result: Verification, seed: number, seconds: number): string
     ...differences.slice(0, SHOWN_MAX).map(differenceText),
     ...more,
   ].join("\n");
+}
+
+/** What retention dropped is in no history: what was fused from it differs, and nothing was changed. */
+function retentionText({ equal }: Verification, retained: readonly string[]): string[] {
+  if (equal || retained.length === 0) return [];
+  return [
+    `Retention dropped rows of ${retained.join(", ")}: feature rows made of them can't be made again, and differ here.`,
+  ];
 }
 
 function differenceText({ path, feature, keys, asOf, stored, computed }: Difference): string {
