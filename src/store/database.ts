@@ -127,6 +127,14 @@ export function openReaderDatabase(directory: string): Database {
 /** Whether a handle for reading sees the log as it was, and never what is committed later. */
 export const isFixed = (directory: string, { filename }: Database): boolean => filename !== databasePath(directory);
 
+/** What SQLite says of a header that names a format of tables it does not know: one of ours never does. */
+const FOREIGN_FORMAT = "unsupported file format";
+
+function foreignFormat(directory: string, cause: unknown): Error {
+  const message = "log.db is damaged: its header is not what was written";
+  return storeErrors.error("damaged", message, { place: databasePath(directory), cause });
+}
+
 /** A handle that may hold anything; where SQLite can't use one because the directory is read-only, one that needs no file there. */
 export function openUnchecked(directory: string, mode: "read" | "write" = "read"): Database {
   const database = patientDatabase(databasePath(directory), mode);
@@ -138,7 +146,7 @@ export function openUnchecked(directory: string, mode: "read" | "write" = "read"
     const readOnly = refused && mode === "read" && isReadOnly(directory);
     if (readOnly) database.close();
     else closeWithoutMoving(database);
-    if (!readOnly) throw cause;
+    if (!readOnly) throw (cause as Error).message === FOREIGN_FORMAT ? foreignFormat(directory, cause) : cause;
     return openReadOnly(databasePath(directory));
   }
 }

@@ -323,6 +323,17 @@ test("a bit of log.db that no row is read from is named by its page, by the audi
   expect(await problemsOf(options)).toEqual([]);
 });
 
+test("a header that SQLite does not know is said to be damage of log.db", async () => {
+  const { options, log } = await closedStore();
+  const bytes = readFileSync(log);
+  bytes[47]! ^= 2; // format 6: there are 1 to 4
+  writeFileSync(log, bytes);
+  for (const mode of ["read", "write"] as const) {
+    const opening = openStore({ ...options, mode });
+    await expect(opening).rejects.toMatchObject({ code: "store.damaged", place: log });
+  }
+});
+
 test("it holds after the keys changed, and after another key wraps them", async () => {
   const { home, options, directory, sums } = await closedStore();
   await rotateKeys({ ...options, directory });
