@@ -27,6 +27,27 @@ test("a reader that went away is no failure", async () => {
   expect(await child.stderr.text()).toBe("");
 }, 20_000);
 
+test("a signal ends the records of the power-loss test", async () => {
+  const desk = createDesk();
+  desk.write("mlpe.yaml", "site: s\nkeys: { path: store.key }\ndata: .\n");
+  desk.write("d/here", "");
+  const words = ["doctor", "--power-loss", "write", "--config", desk.path("mlpe.yaml"), "--data", desk.path("d")];
+  const child = Bun.spawn([process.execPath, MAIN, ...words], { stdout: "pipe", stderr: "pipe" });
+  try {
+    const reader = child.stdout.getReader();
+    expect((await reader.read()).value?.length).toBeGreaterThan(0);
+    child.kill("SIGTERM");
+    let taken = 0;
+    for (let read = await reader.read(); !read.done && taken < 1 << 17; read = await reader.read())
+      taken += read.value.length;
+    expect(taken).toBeLessThan(1 << 17); // or it goes on
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+    desk.remove();
+  }
+}, 60_000);
+
 test.each([
   ["SIGINT", 130],
   ["SIGTERM", 143],

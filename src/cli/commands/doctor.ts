@@ -1,3 +1,4 @@
+import { othersTurn } from "../../base/turn.ts";
 import type { World } from "../../base/world.ts";
 import { openConfig } from "../../runtime/project.ts";
 import { runningMetrics } from "../../runtime/running.ts";
@@ -101,6 +102,7 @@ async function writeRecords(world: World, directory: string, count: number): Pro
       if (written === undefined) break;
       last = written;
       await world.printed(String(last)); // only now: it is acknowledged
+      await othersTurn(); // a signal is heard
     }
   } finally {
     test.close();
