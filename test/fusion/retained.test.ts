@@ -74,7 +74,7 @@ async function dropped(): Promise<LogStore> {
   await endInput(store, "weather", "planes");
   expect(await restarted(store)).toEqual(upTo(9)); // up to half an hour before the newest
   await store.compact();
-  const outcome = await store.retain({ rules: [{ streams: "features/*", bytes: 0 }], readers: {} });
+  const outcome = await store.retain({ rules: [{ streams: "features/*", age: 0 }], readers: {} });
   expect(outcome.dropped).toMatchObject([{ stream: FEATURES, rows: 9 }]);
   return store;
 }
@@ -111,6 +111,6 @@ test("a store that does not say yet what is fused fuses it once more, and then s
   await store.commit({ appends: [], cursors: { [fuseReader("flight_delay")]: "" } });
   expect(await restarted(store)).toEqual(upTo(9));
   await store.compact();
-  await store.retain({ rules: [{ streams: "features/*", bytes: 0 }], readers: {} });
+  await store.retain({ rules: [{ streams: "features/*", age: 0 }], readers: {} });
   expect(await restarted(store)).toEqual([]);
 });

@@ -140,7 +140,7 @@ test("rows that go while it is made: what is half made is given up and made agai
   }
   expect(seats(taken!.index)).toEqual(await history(store));
   expect(seats(taken!.index).filter((value) => value !== null)).toHaveLength(5);
-  await store.retain({ rules: [{ streams: "landing/*", bytes: 0 }] });
+  await store.retain({ rules: [{ streams: "landing/*", age: 0 }] });
   await hear();
   expect(await renewal.take(position)).toBeUndefined(); // nothing of it is in the index
   await renewal.stop();
@@ -202,7 +202,7 @@ async function servedReadings() {
 
 test("a server whose readings are retained answers as the log is, without a restart", async () => {
   const { engine, renewed, rows } = await servedReadings();
-  const { dropped } = await engine.store.retain({ rules: [{ streams: curatedStream("readings"), bytes: 0 }] });
+  const { dropped } = await engine.store.retain({ rules: [{ streams: curatedStream("readings"), age: 0 }] });
   expect(dropped).toHaveLength(1);
   await renewed;
   await new Promise((resolve) => setImmediate(resolve));

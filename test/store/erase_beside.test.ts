@@ -210,7 +210,7 @@ test("a hold that takes too long is let go, commits go on, and the erasure is be
     ...request,
     mustBeStored: false,
     async quiet(last) {
-      if (looks++ === 4) await store.retain({ rules: [{ streams: STREAM, bytes: 0 }] });
+      if (looks++ === 4) await store.retain({ rules: [{ streams: STREAM, age: 0 }] });
       return last();
     },
   });
