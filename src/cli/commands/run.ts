@@ -75,6 +75,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   await world.files.write(addressFile(project.dataDirectory), JSON.stringify({ url: server.url, token }), 0o600);
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
   const [pipeline] = await Promise.all([opening, serving.start()]);
+  const asked = world.stopRequested().then(() => undefined); // who reads that it is ready may stop it at once
   const unloaded = serving.models.unloaded().map(({ model, version }) => `${model} ${version}`);
   log("ready", {
     models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`),
@@ -82,7 +83,7 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   });
   pipeline.work();
   takeUpRotation(engine, log);
-  const failure = await Promise.race([ended, world.stopRequested().then(() => undefined)]);
+  const failure = await Promise.race([ended, asked]);
   if (failure) logger.fatal({ error: failure.message }, "the log can't be written any more");
   else log("stopping", {});
   await world.files.removeFile(addressFile(project.dataDirectory)).catch(() => {}); // a file left behind proves nothing
