@@ -8,7 +8,8 @@ import { BACKUPS, backupContract, ERASURES, RETENTION } from "../contract/stream
 import { type BackupManifest, manifestDigest } from "../store/backup.ts";
 import { commitOf } from "../store/commit_of.ts";
 import type { ErasedRows } from "../store/erase.ts";
-import { type Erased, joined } from "../store/erase_select.ts";
+import type { RecordedErasure } from "../store/erase_again.ts";
+import { joined } from "../store/erase_select.ts";
 import { checkMigrations, migrations } from "../store/migrations.ts";
 import type { Store } from "../store/port.ts";
 import type { LogStore } from "../store/store.ts";
@@ -69,7 +70,10 @@ export async function knownBackups(store: Store): Promise<readonly KnownBackup[]
  * first commit of such a row, and those of which only the begin is known. Where the entity was erased before, or retention
  * dropped rows that may have been of it, all that are older than the erasure. `done` is what erased it, one after another.
  */
-export async function backupsHolding(store: LogStore, done: readonly Erased[]): Promise<readonly KnownBackup[]> {
+export async function backupsHolding(
+  store: LogStore,
+  done: readonly RecordedErasure[],
+): Promise<readonly KnownBackup[]> {
   const erasedAt = done.at(-1)!.outcome.commitNo;
   const older = (await knownBackups(store)).filter(
     ({ begunCommit, commitNo }) => begunCommit < erasedAt && (commitNo ?? 0) < erasedAt,
@@ -84,7 +88,7 @@ export async function backupsHolding(store: LogStore, done: readonly Erased[]): 
   return older.filter(({ commitNo = Number.POSITIVE_INFINITY }) => commitNo >= first);
 }
 
-async function wasErasedBefore(store: Store, done: readonly Erased[]): Promise<boolean> {
+async function wasErasedBefore(store: Store, done: readonly RecordedErasure[]): Promise<boolean> {
   const own = new Set(done.map(({ erasure }) => erasure.erasure));
   const digest = toHex(done[0]!.erasure.digest);
   for await (const { batch } of store.scan(ERASURES, { columns: ["erasure", "kind", "digest"] })) {

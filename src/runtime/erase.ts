@@ -16,7 +16,8 @@ import {
 import { decodePage } from "../ingestion/decode.ts";
 import { type EntityTest, recordsNaming, withoutRecords, wordsName } from "../ingestion/erased.ts";
 import type { ErasedRows } from "../store/erase.ts";
-import { type CommitRange, type EntityName, type Erased, type EraseRequest, joined } from "../store/erase_select.ts";
+import { type RecordedErasure, recordedErasures } from "../store/erase_again.ts";
+import { type CommitRange, type EntityName, type EraseRequest, joined } from "../store/erase_select.ts";
 import type { Store, StoredRows } from "../store/port.ts";
 import { backupsHolding } from "./backups.ts";
 import type { Engine } from "./engine.ts";
@@ -37,8 +38,11 @@ export interface ErasureReceipt {
   readonly streams: Readonly<Record<string, { readonly emptied: number; readonly replaced: number }>>;
   readonly emptied: number;
   readonly replaced: number;
-  /** Rows of earlier versions of MLPE: a holder of the store's salt key can test guesses against their kept leaves. */
-  readonly guessable: number;
+  /**
+   * Rows of earlier versions of MLPE: a holder of the store's salt key can test guesses against their kept leaves. Null in a
+   * receipt that is given again: it is not recorded.
+   */
+  readonly guessable: number | null;
   /** Whether unused places of the database were overwritten; if not, the next start does it. */
   readonly scrubbed: boolean;
   /** The audit tree after the erasure. */
@@ -89,9 +93,23 @@ export async function eraseFrom(
     if (!later) break;
     done.push(later);
   }
-  const receipt = await receiptOf(engine, done);
-  return { ...receipt, signature: signText(store, JSON.stringify(receipt)) };
+  const guessable = done.reduce((sum, { outcome }) => sum + outcome.guessable, 0);
+  return signed(store, await receiptOf(engine, done, guessable));
 }
+
+/**
+ * The receipt of what was erased of an entity before, all of its erasures in one, from what the log says: who asked may have
+ * lost the server before it answered. Nothing is changed. Throws store.not_erased.
+ */
+export async function receiptAgain(engine: Engine, given: EntityName): Promise<SignedReceipt> {
+  const { project, store } = engine;
+  return signed(store, await receiptOf(engine, await recordedErasures(store, storedEntity(project, given)), null));
+}
+
+const signed = (store: Engine["store"], receipt: ErasureReceipt): SignedReceipt => ({
+  ...receipt,
+  signature: signText(store, JSON.stringify(receipt)),
+});
 
 /** What an erasure needs of the server that it runs in. */
 export interface ErasingServer {
@@ -116,13 +134,16 @@ const countsOf = (streams: readonly ErasedRows[]): ErasureReceipt["streams"] =>
       .map(({ stream, emptied, replaced }) => [stream, { emptied: emptied.length, replaced: replaced.length }]),
   );
 
-async function receiptOf({ store }: Engine, done: readonly Erased[]): Promise<ErasureReceipt> {
+async function receiptOf(
+  { store }: Engine,
+  done: readonly RecordedErasure[],
+  guessable: number | null,
+): Promise<ErasureReceipt> {
   const { origin, size, root } = treeHead(store);
-  const [{ erasure }] = done as [Erased];
+  const [{ erasure }] = done as [RecordedErasure];
   const { commitNo, knownTime, scrubbed } = done.at(-1)!.outcome;
   const backups = await backupsHolding(store, done);
-  const sum = (field: "emptied" | "replaced" | "guessable") =>
-    done.reduce((total, { outcome }) => total + outcome[field], 0);
+  const sum = (field: "emptied" | "replaced") => done.reduce((total, { outcome }) => total + outcome[field], 0);
   return {
     erasure: erasure.erasure,
     origin,
@@ -134,7 +155,7 @@ async function receiptOf({ store }: Engine, done: readonly Erased[]): Promise<Er
     streams: countsOf(joined(done.map((one) => one.erasure))),
     emptied: sum("emptied"),
     replaced: sum("replaced"),
-    guessable: sum("guessable"),
+    guessable,
     scrubbed,
     tree: { size, root: toBase64(root) },
     verifier_key: verifierKey(store),

@@ -137,7 +137,8 @@ export async function planErasure(
 const hasFields = (contract: Contract, fields: readonly string[], prefixes: readonly string[]): boolean =>
   prefixes.some((prefix) => fields.every((field) => fieldOf(contract, prefix + field)));
 
-function named(entity: EntityName) {
+/** The fields in order, and their values. */
+export function named(entity: EntityName) {
   const fields = Object.keys(entity).sort();
   return { fields, values: fields.map((field) => entity[field]!) };
 }

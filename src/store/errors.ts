@@ -149,7 +149,12 @@ export const storeErrors = errorTable("store", {
   nothing_to_erase: {
     kind: "refused",
     meaning: "Nothing is stored of the entity that is to be erased, so its name may be mistaken.",
-    fix: "Check the field and its value. With --ahead it is recorded all the same: rows of it that come later are dropped.",
+    fix: "Check the field and its value; --receipt tells of an erasure that was done. With --ahead it is recorded all the same: rows of it that come later are dropped.",
+  },
+  not_erased: {
+    kind: "missing",
+    meaning: "The log tells of no erasure of that entity.",
+    fix: "Name it by the same fields and values as the erasure did, or erase it.",
   },
   unknown_stream: {
     kind: "missing",

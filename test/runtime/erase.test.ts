@@ -3,6 +3,9 @@ import { createPublicKey, verify } from "node:crypto";
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
+import { systemRandom } from "../../src/base/random.ts";
+import { openStore } from "../../src/store/store.ts";
 import { commandsIn } from "../cli/support.ts";
 
 /*
@@ -128,6 +131,12 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(receipt).toMatchObject({ guessable: 0, scrubbed: true });
   // A third party checks it with the key that was kept with a checkpoint, and nothing of this program.
   const kept = await json<{ verifier_key: string }>(["audit", "checkpoint"]);
+  // Who asked may not have heard the answer: it is had again, and says the same.
+  const again = await json<Receipt>(["erase", "--entity", `tailnum=${GONE}`, "--receipt"]);
+  expect(again).toEqual({ ...receipt, guessable: null, signature: again.signature } as never);
+  expect(await failure(["erase", "--entity", "tailnum=N1422", "--receipt"])).toMatchObject({
+    code: "store.not_erased",
+  });
   const { signature, ...said } = receipt;
   const raw = Buffer.from(kept.verifier_key.split("+").slice(2).join("+"), "base64");
   expect(raw[0]).toBe(1); // Ed25519
@@ -174,10 +183,23 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   // The raw pages go by retention; what was made of them stays, and everything still adds up.
   const config = `${MLPE}retention: { streams: { "landing/*": { bytes: 1 }, "quarantine/*": { bytes: 1 } } }\n`;
   writeFileSync(join(home, "mlpe.yaml"), config);
+  const streamsOf = (dropped: readonly { stream: string }[]) => dropped.map(({ stream }) => stream).sort();
   const retained = await json<{ dropped: { stream: string; reason: string }[] }>(["retain"]);
-  const streams = retained.dropped.map(({ stream }) => stream).sort();
-  expect(streams).toEqual(["landing/again", "landing/flights", "landing/more", "quarantine/flights"]);
+  expect(streamsOf(retained.dropped)).toEqual(["quarantine/flights"]); // of each stream the newest segment stays
   expect((await json<{ dropped: object[] }>(["retain"])).dropped).toEqual([]);
+  const store = await openStore({
+    directory: join(home, "data"),
+    keys: { provider: "file", path: join(home, "key") },
+    clock: systemClock,
+    random: systemRandom,
+  });
+  const rules = [
+    { streams: "landing/*", age: 0 },
+    { streams: "quarantine/*", age: 0 },
+  ];
+  const { dropped } = await store.retain({ rules, readers: {} });
+  await store.close();
+  expect(streamsOf(dropped)).toEqual(["landing/again", "landing/flights", "landing/more", "quarantine/flights"]);
   expect(await json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
   expect(await json(["ledger", "verify"])).toMatchObject({ ok: true, problems: [] });
   const bad = config.replace(

@@ -1,6 +1,6 @@
 import { throughServer } from "../../runtime/beside.ts";
 import { withEngine } from "../../runtime/engine.ts";
-import { eraseFrom, planErasureOf, type SignedReceipt } from "../../runtime/erase.ts";
+import { eraseFrom, planErasureOf, receiptAgain, type SignedReceipt } from "../../runtime/erase.ts";
 import { type Command, type Input, PROJECT_FLAGS } from "../command.ts";
 import { cliErrors } from "../errors.ts";
 import { grouped, locationOf, table } from "../project.ts";
@@ -16,6 +16,10 @@ export const erase: Command = {
     ...PROJECT_FLAGS,
     entity: { kind: "list", describe: "what names it: field=value (repeatable; all must hold)" },
     ahead: { kind: "switch", describe: "also where nothing of it is stored: rows of it that come later are dropped" },
+    receipt: {
+      kind: "switch",
+      describe: "give the receipt of an erasure that was done before once more, and change nothing",
+    },
     "dry-run": { kind: "switch", describe: "say what would be erased, and change nothing" },
   },
   async run(world, input) {
@@ -29,6 +33,10 @@ export const erase: Command = {
         const lines = [`${grouped(total)} rows would be erased; nothing was changed`, ...refused, ...rowsOf(streams)];
         return { json: { dry_run: true, streams }, text: lines.join("\n") };
       });
+    }
+    if (input.on("receipt")) {
+      const given = await withEngine(world, locationOf(input), "read", (engine) => receiptAgain(engine, entity));
+      return { json: given, text: said(given).join("\n") };
     }
     const ahead = input.on("ahead");
     const receipt = await throughServer(world, locationOf(input), ERASURES_PATH, { entity, ahead }, (engine) =>
@@ -69,7 +77,7 @@ function said(receipt: SignedReceipt) {
     ...(emptied + replaced > 0 ? [] : ["nothing of it is stored; rows of it that come from now on are dropped"]),
     ...rowsOf(streams),
     "",
-    ...(guessable === 0 ? [] : [`${grouped(guessable)} of them are of an earlier version: see guessable in --json`]),
+    ...(!guessable ? [] : [`${grouped(guessable)} of them are of an earlier version: see guessable in --json`]),
     ...(scrubbed ? [] : ["a reader held the database: the next start overwrites its unused places"]),
     ...beyond,
     ...backupsOf(receipt),
