@@ -69,11 +69,11 @@ test("versions in segments and in the tail are one table", async () => {
     "select id, _commit_no, _tombstone from notes_versions where id < 4 order by _sequence",
   );
   expect(versions.rows).toEqual([
-    [1, 1, 0],
-    [2, 1, 0],
-    [3, 1, 0],
-    [2, 3, 0],
-    [3, 3, 1],
+    [1, 1, false],
+    [2, 1, false],
+    [3, 1, false],
+    [2, 3, false],
+    [3, 3, true],
   ]);
   const joined =
     "select n.text, count(*) from notes n join events e on e.note = n.id where n.id < 100 group by n.id order by n.id";
