@@ -26,8 +26,6 @@ def plain(value):
         return (value - EPOCH) // datetime.timedelta(microseconds=1)
     if isinstance(value, datetime.date):
         return value.isoformat()
-    if isinstance(value, bool):
-        return int(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, int) and abs(value) >= 2**53:
@@ -52,10 +50,15 @@ def opened(source, found=None):
     return types, connection, f"(select {', '.join(columns)} from {source})"
 
 
+def number(value):
+    """SQLite's least and greatest of booleans are numbers."""
+    return int(value) if isinstance(value, bool) else plain(value)
+
+
 def summary(connection, relation, names):
     columns = [f"count({quoted(n)}), min({quoted(n)}), max({quoted(n)})" for n in names]
     found = connection.sql(f"select {', '.join(columns)} from {relation}").fetchall()[0]
-    return {n: [plain(v) for v in found[3 * i : 3 * i + 3]] for i, n in enumerate(names)}
+    return {n: [number(v) for v in found[3 * i : 3 * i + 3]] for i, n in enumerate(names)}
 
 
 def told(table):
