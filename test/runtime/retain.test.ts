@@ -1,23 +1,13 @@
 /** `mlpe run` with `retention`: a turn of the server drops rows, says so, and everything that is left still verifies. */
 import { expect, test } from "bun:test";
 import { verifyAudit } from "../../src/audit/verify.ts";
-import { serve } from "../../src/cli/commands/run.ts";
 import { verifyLedger } from "../../src/ingestion/ledger.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
 import { commandsIn } from "../cli/support.ts";
+import { locationIn, ONE_OF_EACH, toldServer } from "../support/told_server.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 
-const CONFIG = `site: s
-listen: { port: 0 }
-keys: { path: store.key }
-data: data
-sources:
-  f: { connector: file, path: rows.csv, dataset: d }
-datasets:
-  d: { contract: d.avsc }
-views:
-  v: { spine: d, features: { n: n } }
-retention:
+const CONFIG = `${ONE_OF_EACH}retention:
   every: 1s
   streams: { "line*": { bytes: 1KiB } }
 `;
@@ -57,8 +47,6 @@ async function filledDesk(every: string): Promise<Desk> {
   return desk;
 }
 
-const locationIn = (desk: Desk) => ({ config: desk.path("mlpe.yaml") });
-
 interface Told {
   readonly msg: string;
   readonly url: string;
@@ -68,25 +56,11 @@ interface Told {
 
 /** A server over the project, which is stopped after `work`; `said` resolves with the first log line of that message. */
 async function served(desk: Desk, work: (said: (msg: string) => Promise<Told>) => Promise<void>): Promise<void> {
-  const stopping = Promise.withResolvers<"SIGTERM">();
-  const lines = new Map<string, PromiseWithResolvers<Told>>();
-  const lineOf = (msg: string) => lines.getOrInsertComputed(msg, () => Promise.withResolvers<Told>());
-  const world = {
-    ...desk.world,
-    stopRequested: () => stopping.promise,
-    warn(line: string) {
-      const told = JSON.parse(line) as Told;
-      lineOf(told.msg).resolve(told);
-    },
-  };
-  const ended = serve(world, locationIn(desk));
-  const failed = ended.then(() => Promise.reject(new Error("the server ended")));
-  failed.catch(() => {});
+  const { said, stop } = toldServer<Told>(desk);
   try {
-    await work((msg) => Promise.race([lineOf(msg).promise, failed]));
+    await work(said);
   } finally {
-    stopping.resolve("SIGTERM");
-    await ended.catch(() => {});
+    await stop().catch(() => {});
   }
 }
 

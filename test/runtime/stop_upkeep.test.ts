@@ -3,25 +3,14 @@ import { expect, test } from "bun:test";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { systemRandom } from "../../src/base/random.ts";
-import { serve } from "../../src/cli/commands/run.ts";
 import { rowsOf } from "../../src/contract/batch.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
 import { eraseFrom } from "../../src/runtime/erase.ts";
 import { listKeys } from "../../src/store/key_list.ts";
 import { openWriter } from "../../src/store/writer.ts";
+import { locationIn, ONE_OF_EACH, toldServer } from "../support/told_server.ts";
 import { createDesk, type Desk } from "../support/world.ts";
 
-const CONFIG = `site: s
-listen: { port: 0 }
-keys: { path: store.key }
-data: data
-sources:
-  f: { connector: file, path: rows.csv, dataset: d }
-datasets:
-  d: { contract: d.avsc }
-views:
-  v: { spine: d, features: { n: n } }
-`;
 const CONTRACT = {
   type: "record",
   name: "d",
@@ -41,34 +30,9 @@ interface Told {
   readonly receipt?: { readonly emptied: number };
 }
 
-/** A server over the project. `said` resolves with the first log line of that message; `stop` is a SIGTERM. */
-function started(desk: Desk) {
-  const stopping = Promise.withResolvers<"SIGTERM">();
-  const lines = new Map<string, PromiseWithResolvers<Told>>();
-  const lineOf = (msg: string) => lines.getOrInsertComputed(msg, () => Promise.withResolvers<Told>());
-  const world = {
-    ...desk.world,
-    stopRequested: () => stopping.promise,
-    warn(line: string) {
-      const told = JSON.parse(line) as Told;
-      lineOf(told.msg).resolve(told);
-    },
-  };
-  const ended = serve(world, { config: desk.path("mlpe.yaml") });
-  const failed = ended.then(() => Promise.reject(new Error("the server ended")));
-  failed.catch(() => {});
-  return {
-    said: (msg: string) => Promise.race([lineOf(msg).promise, failed]),
-    async stop() {
-      stopping.resolve("SIGTERM");
-      await ended;
-    },
-  };
-}
-
 async function filledDesk(): Promise<Desk> {
   const desk = createDesk();
-  desk.write("mlpe.yaml", CONFIG);
+  desk.write("mlpe.yaml", ONE_OF_EACH);
   desk.write("d.avsc", JSON.stringify(CONTRACT));
   const rows = Array.from({ length: 3_000 }, (_, i) => `r${i},who-${i % 10},${i / 7},2024-01-01T00:00:00Z`);
   desk.write("rows.csv", `id,who,n,at\n${rows.join("\n")}\n`);
@@ -77,7 +41,6 @@ async function filledDesk(): Promise<Desk> {
 }
 
 const ENTITY = { who: "who-3" };
-const locationIn = (desk: Desk) => ({ config: desk.path("mlpe.yaml") });
 
 async function stored(desk: Desk) {
   const { store, close } = await openEngine(desk.world, locationIn(desk), "read");
@@ -104,7 +67,7 @@ const DONE = { rows: 0, pending: 0, problems: [] };
 test("an erasure that a stop comes into ends at a safe point, and is done by the next start", async () => {
   const desk = await filledDesk();
   try {
-    const first = started(desk);
+    const first = toldServer<Told>(desk);
     await first.said("ready");
     const asked = desk.run("erase", "--entity", "who=who-3");
     // It is taken on before anything of it is done, so a stop from here on finds it at some step or at its end.
@@ -116,7 +79,7 @@ test("an erasure that a stop comes into ends at a safe point, and is done by the
       const left = await stored(desk);
       expect(left).toMatchObject({ pending: 1, problems: [] });
       expect([0, 300]).toContain(left.rows);
-      const second = started(desk);
+      const second = toldServer<Told>(desk);
       await second.said("an erasure is taken up again");
       await second.said("the erasure is done");
       await second.stop();
@@ -137,7 +100,7 @@ test("interrupted, an erasure changes nothing; what was taken on is done by the 
     expect(failure).toBe("store.interrupted");
     await engine.close();
     expect(await stored(desk)).toMatchObject({ rows: 300, pending: 1, problems: [] });
-    const server = started(desk);
+    const server = toldServer<Told>(desk);
     const { receipt } = await server.said("the erasure is done");
     expect(receipt!.emptied).toBeGreaterThanOrEqual(300);
     await server.stop();
@@ -146,7 +109,7 @@ test("interrupted, an erasure changes nothing; what was taken on is done by the 
     const again = await openEngine(desk.world, locationIn(desk), "write");
     await again.store.pending.pend({ entity: ENTITY, ahead: false });
     await again.close();
-    const other = started(desk);
+    const other = toldServer<Told>(desk);
     await other.said("the erasure is done");
     await other.stop();
     expect(await stored(desk)).toEqual(DONE);
@@ -173,7 +136,7 @@ test("a rotation that a stop comes into ends between two steps, and is finished 
       return [store_keys.map(({ key_id }) => key_id), retired.segments > 0];
     };
     expect(await list()).toEqual([[1, 2], true]);
-    const server = started(desk);
+    const server = toldServer<Told>(desk);
     await server.said("a rotation of keys is taken up again");
     await server.said("the rotation of keys is done");
     await server.stop();
