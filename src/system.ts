@@ -152,13 +152,15 @@ const self = Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.exe
 const HEAP_YARDSTICK = 256 << 20;
 /** Read by the engine when a process starts, and at no other time. */
 const YARDSTICK_VARIABLE = "BUN_JSC_forceRAMSize";
+/** What a process whose heaps are kept small has in its environment. */
+export const SMALL_HEAPS = { [YARDSTICK_VARIABLE]: String(HEAP_YARDSTICK) };
 
 /** Starts this program again with heaps that are kept small, as the same process; comes back where they are so already. */
 export function keepHeapsSmall(): void {
   if (process.env[YARDSTICK_VARIABLE] !== undefined) return;
   const [file, ...first] = [self[0] as string, ...process.execArgv, ...self.slice(1)];
   const words = [process.argv0, ...first, ...process.argv.slice(2)];
-  process.execve?.(file, words, { ...process.env, [YARDSTICK_VARIABLE]: String(HEAP_YARDSTICK) });
+  process.execve?.(file, words, { ...process.env, ...SMALL_HEAPS });
 }
 
 export const systemWorld: World = {

@@ -9,7 +9,7 @@ import { serverMetrics } from "../../src/runtime/metrics.ts";
 import { openProject, type Project } from "../../src/runtime/project.ts";
 import { indexSaver, openIndex } from "../../src/runtime/saved_index.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
-import { systemWorld } from "../../src/system.ts";
+import { SMALL_HEAPS, systemWorld } from "../../src/system.ts";
 import { less, type Result } from "./bench.ts";
 
 /** What a fold may hold the serving thread for. */
@@ -45,7 +45,7 @@ export async function holds(
   tell("holds while following, restoring, saving and making anew");
   const log = Bun.file(join(directory, "holds.log"));
   const child = Bun.spawn([process.execPath, import.meta.path, config, data], {
-    env: { ...process.env, BUN_JSC_logGC: "1" },
+    env: { ...process.env, ...SMALL_HEAPS, BUN_JSC_logGC: "1" }, // as `mlpe run` has its heaps
     stdout: "ignore",
     stderr: log,
   });
