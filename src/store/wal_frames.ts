@@ -6,7 +6,7 @@ const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES;
 /** Frames that are read at once. */
-const FRAMES_AT_ONCE = 256;
+const FRAMES_AT_ONCE = 64;
 
 /** One page in the write-ahead log. */
 interface Frame {
@@ -16,42 +16,41 @@ interface Frame {
   /** The salts of the log as it is now. Where the frame has others, it was left from before. */
   readonly salts: Uint8Array;
   readonly own: boolean;
-  /** The page, and the frame around it: good until the next is read. */
-  readonly bytes: Uint8Array;
+  /** Its header and the page: good until the next is read. */
   readonly whole: Uint8Array;
 }
+
+const pageIn = ({ whole }: Frame): Uint8Array => whole.subarray(FRAME_HEADER_BYTES);
 
 /**
  * What moving these frames of the write-ahead log into log.db makes of it: the last version of each page. They must all be
  * whole, and the last end a transaction. Undefined where that is not how the file looks.
  */
 export function moveOf(directory: string, from: number, to: number): Move | undefined {
-  const last = new Map<number, number>();
-  const sums = new Uint8Array((to - from) * FRAME_SUM_BYTES);
-  let index = from;
-  let pagesAfter = 0;
-  let salts: Uint8Array = new Uint8Array(0);
-  for (const frame of framesOf(directory, from, to)) {
-    if (!frame.own || frame.page === 0) return undefined;
-    sums.set(frameSum(frame.whole), (index - from) * FRAME_SUM_BYTES);
-    last.set(frame.page, index++);
-    ({ pagesAfter, salts } = frame);
-  }
-  if (index !== to || pagesAfter === 0) return undefined;
   const pages = new Map<number, Uint8Array>();
-  index = from;
-  for (const { page, bytes } of framesOf(directory, from, to)) {
-    if (last.get(page) === index++ && page <= pagesAfter) pages.set(page, digestOf(bytes));
+  const sums = new Uint8Array((to - from) * FRAME_SUM_BYTES);
+  let index = to;
+  let pagesAfter = 0;
+  let salts: Uint8Array = sums;
+  // From the end: the first version of a page that comes is its last, and commits wait for each page that is digested.
+  for (const frame of framesBackwards(directory, from, to)) {
+    if (!frame.own || frame.page === 0) return undefined;
+    if (index === to) ({ pagesAfter, salts } = frame);
+    index--;
+    sums.set(frameSum(frame.whole), (index - from) * FRAME_SUM_BYTES);
+    if (frame.page <= pagesAfter && !pages.has(frame.page)) pages.set(frame.page, digestOf(pageIn(frame)));
   }
+  if (index !== from || pagesAfter === 0) return undefined;
   return { bytes: pagesAfter * PAGE_BYTES, pages, frames: { salts: salts.slice(), from, sums } };
 }
 
 /** Of these pages, those whose bytes in log.db, by their digests, stand in the write-ahead log for just that page. */
 export function foundInLog(directory: string, pages: ReadonlyMap<number, Uint8Array>): ReadonlySet<number> {
   const found = new Set<number>();
-  for (const { page, bytes } of framesOf(directory)) {
+  for (const frame of framesOf(directory)) {
+    const { page } = frame;
     const sum = pages.get(page);
-    if (sum && !found.has(page) && Buffer.compare(digestOf(bytes), sum) === 0) found.add(page);
+    if (sum && !found.has(page) && Buffer.compare(digestOf(pageIn(frame)), sum) === 0) found.add(page);
   }
   return found;
 }
@@ -66,7 +65,32 @@ export const frameSum = (whole: Uint8Array): Uint8Array => {
 };
 
 /** The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log. No lock of SQLite hangs on the file. */
-export function* framesOf(directory: string, from = 0, to = Number.POSITIVE_INFINITY): Generator<Frame> {
+export const framesOf = (directory: string): Generator<Frame> =>
+  inLog(directory, function* (read) {
+    for (let done = 0; ; ) {
+      const frames = read(done, FRAMES_AT_ONCE);
+      if (frames.length === 0) return;
+      for (let i = 0; i < frames.length; i++) yield frames.at(i);
+      done += frames.length;
+    }
+  });
+
+/** The same of those from `from` up to `to`, the last one first. Ends before a frame that the file does not have. */
+const framesBackwards = (directory: string, from: number, to: number): Generator<Frame> =>
+  inLog(directory, function* (read) {
+    for (let end = to; end > from; ) {
+      const start = Math.max(from, end - FRAMES_AT_ONCE);
+      const frames = read(start, end - start);
+      if (frames.length < end - start) return;
+      for (let i = frames.length - 1; i >= 0; i--) yield frames.at(i);
+      end = start;
+    }
+  });
+
+/** As many of the frames from a place on as are there, up to `count`, which is FRAMES_AT_ONCE at most. */
+type Read = (from: number, count: number) => { readonly length: number; at(index: number): Frame };
+
+function* inLog(directory: string, frames: (read: Read) => Generator<Frame>): Generator<Frame> {
   let file: number;
   try {
     file = openSync(`${databasePath(directory)}-wal`, "r");
@@ -77,24 +101,20 @@ export function* framesOf(directory: string, from = 0, to = Number.POSITIVE_INFI
   try {
     const header = Buffer.alloc(HEADER_BYTES);
     if (readSync(file, header, 0, HEADER_BYTES, 0) < HEADER_BYTES) return;
-    const bytes = Buffer.alloc(FRAMES_AT_ONCE * FRAME_BYTES);
-    for (let done = from; done < to; ) {
-      const read = readSync(file, bytes, 0, bytes.length, HEADER_BYTES + done * FRAME_BYTES);
-      const whole = Math.min(Math.floor(read / FRAME_BYTES), to - done);
-      if (whole === 0) return;
-      for (let at = 0; at < whole * FRAME_BYTES; at += FRAME_BYTES) {
-        yield {
-          page: bytes.readUInt32BE(at),
-          pagesAfter: bytes.readUInt32BE(at + 4),
-          salts: header.subarray(16, 24),
-          own: bytes.compare(header, 16, 24, at + 8, at + 16) === 0,
-          bytes: bytes.subarray(at + FRAME_HEADER_BYTES, at + FRAME_BYTES),
-          whole: bytes.subarray(at, at + FRAME_BYTES),
-        };
-      }
-      done += whole;
-    }
+    const bytes = Buffer.allocUnsafeSlow(FRAMES_AT_ONCE * FRAME_BYTES);
+    yield* frames((from, count) => {
+      const read = readSync(file, bytes, 0, count * FRAME_BYTES, HEADER_BYTES + from * FRAME_BYTES);
+      return { length: Math.floor(read / FRAME_BYTES), at: (index) => frameAt(bytes, index * FRAME_BYTES, header) };
+    });
   } finally {
     closeSync(file);
   }
 }
+
+const frameAt = (bytes: Buffer, at: number, header: Buffer): Frame => ({
+  page: bytes.readUInt32BE(at),
+  pagesAfter: bytes.readUInt32BE(at + 4),
+  salts: header.subarray(16, 24),
+  own: bytes.compare(header, 16, 24, at + 8, at + 16) === 0,
+  whole: bytes.subarray(at, at + FRAME_BYTES),
+});
