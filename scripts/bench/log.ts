@@ -1,7 +1,7 @@
 import type { CommitRequest } from "../../src/store/port.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { type Bench, median, type Result } from "./bench.ts";
-import { acknowledgements, written } from "./log_commits.ts";
+import { acknowledgements, answerOf, written } from "./log_commits.ts";
 import { large } from "./log_large.ts";
 import { asOfReads } from "./log_reads.ts";
 import { BARE, bareTable } from "./log_rival.ts";
@@ -16,6 +16,7 @@ const SMALL_ROUNDS = 20;
 /** 100-row commits on their way: as of few clients that push rows, and of many. */
 const FEW = 4;
 const MANY = 16;
+const MESSAGES = 2_000;
 
 /**
  * The sealed log as the pipeline uses it: every commit carries a run of lineage, a cursor and a position, is hashed into
@@ -72,6 +73,9 @@ async function small(tell: Tell, rows: number): Promise<Result[]> {
       perSecond(`append, 100 rows a commit, ${name}`, rate(took), rate(times.bare), BARE);
     const said = Object.entries(times).map(([name, took]) => `${name} ${Math.round(rate(took))}`);
     tell(`100-row commits, rows/s: ${said.join(", ")}; medians of ${SMALL_ROUNDS} rounds of ${part}`);
+    tell(
+      `of a commit one by one, ${(await roundTrip()).toFixed(3)} ms are a message to an idle thread here and back, in the median`,
+    );
     return [
       line("one by one", times.alone),
       line("one by one, no log thread", times.inThread),
@@ -87,3 +91,19 @@ const oneByOne = (store: LogStore, requests: readonly { readonly request: Commit
   seconds(async () => {
     for (const { request } of requests) await store.commit(request);
   });
+
+/** Milliseconds of a message to another thread and its answer, both threads asleep before: the machine decides it. */
+async function roundTrip(): Promise<number> {
+  const worker = new Worker(new URL("./log_echo.ts", import.meta.url));
+  try {
+    const times: number[] = [];
+    for (let i = 0; i < MESSAGES; i++) {
+      const from = performance.now();
+      await answerOf(worker, () => worker.postMessage(i));
+      times.push(performance.now() - from);
+    }
+    return median(times);
+  } finally {
+    worker.terminate();
+  }
+}

@@ -52,7 +52,8 @@ export async function acknowledgements(tell: Tell, count: number): Promise<Resul
   }
 }
 
-function answerOf(worker: Worker, ask: () => void): Promise<unknown> {
+/** The next message of a worker, once it was asked. */
+export function answerOf(worker: Worker, ask: () => void): Promise<unknown> {
   return new Promise((resolve, reject) => {
     worker.onmessage = (event: MessageEvent) => resolve(event.data);
     worker.onerror = (event) => reject(new Error(event.message));
