@@ -13,8 +13,7 @@ export interface DuckDb {
   readonly amountCents: number;
 }
 
-/** The interpreter that has DuckDB: one can name another. */
-const PYTHON = process.env.MLPE_BENCH_PYTHON ?? "python3";
+const DUCKDB = "duckdb==2.0.0";
 const SCRIPT = `
 import json, os, statistics, sys, time
 import duckdb
@@ -43,7 +42,7 @@ print(json.dumps({"version": duckdb.__version__, "scanSeconds": statistics.media
   "rows": count, "readingCents": reading, "amountCents": amount}))
 `;
 
-/** Undefined, and `tell` hears why, where there is no Python with DuckDB. */
+/** Undefined, and `tell` hears why, where there is no Python with DuckDB and none can be made. */
 export async function duckDb(
   tell: (line: string) => void,
   directory: string,
@@ -51,10 +50,9 @@ export async function duckDb(
 ): Promise<DuckDb | undefined> {
   const csv = join(directory, "rows.csv");
   try {
-    const probe = Bun.spawn([PYTHON, "-c", "import duckdb"], { stdout: "ignore", stderr: "ignore" });
-    if ((await probe.exited) !== 0) throw new Error(`${PYTHON} has no module duckdb`);
+    const python = await pythonWithDuckDb(directory);
     writeCsv(csv, batches);
-    const run = Bun.spawn([PYTHON, "-c", SCRIPT, csv, join(directory, "rows.duckdb")], {
+    const run = Bun.spawn([python, "-c", SCRIPT, csv, join(directory, "rows.duckdb")], {
       stdout: "pipe",
       stderr: "pipe",
     });
@@ -63,10 +61,25 @@ export async function duckDb(
     return JSON.parse(out.trim().split("\n").at(-1)!) as DuckDb;
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    tell(`DuckDB was not measured (MLPE_BENCH_PYTHON names a Python that has it): ${why}`);
+    tell(`DuckDB was not measured (MLPE_BENCH_PYTHON can name a Python that has it): ${why}`);
     return undefined;
   }
 }
+
+/** The interpreter that is named, or `python3`; where it has no DuckDB, one that is made for this run. */
+async function pythonWithDuckDb(directory: string): Promise<string> {
+  const there = process.env.MLPE_BENCH_PYTHON ?? "python3";
+  if (await succeeds(there, "-c", "import duckdb")) return there;
+  const made = join(directory, "python");
+  const installed =
+    (await succeeds("python3", "-m", "venv", made)) &&
+    (await succeeds(join(made, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", DUCKDB));
+  if (!installed) throw new Error(`${there} has no module duckdb, and it can't be installed`);
+  return join(made, "bin", "python");
+}
+
+const succeeds = async (...command: readonly string[]): Promise<boolean> =>
+  (await Bun.spawn([...command], { stdout: "ignore", stderr: "ignore" }).exited) === 0;
 
 function writeCsv(path: string, batches: readonly Batch[]): void {
   const out = openSync(path, "w");

@@ -1,7 +1,7 @@
 /**
  * Benches: `bun run bench <name> [--json] [--rows N] [--far]`, or all of them without a name. Each measures MLPE and, in the same run on the
  * same work, a bare engine. The last line is one JSON object: `{"results": [...]}`; a ratio above 1 means ours is better.
- * `MLPE_BENCH_PYTHON` names a Python that has DuckDB.
+ * `MLPE_BENCH_PYTHON` names a Python that has DuckDB; without one it is installed for the run, where it can be.
  */
 import { parseArgs } from "node:util";
 import type { Bench, Flags, Result } from "./bench.ts";
