@@ -16,6 +16,7 @@ import { CHUNK_ROWS, saltsOf } from "../store/salts.ts";
 import { bySequence } from "../store/segment_files.ts";
 import type { SegmentInfo } from "../store/segment_info.ts";
 import { openHandle, openSegment, type SegmentFile } from "../store/segment_read.ts";
+import { checkBallast } from "../store/space_ballast.ts";
 import { STATEMENTS, type StatedAppend, type StatedCommit, statedCommits } from "../store/statements.ts";
 import type { LogStore } from "../store/store.ts";
 import { checkSums } from "../store/sums_check.ts";
@@ -78,6 +79,7 @@ function auditOnce(store: LogStore, options: AuditOptions): AuditReport {
     const sums = checkSums(reader, store.sealer);
     findings.push(...sums.problems);
     findings.push(...checkCatalogue(reader, store.sealer));
+    findings.push(...checkBallast(store.directory));
     held = holdSnapshot(store.directory, reader.snapshot, options.filesHeld);
     const audit = new Audit(reader, held, store.sealer, findings);
     audit.run(kept);

@@ -19,7 +19,7 @@ import type { Append } from "../store/port.ts";
 import type { Engine } from "./engine.ts";
 import { lineageOf, scoreLineage } from "./lineage.ts";
 import type { Step } from "./loop.ts";
-import { viewOfModel } from "./project.ts";
+import { type Project, viewOfModel } from "./project.ts";
 
 /** What scoring needs of one configured model, whichever package is live. */
 export interface ModelContext {
@@ -35,8 +35,11 @@ export function modelContext({ project }: Engine, name: string): ModelContext {
   return { name, plan, contract: scoresContract(name, plan.shape), guardrails };
 }
 
+/** Where a compiled executable unpacks ONNX Runtime. */
+export const runtimePath = ({ dataDirectory }: Pick<Project, "dataDirectory">): string => `${dataDirectory}/runtime`;
+
 /** ONNX Runtime for this thread; its files are unpacked beside the data where the executable carries them. */
-export const openOnnx = ({ project }: Engine): Ort => openOrt(`${project.dataDirectory}/runtime`);
+export const openOnnx = ({ project }: Engine): Ort => openOrt(runtimePath(project));
 
 /** A package's files as a checked package for this model. Throws where it was trained on another view. */
 export function readModelPackage(files: ReadonlyMap<string, Uint8Array>, { plan }: ModelContext): ModelPackage {

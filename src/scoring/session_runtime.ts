@@ -1,21 +1,12 @@
 import { CFunction, CString, dlopen, FFIType, type Pointer, read } from "bun:ffi";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { isMainThread, threadId } from "node:worker_threads";
 import { Tensor as OrtTensor } from "onnxruntime-common";
 import { sha256Hex } from "../base/digest.ts";
 import { scoringErrors } from "./errors.ts";
 import { ortFiles } from "./session_files.ts";
+import { fileDigest, type RuntimeFiles, unpackedFiles, unpackedFolder } from "./session_unpacked.ts";
 
 /** The addon of onnxruntime-node, as its own JavaScript uses it. */
 interface Binding {
@@ -86,16 +77,11 @@ function libraryVersion(path: string): string {
   return new CString(getVersion() as Pointer).toString();
 }
 
-interface RuntimeFiles {
-  readonly binding: string;
-  readonly library: string;
-}
-
 /** Content-addressed: two versions of the executable share a directory, and a damaged file is written again. */
 function unpack(directory: string, digests: RuntimeFiles): RuntimeFiles {
-  const folder = join(directory, `onnxruntime-${sha256Hex(digests.binding, digests.library).slice(0, 24)}`);
+  const folder = unpackedFolder(directory, digests);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const files = { binding: join(folder, "onnxruntime_binding.node"), library: join(folder, "libonnxruntime.so.1") };
+  const files = unpackedFiles(folder);
   place(files.binding, ortFiles.binding, digests.binding);
   place(files.library, ortFiles.library, digests.library);
   return files;
@@ -119,22 +105,6 @@ function place(path: string, embedded: string, digest: string): void {
     rmSync(draft, { force: true });
     throw cause;
   }
-}
-
-const CHUNK_BYTES = 1 << 20;
-
-function fileDigest(path: string): string {
-  const hasher = new Bun.CryptoHasher("sha256");
-  const chunk = new Uint8Array(CHUNK_BYTES);
-  const file = openSync(path, "r");
-  try {
-    for (let count = readSync(file, chunk); count > 0; count = readSync(file, chunk)) {
-      hasher.update(chunk.subarray(0, count));
-    }
-  } finally {
-    closeSync(file);
-  }
-  return hasher.digest("hex");
 }
 
 /** Processor features that the engine's kernels choose by: with others the same model may give other bits. */

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
@@ -31,6 +31,7 @@ export function takeWriterLock(directory: string): () => void {
   chmodSync(holderPath, 0o600);
   taken.add(lock);
   return () => {
+    rmSync(holderPath, { force: true }); // no one holds it: what is left of a closed directory all means something
     taken.delete(lock);
     lock.run("ROLLBACK");
     lock.close();

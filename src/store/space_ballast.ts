@@ -1,12 +1,17 @@
-import { closeSync, fsyncSync, openSync, statSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { sha256 } from "../base/digest.ts";
 import type { Random } from "../base/random.ts";
 import { othersTurn } from "../base/turn.ts";
+import type { Finding } from "./check.ts";
 
 const BALLAST_NAME = "ballast";
 
 /** Written at once; others have a turn in between. */
 const STEP_BYTES = 1 << 20;
+const HASH_BYTES = 32;
+const DAMAGED =
+  "its bytes are not what was written; it holds nothing, and `mlpe run` makes it anew where it is not there";
 
 /** A file of bytes that mean nothing: deleting it makes room on a full disk. */
 export interface BallastFile {
@@ -18,22 +23,28 @@ export interface BallastFile {
   close(): void;
 }
 
-/** Random bytes, so that no file system stores them as fewer. */
+/**
+ * Random bytes, so that no file system stores them as fewer: one step of them with its digest, over and over, so that a changed
+ * bit shows. What an earlier version left has no digest, and is made anew.
+ */
 export function ballastFile(directory: string, random: Random): BallastFile {
   const path = join(directory, BALLAST_NAME);
-  let made = sizeOf(path);
+  const draft = `${path}.tmp`;
+  rmSync(draft, { force: true }); // a process was killed while it wrote
+  let made = wholeBytes(path);
   let making = 0; // which making runs; a release or a close ends it
   let running = false;
   const write = async (bytes: number, number: number) => {
-    const step = random.bytes(Math.min(STEP_BYTES, bytes));
-    const out = openSync(path, "w", 0o600);
+    const step = stepOf(Math.min(STEP_BYTES, bytes), random);
+    const out = openSync(draft, "w", 0o600);
     try {
       for (let at = 0; at < bytes; ) {
         await othersTurn();
         if (making !== number) return false;
-        at += writeSync(out, step, 0, Math.min(step.length, bytes - at));
+        at += writeSync(out, step, at % step.length, Math.min(step.length - (at % step.length), bytes - at));
       }
       fsyncSync(out);
+      renameSync(draft, path);
       return true;
     } finally {
       closeSync(out);
@@ -42,11 +53,7 @@ export function ballastFile(directory: string, random: Random): BallastFile {
   const remove = () => {
     making++;
     made = 0;
-    try {
-      unlinkSync(path);
-    } catch {
-      // not there
-    }
+    for (const file of [draft, path]) rmSync(file, { force: true });
   };
   return {
     bytes: () => made,
@@ -76,10 +83,54 @@ export function ballastFile(directory: string, random: Random): BallastFile {
   };
 }
 
-function sizeOf(path: string): number {
+/** Says where a bit of the ballast is not as it was written. Reads it a step at a time. */
+export function checkBallast(directory: string): Finding[] {
+  const file = opened(join(directory, BALLAST_NAME));
+  if (file === undefined) return [];
   try {
-    return statSync(path).size;
-  } catch {
-    return 0;
+    const { size } = fstatSync(file);
+    if (size <= HASH_BYTES) return [];
+    const first = readStep(file, 0, size);
+    let same = isStep(first);
+    for (let at = first.length; same && at < size; at += first.length) {
+      same = Buffer.compare(first.subarray(0, size - at), readStep(file, at, size)) === 0;
+    }
+    return same ? [] : [{ place: BALLAST_NAME, message: DAMAGED }];
+  } finally {
+    closeSync(file);
   }
+}
+
+/** What a ballast has; 0 where it does not begin with a step of ours. */
+function wholeBytes(path: string): number {
+  const file = opened(path);
+  if (file === undefined) return 0;
+  try {
+    const { size } = fstatSync(file);
+    return isStep(readStep(file, 0, size)) ? size : 0;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function opened(path: string): number | undefined {
+  try {
+    return openSync(path, "r");
+  } catch {
+    return undefined;
+  }
+}
+
+function stepOf(bytes: number, random: Random): Uint8Array {
+  const step = random.bytes(bytes);
+  if (bytes > HASH_BYTES) step.set(sha256(step.subarray(0, -HASH_BYTES)), bytes - HASH_BYTES);
+  return step;
+}
+
+const isStep = (step: Uint8Array): boolean =>
+  step.length > HASH_BYTES && Buffer.compare(sha256(step.subarray(0, -HASH_BYTES)), step.subarray(-HASH_BYTES)) === 0;
+
+function readStep(file: number, at: number, size: number): Buffer {
+  const step = Buffer.alloc(Math.min(STEP_BYTES, size - at));
+  return step.subarray(0, readSync(file, step, 0, step.length, at));
 }

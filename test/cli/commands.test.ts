@@ -1,8 +1,9 @@
 /** The commands that look and check, on a small store, with their forms for people and for programs. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sha256Hex } from "../../src/base/digest.ts";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { parseContract } from "../../src/contract/contract.ts";
 import { proofOf } from "../../src/runtime/running.ts";
@@ -158,6 +159,27 @@ describe("audit", () => {
     expect(await mlpe.failure(["audit", "verify", "--checkpoint", "wrong.txt"])).toMatchObject({
       code: "audit.bad_checkpoint",
     });
+  });
+});
+
+describe("audit of what is no log", () => {
+  test("names what was unpacked of ONNX Runtime and is not what it was, of any version of the executable", async () => {
+    const files = { binding: "addon", library: "library of another version" };
+    const [binding, library] = Object.values(files).map((content) => sha256Hex(content)) as [string, string];
+    const folder = `onnxruntime-${sha256Hex(binding, library).slice(0, 24)}`;
+    mkdirSync(join(directory, "data.mlpe/runtime", folder), { recursive: true });
+    write(`data.mlpe/runtime/${folder}/onnxruntime_binding.node`, files.binding);
+    write(`data.mlpe/runtime/${folder}/libonnxruntime.so.1`, files.library);
+    expect(await mlpe.json(["audit", "verify"])).toMatchObject({ verified: true });
+    write(`data.mlpe/runtime/${folder}/libonnxruntime.so.1`, files.library.replace("l", "m"));
+    const { code, output } = await mlpe.run(["audit", "verify"]);
+    expect([code, output]).toEqual([1, expect.stringContaining(`runtime/${folder}: its files are not what was`)]);
+    rmSync(join(directory, "data.mlpe/runtime"), { recursive: true });
+  });
+
+  test("a directory that is closed holds no number of a process that is gone", async () => {
+    expect(existsSync(join(directory, "data.mlpe/writer.lock"))).toBe(true);
+    expect(existsSync(join(directory, "data.mlpe/writer.pid"))).toBe(false);
   });
 });
 

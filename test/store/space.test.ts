@@ -3,12 +3,13 @@
  * process of its own mounts, fills and frees: every commit that was acknowledged is there afterwards.
  */
 import { afterEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemRandom } from "../../src/base/random.ts";
 import { othersTurn } from "../../src/base/turn.ts";
 import { amountsOf, type SpaceSettings, spaceGuard } from "../../src/store/space.ts";
+import { checkBallast } from "../../src/store/space_ballast.ts";
 import { growthWindow, TIME_TO_FULL_MAX } from "../../src/store/space_growth.ts";
 import { canMountSmallDisk, onSmallDisk } from "../support/small_disk.ts";
 
@@ -20,8 +21,7 @@ afterEach(() => {
 
 const SETTINGS: SpaceSettings = { soft: { bytes: 100 * MIB }, hard: { bytes: 40 * MIB }, ballast: { bytes: 2 * MIB } };
 
-function guarded(settings = SETTINGS) {
-  const directory = mkdtempSync(join(tmpdir(), "mlpe-space-"));
+function guarded(settings = SETTINGS, directory = mkdtempSync(join(tmpdir(), "mlpe-space-"))) {
   removals.push(() => rmSync(directory, { recursive: true, force: true }));
   const disk = { free: 1_000 * MIB, total: 10_000 * MIB };
   const time = { now: 1_000_000_000 };
@@ -45,7 +45,7 @@ function guarded(settings = SETTINGS) {
     disk.free = free * MIB;
     return guard.look().state;
   };
-  return { guard, disk, time, at, ballast, lookUntilBallast, given: () => given };
+  return { directory, guard, disk, time, at, ballast, lookUntilBallast, given: () => given };
 }
 
 test("the defaults are the lesser of an amount and a percentage, and soft is never below hard", () => {
@@ -60,6 +60,28 @@ test("a mark is crossed where it stands and left a tenth above", async () => {
   expect([101, 99, 105, 111].map(at)).toEqual(["ok", "soft", "soft", "ok"]);
   expect([41, 39, 43, 45, 111].map(at)).toEqual(["soft", "hard", "hard", "soft", "ok"]);
   expect(given()).toBe(2);
+});
+
+test("any changed bit of the ballast is named, and one without a digest is made anew", async () => {
+  const { directory, lookUntilBallast } = guarded();
+  const path = join(directory, "ballast");
+  expect(checkBallast(directory)).toEqual([]);
+  await lookUntilBallast(2 * MIB);
+  expect(checkBallast(directory)).toEqual([]);
+  const whole = readFileSync(path);
+  for (const byte of [0, 77_777, MIB - 33, MIB - 32, MIB - 1, MIB, 1_999_999, 2 * MIB - 1]) {
+    const flipped = Buffer.from(whole);
+    flipped[byte]! ^= 1 << (byte % 8);
+    writeFileSync(path, flipped);
+    expect([byte, checkBallast(directory)]).toEqual([byte, [expect.objectContaining({ place: "ballast" })]]);
+  }
+  writeFileSync(path, whole.subarray(0, MIB + 5)); // whatever its size
+  expect(checkBallast(directory)).toEqual([]);
+  writeFileSync(path, systemRandom.bytes(2 * MIB)); // as earlier versions made it
+  expect(checkBallast(directory)).toHaveLength(1);
+  const next = guarded(SETTINGS, directory);
+  await next.lookUntilBallast(2 * MIB);
+  expect(checkBallast(directory)).toEqual([]);
 });
 
 test("the ballast is there while there is room, given up on a full disk, and made again", async () => {

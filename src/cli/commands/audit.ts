@@ -4,7 +4,9 @@ import { rootFromPath } from "../../audit/proofs.ts";
 import { verifyAudit } from "../../audit/verify.ts";
 import { toBase64 } from "../../base/bytes.ts";
 import { withEngine } from "../../runtime/engine.ts";
+import { runtimePath } from "../../runtime/models.ts";
 import { absolute } from "../../runtime/project.ts";
+import { damagedRuntimes } from "../../scoring/session_unpacked.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors, EXIT_NO } from "../errors.ts";
 import { grouped, locationOf } from "../project.ts";
@@ -26,17 +28,22 @@ export const auditVerify: Command = {
     const path = input.text("checkpoint");
     const kept =
       path === undefined ? undefined : new TextDecoder().decode(await world.files.read(absolute(world, path)));
-    return withEngine(world, locationOf(input), "read", async ({ store }) => {
-      const report = verifyAudit(store, kept === undefined ? {} : { checkpoint: kept });
+    return withEngine(world, locationOf(input), "read", async ({ store, project }) => {
+      const audit = verifyAudit(store, kept === undefined ? {} : { checkpoint: kept });
+      const runtimes = damagedRuntimes(runtimePath(project));
+      const problems = [...audit.problems, ...runtimes];
+      const report = { ...audit, verified: problems.length === 0, problems };
       const checked = `${grouped(report.size)} commits, ${grouped(report.rows)} rows hashed again`;
       const root = `root ${report.root}`;
       const held = kept === undefined ? [] : ["the log goes on from the checkpoint"];
       const unseen = kept === undefined ? [UNSEEN] : [];
-      const problems = report.problems.slice(0, SHOWN_MAX).map(({ place, message }) => `${place}: ${message}`);
-      const more = report.problems.length > SHOWN_MAX ? [`and ${report.problems.length - SHOWN_MAX} more`] : [];
+      const shown = problems.slice(0, SHOWN_MAX).map(({ place, message }) => `${place}: ${message}`);
+      const more = problems.length > SHOWN_MAX ? [`and ${problems.length - SHOWN_MAX} more`] : [];
       const unchecked = report.unchecked.map((what) => `not compared: ${what}`);
       const good = [checked, root, ...held, "nothing was changed", ...unchecked, ...unseen];
-      const bad = [checked, ...problems, ...more, "THE LOG WAS CHANGED"];
+      const changed =
+        audit.problems.length > 0 ? "THE LOG WAS CHANGED" : "THE LOG IS AS IT WAS; OTHER FILES WERE CHANGED";
+      const bad = [checked, ...shown, ...more, changed];
       return { json: report, text: (report.verified ? good : bad).join("\n"), exit: report.verified ? 0 : EXIT_NO };
     });
   },

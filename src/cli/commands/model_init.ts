@@ -1,5 +1,6 @@
 import type { World } from "../../base/world.ts";
 import { type InitialPackage, initModel } from "../../runtime/model_init.ts";
+import { runtimePath } from "../../runtime/models.ts";
 import { absolute, openProject, type Project, viewNamed } from "../../runtime/project.ts";
 import { openEngine as openOrt } from "../../scoring/session.ts";
 import { type Command, type Input, PROJECT_FLAGS, requireText } from "../command.ts";
@@ -41,7 +42,7 @@ export const modelInit: Command = {
     const plan = viewNamed(project, view!);
     const training = input.text("training");
     const show = progressLine(world);
-    const { files, pack } = await initModel(world, openOrt(`${project.dataDirectory}/runtime`), {
+    const { files, pack } = await initModel(world, openOrt(runtimePath(project)), {
       onnx: await world.files.read(absolute(world, onnxPath!)),
       plan,
       name: nameOf(project, input, view!),
