@@ -14,6 +14,7 @@ import {
   type FileIdentity,
   identify,
   parseFileCursor,
+  readOn,
   requireSame,
   tellSameContent,
 } from "./file_identity.ts";
@@ -115,8 +116,8 @@ function textConnector(file: TextFile): Connector {
       await close();
       finished = "";
       const from = parseFileCursor(cursor, file.place);
-      const identity = await identify(file.path, file.place);
-      if (from) requireSame(from, identity, file.path, file.place);
+      const is = await identify(file.path, file.place);
+      const identity = readOn(from, is, file.path, file.place, file.context);
       if (from?.done) {
         finished = cursor;
         tellSameContent(from, file.path, file.place, file.context);
@@ -154,8 +155,15 @@ function pageOf(file: TextFile, reading: Reading, run: Run): Page {
     : file.format === "csv"
       ? { kind: "csv", header: reading.header, ...file.csv, headed, line }
       : { kind: "jsonl", line };
-  const cursor = cursorOf(reading);
-  return { kind: "page", payload: run.payload, format, cursor, receivedAt: file.context.clock.now() };
+  const at = { at: reading.at, line: reading.line };
+  return {
+    kind: "page",
+    payload: run.payload,
+    format,
+    cursor: cursorOf(reading),
+    landed: JSON.stringify(at),
+    receivedAt: file.context.clock.now(),
+  };
 }
 
 function cursorOf(reading: Reading, readToItsEnd?: string): string {
@@ -171,7 +179,7 @@ function cursorOf(reading: Reading, readToItsEnd?: string): string {
 
 async function openAt(file: TextFile, identity: FileIdentity, from: FileCursor | undefined): Promise<Reading> {
   const { header, digest, bytes } = file.format === "csv" ? await readHeader(file) : NO_HEADER;
-  if (from && from.header !== digest) requireSame(from, { ...identity, head: "other header" }, file.path, file.place);
+  if (from) requireSame({ ...from, head: from.header }, { ...identity, head: digest }, file.path, file.place);
   const at = from?.at ?? 0;
   const plain = file.packing === "none";
   if (plain && at > identity.size) beyondEnd(file.path, at, "byte", file.place);

@@ -8,7 +8,25 @@ const HEAD_BYTES = 64 << 10;
 /** What tells a file from another of the same name: its size and its first 64 KiB, as stored. */
 export interface FileIdentity {
   readonly size: number;
+  /** Digest of these; "" where rows from the file were erased, which could be guessed from it. */
   readonly head: string;
+}
+
+/**
+ * The identity of a file that is read on from that position, as it is to be remembered. Throws `file_changed` where it is not
+ * the one that was begun, or can't be told to be.
+ */
+export function readOn(
+  from: FileCursor | undefined,
+  is: FileIdentity,
+  path: string,
+  place: string,
+  { shown }: ConnectorContext,
+): FileIdentity {
+  if (!from) return is;
+  const isElsewhere = from.path !== undefined && from.path !== (shown?.(path) ?? path);
+  requireSame(from.head === "" && isElsewhere ? { ...from, head: "not known" } : from, is, path, place);
+  return from.head === "" ? { ...is, head: "" } : is;
 }
 
 /** Throws `file_missing` where there is no readable file. */
@@ -34,7 +52,7 @@ export async function identify(path: string, place: string): Promise<FileIdentit
 
 /** Throws `file_changed` where the file is not the one it was. */
 export function requireSame(was: FileIdentity, is: FileIdentity, path: string, place: string): void {
-  if (was.size === is.size && was.head === is.head) return;
+  if (was.size === is.size && (was.head === "" || was.head === is.head)) return;
   const what =
     was.size === is.size
       ? "other content"

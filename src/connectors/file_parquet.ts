@@ -17,6 +17,7 @@ import {
   type FileIdentity,
   identify,
   parseFileCursor,
+  readOn,
   requireSame,
   tellSameContent,
 } from "./file_identity.ts";
@@ -52,8 +53,7 @@ export function parquetConnector(path: string, place: string, context: Connector
       await close();
       finished = "";
       const from = parseFileCursor(cursor, place);
-      const identity = await identify(path, place);
-      if (from) requireSame(from, identity, path, place);
+      const identity = readOn(from, await identify(path, place), path, place, context);
       if (from?.done) {
         finished = cursor;
         tellSameContent(from, path, place, context);
@@ -65,13 +65,13 @@ export function parquetConnector(path: string, place: string, context: Connector
       const line = reading.at + 1;
       const payload = await nextLines(reading, Math.max(1, maxBytes));
       if (payload !== "") {
-        const cursor = cursorOf(reading);
         const bytes = new TextEncoder().encode(payload);
         return {
           kind: "page",
           payload: bytes,
           format: { kind: "jsonl", line },
-          cursor,
+          cursor: cursorOf(reading),
+          landed: JSON.stringify({ at: reading.at }),
           receivedAt: context.clock.now(),
         };
       }

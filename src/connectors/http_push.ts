@@ -60,14 +60,19 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** Committed with the page: the number of the request, and what makes its key known after a restart. */
+/**
+ * The number of the request; its landing row keeps what makes its key known after a restart, too. Earlier versions had all of
+ * it in both, and a digest where there was no key.
+ */
 interface PushCursor {
   readonly count: number;
   readonly key?: string;
-  readonly digest: string;
+  /** Of the body; "" where rows of it were erased. */
+  readonly digest?: string;
 }
 
 interface Remembered {
+  /** "" where it is not known any more: then any body counts as the same. */
   readonly digest: string;
   readonly committed: Committed;
 }
@@ -84,8 +89,10 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
       const handed = desk.hand();
       if (!handed) return { kind: "wait" };
       const { body, format, key, digest } = handed;
-      const cursor: PushCursor = { count: count + 1, ...(key === undefined ? {} : { key }), digest };
-      return { kind: "page", payload: body, format, cursor: JSON.stringify(cursor), receivedAt: context.clock.now() };
+      const at: PushCursor = { count: count + 1 };
+      const cursor = JSON.stringify(at);
+      const landed = key === undefined ? cursor : JSON.stringify({ ...at, key, digest } satisfies PushCursor);
+      return { kind: "page", payload: body, format, cursor, landed, receivedAt: context.clock.now() };
     },
     ack: async (_cursor, committed) => {
       count++;
@@ -97,8 +104,8 @@ function pushConnector(place: string, config: PushSourceConfig, context: Connect
     failed: desk.failed,
     refuse: desk.refuse,
     remembers: KEYS_KEPT,
-    remember: (cursor, committed) => {
-      const { key, digest } = parsePushCursor(cursor, place);
+    remember: (landed, committed) => {
+      const { key, digest = "" } = parsePushCursor(landed, place);
       if (key !== undefined) desk.recall(key, { digest, committed });
     },
     close: async () => desk.close(),
@@ -206,14 +213,14 @@ function createDesk(place: string) {
       if (!again) return;
       if (handed === again) handed = undefined;
       queue.leave(again);
-      if (again.digest !== remembered.digest) return again.reject(keyConflict(place));
+      if (!sameBody(remembered, again.digest)) return again.reject(keyConflict(place));
       again.resolve({ ...remembered.committed, repeated: true });
     },
     /** The answer that is known already, or on its way. */
     answered: (key: string, digest: string): Promise<PushOutcome> | undefined => {
       const before = used.get(key) ?? queue.ofKey(key);
       if (!before) return undefined;
-      if (before.digest !== digest) throw keyConflict(place);
+      if (!sameBody(before, digest)) throw keyConflict(place);
       return "promise" in before ? before.promise : Promise.resolve({ ...before.committed, repeated: true });
     },
     join: (waiting: Waiting) => {
@@ -228,6 +235,9 @@ function createDesk(place: string) {
   };
 }
 
+const sameBody = (known: { readonly digest: string }, digest: string): boolean =>
+  known.digest === "" || known.digest === digest;
+
 function keyConflict(place: string): MlpeError {
   return connectorErrors.error("key_conflict", "the idempotency key was used before, with another body", { place });
 }
@@ -239,7 +249,7 @@ function busy(place: string): MlpeError {
 function parsePushCursor(text: string, place: string): PushCursor {
   try {
     const cursor = JSON.parse(text) as PushCursor;
-    if (Number.isSafeInteger(cursor.count) && typeof cursor.digest === "string") return cursor;
+    if (Number.isSafeInteger(cursor.count)) return cursor;
   } catch {
     // told below
   }

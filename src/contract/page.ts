@@ -29,8 +29,29 @@ export interface Page {
   readonly format: PageFormat;
   /** Opaque to all but the connector. Never the same for two pages of a source. */
   readonly cursor: string;
+  /** What the landing row keeps of it; default all. What is not needed there can't tell of a row that was erased. */
+  readonly landed?: string;
   readonly receivedAt: Micros;
 }
+
+/**
+ * A cursor without the digests of what was read, by which whoever holds it could tell a right guess of an erased row. Every
+ * connector gives them these names, and takes "" for one that is not known any more. Without its idempotency key too, where
+ * that is not to be kept.
+ */
+export function withoutDigests(cursor: string, keepsKey: (key: string) => boolean = () => true): string {
+  let known: unknown;
+  try {
+    known = JSON.parse(cursor);
+  } catch {
+    return cursor; // of a kind that is not known: no connector of ours wrote it
+  }
+  if (typeof known !== "object" || known === null) return cursor;
+  const kept = Object.entries(known).filter(([name, value]) => name !== "key" || keepsKey(String(value)));
+  return JSON.stringify(Object.fromEntries(kept.map(([name, value]) => [name, DIGESTS.has(name) ? "" : value])));
+}
+
+const DIGESTS: ReadonlySet<string> = new Set(["digest", "head"]);
 
 /** `wait`: nothing now, more may come. `end`: a finite source is read to its end; nothing will come. */
 export type Next = Page | { readonly kind: "wait" } | { readonly kind: "end"; readonly cursor: string };
@@ -67,7 +88,7 @@ export interface Connector {
   failed?(error: unknown): void;
   /** So many of the newest pages `remember` is told of. */
   readonly remembers?: number;
-  /** Told on opening, in order of commit, the cursors that were committed before and what became of their rows. */
-  remember?(cursor: string, committed: Committed): void;
+  /** Told on opening, in order of commit, what landing rows kept of cursors and what became of their rows. */
+  remember?(landed: string, committed: Committed): void;
   close(): Promise<void>;
 }

@@ -2,7 +2,7 @@ import type { Value } from "../base/row.ts";
 import { isReject } from "../contract/coerce.ts";
 import { recordEnd, trimBreak } from "../contract/csv.ts";
 import { exactJsonText, parseExactJson } from "../contract/json.ts";
-import type { PageFormat } from "../contract/page.ts";
+import { type Page, type PageFormat, withoutDigests } from "../contract/page.ts";
 import type { DecodedPage, RawRecord } from "./decode.ts";
 import { lookupOf, normalise } from "./normalise.ts";
 import type { DatasetPlan, RoutePlan, SourcePlan } from "./plan.ts";
@@ -91,6 +91,20 @@ export function wordsName(text: string, test: EntityTest): boolean {
     const [field] = fields;
     return fields.length === 1 && [...words].some((word) => word !== "" && test.has([field!], [word]));
   });
+}
+
+/** What a page lands as without these records. */
+export function pageWithout(page: Page, gone: ReadonlySet<number>, test: EntityTest): Page {
+  const landed = cursorWithout(page.landed ?? page.cursor, test);
+  return { ...page, payload: withoutRecords(page.payload, page.format, gone), landed };
+}
+
+/** A position of which records were left out: without digests that they are in, and without a key that names an entity. */
+export function cursorWithout(cursor: string, test: EntityTest): string {
+  return withoutDigests(
+    cursor,
+    (key) => !wordsName(key, test) && !wordsName(key.replace(/[^\p{L}\p{N}]+/gu, " "), test),
+  );
 }
 
 /** The page's bytes without these records; the others stay byte for byte, but in a JSON array, which is written anew. */

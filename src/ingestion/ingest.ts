@@ -13,7 +13,7 @@ import {
 } from "../contract/streams.ts";
 import type { Append } from "../store/port.ts";
 import { type DecodedPage, decodePage, type RawRecord } from "./decode.ts";
-import { type EntityTest, ERASED_REASON, recordsNaming, withoutRecords } from "./erased.ts";
+import { type EntityTest, ERASED_REASON, pageWithout, recordsNaming } from "./erased.ts";
 import { FingerprintTable, fingerprinter } from "./fingerprints.ts";
 import { lookupOf, normalise } from "./normalise.ts";
 import type { DatasetPlan, RoutePlan, SourcePlan } from "./plan.ts";
@@ -68,8 +68,8 @@ export function ingestPage(
   const decoded = decodePage(page.payload, page.format);
   const gone = erased ? recordsNaming(plan, decoded, erased) : NONE;
   const landingSequence = state.sources.get(plan.name)?.nextLanding ?? 0;
-  const payload = withoutRecords(page.payload, page.format, gone);
-  const appends: Append[] = [landingAppend(plan, { ...page, payload })];
+  const left = erased && gone.size > 0 ? pageWithout(page, gone, erased) : page;
+  const appends: Append[] = [landingAppend(plan, left)];
   const changes = new Map<string, DatasetState>();
   const routes = plan.routes.map((route) => {
     const name = route.dataset.name;
@@ -252,7 +252,7 @@ function landingAppend(plan: SourcePlan, page: Page): Append {
   const row: Row = {
     payload: page.payload,
     format: JSON.stringify(page.format),
-    cursor: page.cursor,
+    cursor: page.landed ?? page.cursor,
     received_at: page.receivedAt,
   };
   return { stream: landingStream(plan.name), batch: batchOf(landingContract, [row]) };

@@ -19,6 +19,8 @@ export interface SourceState {
   nextLanding: number;
   /** Whether `end_of_input` is committed. */
   ended: boolean;
+  /** Set where somebody else may have committed another cursor: it is looked up before the next page. */
+  mayHaveMoved?: boolean;
 }
 
 /** All that ingestion remembers between pages. It is a fold over the log: throwing it away costs time, never truth. */

@@ -48,7 +48,7 @@ const NOTHING: ExtraHook = () => ({ appends: [] });
 export async function stepSource(input: StepInput): Promise<"progress" | "idle" | "end"> {
   const { plan, connector, state } = input;
   try {
-    const source = state.sources.get(plan.name) ?? (await openSource(input));
+    const source = (await knownSource(input)) ?? (await openSource(input));
     const next = await connector.next(input.maxBytes ?? PAGE_BYTES);
     if (next.kind === "wait") return "idle";
     return await inTurn(state, () =>
@@ -73,6 +73,14 @@ function forget(state: IngestState, plan: SourcePlan): void {
   state.sources.delete(plan.name);
   state.ended = undefined;
   for (const { dataset } of plan.routes) state.datasets.delete(dataset.name);
+}
+
+/** Undefined where the source must be opened: it was not yet, or its cursor is another now. One that ended needs no cursor. */
+async function knownSource({ store, plan, state }: StepInput): Promise<SourceState | undefined> {
+  const source = state.sources.get(plan.name);
+  if (!source?.mayHaveMoved) return source;
+  source.mayHaveMoved = false;
+  return source.ended || (await store.cursor(plan.name)) === source.cursor ? source : undefined;
 }
 
 async function openSource(input: StepInput): Promise<SourceState> {

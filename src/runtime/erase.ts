@@ -2,26 +2,16 @@ import { signText, treeHead, verifierKey } from "../audit/checkpoint.ts";
 import { toBase64, toHex } from "../base/bytes.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
 import { type Batch, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
-import { isReject } from "../contract/coerce.ts";
-import type { PageFormat } from "../contract/page.ts";
-import {
-  curatedStream,
-  featuresStream,
-  LINEAGE,
-  labelsStream,
-  quarantineStream,
-  scoresStream,
-  VERDICTS,
-} from "../contract/streams.ts";
-import { decodePage } from "../ingestion/decode.ts";
-import { type EntityTest, recordsNaming, withoutRecords, wordsName } from "../ingestion/erased.ts";
+import { curatedStream, featuresStream, LINEAGE, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
+import type { EntityTest } from "../ingestion/erased.ts";
 import type { ErasedRows } from "../store/erase.ts";
 import { type RecordedErasure, recordedErasures } from "../store/erase_again.ts";
 import { type CommitRange, type EntityName, type EraseRequest, joined } from "../store/erase_select.ts";
-import type { Store, StoredRows } from "../store/port.ts";
+import type { Store } from "../store/port.ts";
 import { backupsHolding } from "./backups.ts";
 import type { Engine } from "./engine.ts";
 import { nameEraser, storedEntity } from "./erase_names.ts";
+import { cursorsOf, pagesOf, quarantineOf } from "./erase_pages.ts";
 import { type Project, viewOfModel } from "./project.ts";
 
 /** What is handed to whoever asked: every word of it can be checked against the log, and the signature against its key. */
@@ -204,78 +194,8 @@ function requestFor(engine: Engine, given: EntityName): EraseRequest {
       ...(await derivedRows(store, project, found, range, known)),
       ...(await mentions(store, project, given, range)),
     ],
+    cursors: (streams) => cursorsOf(store, streams, test),
   };
-}
-
-async function pagesOf(
-  store: Store,
-  { sources }: Project,
-  test: EntityTest,
-  range: CommitRange,
-): Promise<ErasedRows[]> {
-  const found: ErasedRows[] = [];
-  for (const { stream } of await store.streams()) {
-    if (!stream.startsWith("landing/")) continue;
-    const plan = sources.get(stream.slice("landing/".length));
-    const replaced: { sequence: number; row: Row }[] = [];
-    await eachRow(store, stream, range, (row, sequence) => {
-      const format = JSON.parse(row.format as string) as PageFormat;
-      const payload = row.payload as Uint8Array;
-      const gone = recordsNaming(plan, decodePage(payload, format), test);
-      if (gone.size > 0) replaced.push({ sequence, row: { ...row, payload: withoutRecords(payload, format, gone) } });
-    });
-    if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
-  }
-  return found;
-}
-
-/** Quarantined records of the entity, told by the names that the sources use, or by any word of a line that is no record. */
-async function quarantineOf(
-  store: Store,
-  project: Project,
-  test: EntityTest,
-  range: CommitRange,
-): Promise<ErasedRows[]> {
-  const found: ErasedRows[] = [];
-  for (const [name, dataset] of project.datasets) {
-    const emptied: number[] = [];
-    const [fields] = test.fieldSets;
-    const positions = fields!.map((field) => dataset.contract.fields.findIndex((own) => own.name === field));
-    const ways = [fields!.map((field, i) => dataset.sourceNames[positions[i]!] ?? field), fields!];
-    const stored = (value: Value, i: number): Value => {
-      const read = value === null ? null : dataset.coercers[positions[i]!]?.(value);
-      return read === undefined || isReject(read) ? value : read;
-    };
-    await eachRow(store, quarantineStream(name), range, (row, sequence) => {
-      const text = row.record as string;
-      const record = objectIn(text);
-      const isNamed = record
-        ? ways.some((names) =>
-            test.has(
-              fields!,
-              names.map((one, i) => stored(plain(record[one]), i)),
-            ),
-          )
-        : wordsName(text, test);
-      if (isNamed) emptied.push(sequence);
-    });
-    if (emptied.length > 0) found.push({ stream: quarantineStream(name), emptied, replaced: [] });
-  }
-  return found;
-}
-
-const plain = (value: unknown): Value =>
-  typeof value === "string" || typeof value === "number" || typeof value === "bigint" || typeof value === "boolean"
-    ? value
-    : null;
-
-function objectIn(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** What is known of a view's rows of the entity: record ids of its spine rows, and ids of its scores. */
@@ -382,15 +302,4 @@ async function mentions(store: Store, project: Project, given: EntityName, range
     if (replaced.length > 0) found.push({ stream, emptied: [], replaced });
   }
   return found;
-}
-
-async function eachRow(
-  store: Store,
-  stream: string,
-  range: CommitRange,
-  look: (row: Row, sequence: number, stored: StoredRows) => void,
-): Promise<void> {
-  for await (const stored of store.scan(stream, range)) {
-    for (let i = 0; i < stored.batch.length; i++) look(rowAt(stored.batch, i), stored.sequences[i]!, stored);
-  }
 }

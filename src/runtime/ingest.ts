@@ -27,6 +27,8 @@ export function ingestStep(
     writes: plan.routes.map((route) => curatedStream(route.dataset.name)),
     waitsBelow: isFiniteSource(plan.config) ? "soft" : "hard", // a finite source can be read again from its cursor
     forget() {
+      const source = ingestState.sources.get(plan.name);
+      if (source) source.mayHaveMoved = true;
       for (const { dataset } of plan.routes) ingestState.datasets.delete(dataset.name);
     },
     turn: () => {

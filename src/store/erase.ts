@@ -44,6 +44,8 @@ export interface Erasure {
   readonly body: string;
   readonly at: Micros;
   readonly streams: readonly ErasedRows[];
+  /** By source, what its cursor becomes. */
+  readonly cursors: Readonly<Record<string, string>>;
 }
 
 export interface ErasureOutcome {
@@ -234,10 +236,12 @@ async function finish(
     const written = [...prepared.files.values()].map((file) => file.written);
     const there = new Set(readSegmentInfos(database, sealer).map(({ file }) => file));
     if (gone.some(({ file }) => !there.has(file))) throw movedOn("rows were dropped");
-    const request = { appends: [{ stream: ERASURES, batch: erasureRows(erasure, prepared.rows) }] };
+    const { cursors } = erasure;
+    const request = { appends: [{ stream: ERASURES, batch: erasureRows(erasure, prepared.rows) }], cursors };
     const { commitNo, knownTime } = log.commitWith(encodeCommit(request, encoder), head.commitNo, () => {
       const state = replaceSegments(database, sealer, readState(database, sealer), gone, written);
-      writeState(database, sealer, { ...state, scrub: true });
+      // The commit says so too; here it is so that the former ones rest nowhere once it is scrubbed.
+      writeState(database, sealer, { ...state, cursors: { ...state.cursors, ...cursors }, scrub: true });
       folds.forget();
     });
     session.prepared = undefined;

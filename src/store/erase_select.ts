@@ -37,6 +37,11 @@ export interface EraseRequest {
    * for what came meanwhile, with what was `found` in that; rows from before may be given too.
    */
   readonly also?: (found: ReadonlyMap<string, readonly number[]>, range: CommitRange) => Promise<readonly ErasedRows[]>;
+  /**
+   * Cursors of sources that are to become others with the erasure of these rows: asked for in the end, while nothing is
+   * committed. Default none.
+   */
+  readonly cursors?: (streams: readonly ErasedRows[]) => Promise<Readonly<Record<string, string>>>;
   /** Runs the last part while whoever has it in hand commits nothing, so that little comes meanwhile. Default at once. */
   readonly quiet?: <T>(last: () => Promise<T>) => Promise<T>;
 }
@@ -51,7 +56,7 @@ export interface ErasurePlan {
 
 /** What was erased, and what became of it. */
 export interface Erased {
-  readonly erasure: Omit<Erasure, "held">;
+  readonly erasure: Omit<Erasure, "held" | "cursors">;
   readonly outcome: ErasureOutcome;
 }
 
@@ -87,14 +92,10 @@ export async function eraseEntity(
         const hold = await writer.holdCommits();
         held = hold.held;
         const last = await planErasure(store, request, second.upTo);
-        const erasure = erasureOf(
-          store,
-          request.entity,
-          id,
-          { upTo: last.upTo, streams: joined([first, second, last]) },
-          clock.now(),
-        );
-        const outcome = await writer.erase({ ...erasure, held, streams: last.streams });
+        const streams = joined([first, second, last]);
+        const erasure = erasureOf(store, request.entity, id, { upTo: last.upTo, streams }, clock.now());
+        const cursors = (await request.cursors?.(streams)) ?? {};
+        const outcome = await writer.erase({ ...erasure, cursors, held, streams: last.streams });
         return { erasure, outcome };
       });
     } catch (cause) {

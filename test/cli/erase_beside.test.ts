@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { sha256Hex } from "../../src/base/digest.ts";
 import { type NewcomerServer, serveNewcomer } from "./newcomer_server.ts";
 
 let desk: NewcomerServer;
@@ -45,6 +46,16 @@ test("an entity is erased beside the server: out of rows, requests and what is s
       scored.push((await fetch(`${url}/v1/score/pump_failure`, { method: "POST", body })).status);
     }
   })();
+  // A pushed row of the pump: its digest would tell a right guess of it.
+  const reading = { site: "Quarry", "read at": "2024-02-20T00:00:00Z", "flow (l/s)": 1, heat: 1, noise: 1, wear: 1 };
+  const sending = (key: string, rows: object[]) => ({ key, text: JSON.stringify(rows) });
+  const first = sending("key-1", [{ ...reading, "Pump No.": pump }]);
+  const send = ({ key, text }: ReturnType<typeof sending>) =>
+    fetch(`${url}/v1/sources/pushed/rows`, { method: "POST", body: text, headers: { "Idempotency-Key": key } }).then(
+      (sent) => sent.json(),
+    );
+  expect(await send(first)).toMatchObject({ repeated: false, counts: { readings: { corrected: 1 } } });
+  expect(await rows("landing/pushed")).toContain(sha256Hex(new TextEncoder().encode(first.text)));
   const receipt = await desk.mlpe.json<{ streams: object; commit_no: number; signature: string }>([
     "erase",
     "--entity",
@@ -54,8 +65,9 @@ test("an entity is erased beside the server: out of rows, requests and what is s
   await asking;
   expect([scored.length > 0, scored.filter((code) => code !== 200)]).toEqual([true, []]);
   expect(receipt.streams).toMatchObject({
-    "curated/readings": { emptied: 1, replaced: 0 },
+    "curated/readings": { emptied: expect.any(Number), replaced: 0 },
     "landing/readings": { emptied: 0, replaced: 1 },
+    "landing/pushed": { emptied: 0, replaced: 1 },
     "features/pump_failure": { emptied: expect.any(Number), replaced: 0 },
     "scores/pump_failure": { emptied: expect.any(Number), replaced: 0 },
   });
@@ -66,14 +78,19 @@ test("an entity is erased beside the server: out of rows, requests and what is s
   // Sent again, with one that is not erased.
   const push = (rows: object[]) =>
     fetch(`${url}/v1/sources/pushed/rows`, { method: "POST", body: JSON.stringify(rows) }).then((sent) => sent.json());
-  const row = { site: "Quarry", "read at": "2024-02-20T00:00:00Z", "flow (l/s)": 1, heat: 1, noise: 1, wear: 1 };
+  expect(await send(first)).toMatchObject({ repeated: true });
+  const second = sending(`key ${pump}`.replace(" ", "-"), [{ ...reading, "Pump No.": pump, wear: 2 }]);
+  expect(await send(second)).toMatchObject({ repeated: false, counts: { readings: { dropped: 1 } } });
   const pushed = await push([
-    { ...row, "Pump No.": pump },
-    { ...row, "Pump No.": "0018" },
+    { ...reading, "Pump No.": pump },
+    { ...reading, "Pump No.": "0018" },
   ]);
   expect(pushed).toMatchObject({ counts: { readings: { received: 2, corrected: 1, dropped: 1 } } });
   expect(await mentions()).toEqual([]);
   expect(await rows("landing/pushed")).not.toContain(pump);
+  for (const { text } of [first, second]) {
+    expect(await rows("landing/pushed")).not.toContain(sha256Hex(new TextEncoder().encode(text)));
+  }
   expect((await desk.mlpe.failure(["erase", "--entity", "nothing=1"])).code).toBe("runtime.not_an_entity");
   expect(await desk.mlpe.json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
   expect(await desk.mlpe.json(["ledger", "verify"])).toMatchObject({ ok: true });

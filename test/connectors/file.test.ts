@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createConnector } from "../../src/connectors/registry.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
-import type { Page } from "../../src/contract/page.ts";
+import { type Page, withoutDigests } from "../../src/contract/page.ts";
 import { writeParquet } from "../../src/contract/parquet_write.ts";
 import { encode, fileSource, tickingClock } from "../ingestion/harness.ts";
 
@@ -141,6 +141,39 @@ test("a source that is given the same content under another path says so, once i
     const { path: _, ...older } = JSON.parse(cursor);
     await moved.open(JSON.stringify(older));
     expect(said.length).toBe(1);
+  }
+});
+
+test("a position whose digest went with an erasure is gone on from, keeps none, and is only of the file it was", async () => {
+  const inFile = streamContract({ name: "rows", fields: { n: "double" }, recordId: ["n"] });
+  const parquet = writeParquet([batchOf(inFile, [{ n: 1 }, { n: 2 }])]);
+  for (const [ending, content, other] of [
+    ["csv", LINES, LINES.replace("a,b", "a,c")],
+    ["parquet", parquet, undefined],
+  ] as const) {
+    for (const name of ["one", "two"]) await Bun.write(at(`${name}.${ending}`), content);
+    const connector = connect(at(`one.${ending}`));
+    await connector.open("");
+    const page = (await connector.next(1)) as Page;
+    expect(page.landed).not.toContain((JSON.parse(page.cursor) as { head: string }).head);
+    const cursor = withoutDigests(page.cursor);
+    expect(JSON.parse(cursor)).toMatchObject({ head: "" });
+    await connector.open(cursor);
+    let next = await connector.next(1 << 20);
+    for (; next.kind === "page"; next = await connector.next(1 << 20)) {
+      expect(JSON.parse(next.cursor)).toMatchObject({ head: "" });
+    }
+    const end = (next as { cursor: string }).cursor;
+    expect(JSON.parse(end)).toMatchObject({ head: "", done: true });
+    await connector.open(end);
+    expect(await connector.next(1)).toEqual({ kind: "end", cursor: end });
+    // Whether another file of that size is the same can't be told any more.
+    expect(await failure(connect(at(`two.${ending}`)).open(end))).toMatchObject({ code: "connectors.file_changed" });
+    await Bun.write(at(`one.${ending}`), `${LINES}more`);
+    expect(await failure(connector.open(end))).toMatchObject({ code: "connectors.file_changed" });
+    if (!other) continue;
+    await Bun.write(at(`one.${ending}`), other); // of the same size
+    expect(await failure(connector.open(cursor))).toMatchObject({ code: "connectors.file_changed" });
   }
 });
 

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
+import { sha256Hex } from "../../src/base/digest.ts";
 import type { PushSourceConfig } from "../../src/config/schema.ts";
 import { type PushConnector, QUEUED_REQUESTS_MAX } from "../../src/connectors/http_push.ts";
 import { createConnector } from "../../src/connectors/registry.ts";
+import { withoutDigests } from "../../src/contract/page.ts";
 import { createIngestState } from "../../src/ingestion/state.ts";
 import { stepSource } from "../../src/ingestion/step.ts";
 import { storeErrors } from "../../src/store/errors.ts";
@@ -91,6 +93,31 @@ test("the same key gives the same outcome: at once, later, and after a restart; 
   expect(await after.connector.push(request)).toEqual({ ...(await first), repeated: true });
   expect(await failure(after.connector.push({ body: body(reading(2)), key: "k-1" }))).toBe("connectors.key_conflict");
   expect((await streamRows(store, "landing/door")).length).toBe(1);
+});
+
+test("a key is known without the digest of its body, which goes with an erasure; without a key there is none", async () => {
+  const store = new MemoryStore(clock);
+  const before = start(store);
+  const request = { body: body(reading(1)), key: "k-1" };
+  const sent = [before.connector.push(request), before.connector.push({ body: body(reading(2)) })];
+  await before.drain();
+  const [first] = await Promise.all(sent);
+  const digest = sha256Hex(request.body);
+  const [keyed, bare] = await streamRows(store, "landing/door");
+  expect([JSON.parse(keyed!.cursor as string), JSON.parse(bare!.cursor as string)]).toEqual([
+    { count: 1, key: "k-1", digest },
+    { count: 2 },
+  ]);
+  expect(await store.cursor("door")).toBe('{"count":2}');
+  // What an erasure leaves of the landing row, as another process is told of it.
+  const landed = withoutDigests(keyed!.cursor as string);
+  expect(landed).not.toContain(digest);
+  const { connector } = start(new MemoryStore(clock));
+  connector.remember!(landed, { commitNo: 1, counts: (await first)!.counts });
+  expect(await connector.push(request)).toEqual({ ...(await first)!, repeated: true });
+  // Earlier versions had it in the source's cursor too.
+  await connector.open(JSON.stringify({ count: 7, digest }));
+  await connector.open(withoutDigests(JSON.stringify({ count: 7, digest })));
 });
 
 test("a request sent again before a restarted source has asked the log is answered, not taken twice", async () => {

@@ -195,6 +195,37 @@ test("another writer on the same source is noticed", async () => {
   expect((await streamRows(store, "curated/readings")).map((row) => row.id)).toEqual([1, 3]);
 });
 
+test("a cursor that an erasure committed is found where it was said that there may be one, and only then opened", async () => {
+  const store = newStore();
+  const plan = readingsSource();
+  const state = createIngestState();
+  const opened: string[] = [];
+  const pages = pagesConnector([[reading(1, 1)], [reading(2, 1)], [reading(3, 1)]]);
+  const connector = {
+    ...pages,
+    open(cursor: string) {
+      opened.push(cursor);
+      return pages.open(cursor);
+    },
+  };
+  const input = { store, plan, connector, state, clock };
+  await stepSource(input);
+  const cursor = await store.cursor("devices");
+  const source = () => state.sources.get("devices")!;
+  source().mayHaveMoved = true;
+  expect(await stepSource(input)).toBe("progress"); // it had not
+  expect(await store.cursor("devices")).not.toBe(cursor);
+  await store.commit({ appends: [], cursors: { devices: cursor } });
+  source().mayHaveMoved = true;
+  expect(await stepSource(input)).toBe("progress"); // no stale writer: opened from there
+  expect(opened).toEqual(["", cursor]);
+  while ((await stepSource(input)) === "progress") {}
+  source().mayHaveMoved = true;
+  await store.commit({ appends: [], cursors: { devices: "other" } });
+  expect(await stepSource(input)).toBe("end"); // what ended is not opened: its file may be gone
+  expect(opened.length).toBe(2);
+});
+
 test("a blocked dataset's rows go to quarantine with the check's message, duplicates stay duplicates", async () => {
   const store = newStore();
   let pages = 0;

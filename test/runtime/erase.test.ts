@@ -4,6 +4,7 @@ import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
+import { sha256Hex } from "../../src/base/digest.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { openStore } from "../../src/store/store.ts";
 import { commandsIn } from "../cli/support.ts";
@@ -66,6 +67,13 @@ function project() {
   writeFileSync(join(home, "more.jsonl"), `${JSONL.join("\n")}\n`);
   return { home, ...commandsIn(home) };
 }
+
+const storeOptions = (home: string) => ({
+  directory: join(home, "data"),
+  keys: { provider: "file", path: join(home, "key") },
+  clock: systemClock,
+  random: systemRandom,
+});
 
 const holdsGone = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -151,6 +159,14 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   expect(left["curated/flights"]).toContain("N17");
   expect(left["landing/flights"]).toContain("f17,N17");
   expect(holdsGone(join(home, "data"))).toEqual([]);
+  // Nor a digest of what was read, by which a guess of the rows could be told to be right.
+  const digests = ["flights.csv", "more.jsonl"].map((name) => sha256Hex(readFileSync(join(home, name))).slice(0, 32));
+  const read = await openStore({ ...storeOptions(home), mode: "read" });
+  const cursors = [await read.cursor("flights"), await read.cursor("more")];
+  await read.close();
+  for (const cursor of cursors) expect(JSON.parse(cursor)).toMatchObject({ done: true, head: "" });
+  for (const digest of digests)
+    expect(`${cursors}${left["landing/flights"]}${left["landing/more"]}`).not.toContain(digest);
   expect(await json(["audit", "verify"])).toMatchObject({ verified: true, problems: [] });
   expect(await json(["ledger", "verify"])).toMatchObject({ ok: true, problems: [] });
 
@@ -187,12 +203,7 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
   const retained = await json<{ dropped: { stream: string; reason: string }[] }>(["retain"]);
   expect(streamsOf(retained.dropped)).toEqual(["quarantine/flights"]); // of each stream the newest segment stays
   expect((await json<{ dropped: object[] }>(["retain"])).dropped).toEqual([]);
-  const store = await openStore({
-    directory: join(home, "data"),
-    keys: { provider: "file", path: join(home, "key") },
-    clock: systemClock,
-    random: systemRandom,
-  });
+  const store = await openStore(storeOptions(home));
   const rules = [
     { streams: "landing/*", age: 0 },
     { streams: "quarantine/*", age: 0 },

@@ -7,7 +7,7 @@ import { fromHex } from "../../src/base/bytes.ts";
 import type { Row } from "../../src/base/row.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import { streamContract } from "../../src/contract/contract.ts";
-import { readSecret } from "../../src/store/catalogue.ts";
+import { readSecret, readState } from "../../src/store/catalogue.ts";
 import { erasedEntities } from "../../src/store/erased.ts";
 import { leavesOf } from "../../src/store/leaves.ts";
 import { storedRows } from "../../src/store/port.ts";
@@ -57,7 +57,7 @@ async function fill(store: LogStore, from: number, commits: number, rows = 40): 
         { stream: "curated/flights", batch: batchOf(flights, list as never) },
         { stream: "landing/flights", batch: batchOf(pages, [{ payload, format: "lines" }]) },
       ],
-      cursors: { flights: `line ${c}` },
+      cursors: { flights: `line ${c}, by ${GONE}` },
       readers: { reader: c },
     });
   }
@@ -91,7 +91,10 @@ const withoutLines = (store: LogStore) => async () => {
   return [{ stream: "landing/flights", emptied: [], replaced }];
 };
 
-const erase = (store: LogStore) => store.erase({ entity: { tailnum: GONE }, also: withoutLines(store) });
+/** A source's position says how far it is, and no more what was read there. */
+const cursors = async () => ({ flights: "line 29" });
+
+const erase = (store: LogStore) => store.erase({ entity: { tailnum: GONE }, also: withoutLines(store), cursors });
 
 async function allRows(store: LogStore, stream = "curated/flights"): Promise<Row[]> {
   const found: { sequence: number; row: Row }[] = [];
@@ -199,7 +202,10 @@ test("with all keys in hand, nothing of an erased entity comes out of any byte t
   await store.pending.pend(pending);
   expect(store.pending.erasures()).toEqual([pending]);
   oldBlobs.push(...state());
+  expect(JSON.stringify(readState(store.reader.database, store.sealer).cursors)).toContain(GONE);
   const { outcome } = await erase(store);
+  expect(readState(store.reader.database, store.sealer).cursors).toEqual({ flights: "line 29" });
+  expect(await store.cursor("flights")).toBe("line 29");
   oldBlobs.push(...state());
   await store.pending.done(pending);
   expect(store.pending.erasures()).toEqual([]);
