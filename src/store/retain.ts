@@ -71,7 +71,8 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     }
     if (free.length > 0) due.set(stream, { gone: free, reason: own.reason });
   }
-  dropForHost(target.directory, streams, due, policy, (stream) => slowestOf(stream)?.[1]);
+  const directory = () => bytesOf(target.directory, new Set(log.keptReplaced()));
+  dropForHost(directory, streams, due, policy, (stream) => slowestOf(stream)?.[1]);
   const damaged: string[] = [];
   const runs = [...due].flatMap(([stream, { gone, reason }]): [string, DueRun][] => {
     const counted = countedOf(erasing, gone, damaged);
@@ -147,14 +148,14 @@ type DueRun = { gone: SegmentInfo[]; reason: DropReason; counted: { tombstones: 
 
 /** Takes the oldest segments of any stream with a rule, but no stream's newest, until the directory is within its bound. */
 function dropForHost(
-  directory: string,
+  directoryBytes: () => number,
   streams: ReadonlyMap<string, readonly SegmentInfo[]>,
   due: Due,
   { rules, hostBytes }: RetentionPolicy,
   positionOf: (stream: string) => number | undefined,
 ): void {
   if (hostBytes === undefined) return;
-  let bytes = bytesOf(directory);
+  let bytes = directoryBytes();
   for (const { gone } of due.values()) bytes -= sum(gone, "bytes");
   const rest = [...streams]
     .filter(([stream]) => rules.some((rule) => ruleMatches(rule, stream)))
@@ -169,9 +170,11 @@ function dropForHost(
   }
 }
 
-function bytesOf(directory: string): number {
+/** Without the segment files that go by themselves in some seconds: rows need not go for these. */
+function bytesOf(directory: string, leaving: ReadonlySet<string>): number {
   let bytes = 0;
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+    if (leaving.has(entry.name)) continue;
     // Compaction and the log's own files come and go meanwhile.
     if (entry.isFile()) bytes += statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0;
   }

@@ -1,12 +1,14 @@
 import { afterEach, expect, test } from "bun:test";
-import { readdirSync, truncateSync } from "node:fs";
+import { readdirSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
+import { seededRandom } from "../../src/base/random.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
 import { exportStream } from "../../src/store/export.ts";
 import { storedRows } from "../../src/store/port.ts";
 import { query } from "../../src/store/query.ts";
 import { mergedMost, ruleMatches } from "../../src/store/retention_rules.ts";
+import { readSegmentInfos } from "../../src/store/segment_info.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
 import { plainContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
@@ -20,7 +22,15 @@ afterEach(() => {
 
 const STREAMS = ["landing/a", "landing/b", "control", "curated/c"];
 
-async function filled(hours = 6): Promise<{ home: StoreHome; store: LogStore; clock: { now: () => number } }> {
+const plainBytes = (row: number): Uint8Array => new Uint8Array(300).fill(row);
+/** That no compression makes small. */
+const noise = seededRandom(5);
+const noiseBytes = () => noise.bytes(300);
+
+async function filled(
+  hours = 6,
+  bytesOf = plainBytes,
+): Promise<{ home: StoreHome; store: LogStore; clock: { now: () => number } }> {
   let now = 0;
   const clock = { now: () => now };
   const home = storeHome({ clock });
@@ -30,7 +40,7 @@ async function filled(hours = 6): Promise<{ home: StoreHome; store: LogStore; cl
     now = hour * HOUR;
     const rows = Array.from({ length: 20 }, (_, i) => ({
       kind: `k${hour}`,
-      body: new Uint8Array(300).fill(i),
+      body: bytesOf(i),
       at: hour,
     }));
     const tombstones = Uint8Array.from(rows, (_, i) => (i === 7 ? 1 : 0));
@@ -141,6 +151,29 @@ test("by bytes of a stream and of the host, and never what steers folds or feeds
   expect(await hoursIn(store, "control")).toEqual([1, 2, 3, 4, 5, 6]);
   const report = verifyAudit(store);
   expect(report.problems).toEqual([]);
+  await store.close();
+});
+
+test("what a merge has just replaced does not count for the host: no row goes for bytes that go by themselves", async () => {
+  const { home, store } = await filled(32, noiseBytes); // the second sixteen were merged just now
+  const { directory } = home.options;
+  const named = new Set(readSegmentInfos(store.reader.database, store.sealer).map(({ file }) => file));
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const sizes = files.map(({ parentPath, name }) => ({
+    parentPath,
+    name,
+    size: statSync(join(parentPath, name)).size,
+  }));
+  const sum = (list: typeof sizes) => list.reduce((total, { size }) => total + size, 0);
+  const replaced = sizes.filter(({ parentPath, name }) => parentPath.endsWith("segments") && !named.has(name));
+  expect([named.size, replaced.length]).toEqual([10, 80]);
+  const slack = 16 << 10; // the write-ahead log may grow a little
+  expect(sum(replaced)).toBeGreaterThan(2 * slack);
+  const policy = { rules: [{ streams: "landing/*" }], readers: {} };
+  const within = await store.retain({ ...policy, hostBytes: sum(sizes) - sum(replaced) + slack });
+  expect(within.dropped).toEqual([]);
+  const beyond = await store.retain({ ...policy, hostBytes: sum(sizes) - sum(replaced) - slack });
+  expect(beyond.dropped.length).toBeGreaterThan(0);
   await store.close();
 });
 
