@@ -71,6 +71,24 @@ export function readWrappedKeys(database: Database): WrappedKey[] {
 export const refreshKeys = (database: Database, { keyring }: Sealer): Promise<void> =>
   keyring.refresh(readWrappedKeys(database));
 
+/** Whether the keys were rotated by another thread or process since they were unwrapped here. */
+export const hasNewKeys = (database: Database, { keyring }: Sealer): boolean =>
+  readWrappedKeys(database).some(({ keyId }) => !keyring.knows(keyId));
+
+/**
+ * Takes over store keys that came since; whether there were any. What was found wrong before may be right with them. False
+ * where they do not open: then that stands.
+ */
+export async function learnNewKeys(database: Database, sealer: Sealer): Promise<boolean> {
+  try {
+    if (!hasNewKeys(database, sealer)) return false;
+    await refreshKeys(database, sealer);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export function insertWrappedKey(database: Database, key: WrappedKey): void {
   database.run("INSERT INTO data_keys VALUES (?, ?, ?, ?)", [key.keyId, key.provider, key.wrapped, key.check]);
 }

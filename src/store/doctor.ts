@@ -6,7 +6,7 @@ import { MlpeError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import { showBytes } from "../base/size.ts";
 import { MICROS_PER_SECOND } from "../base/time.ts";
-import { type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
+import { learnNewKeys, type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
 import { checkCatalogue } from "./check.ts";
 import { damagedRows, isDamage } from "./damage.ts";
 import { databasePath, hasStore, REMAINS_FIX, RESTORING, remainsOf, segmentsPath } from "./database.ts";
@@ -80,7 +80,7 @@ export async function examine(options: DoctorOptions): Promise<Diagnosis> {
     database = openUnchanged(directory);
     if (lookAtStore(exam, database)) {
       const sealer = await keysOf(exam, database);
-      if (sealer) lookInside(exam, database, sealer);
+      if (sealer) await lookInsideBeside(exam, database, sealer);
     }
   } catch (cause) {
     const next = "Restore the data directory from a backup: `mlpe restore`.";
@@ -117,7 +117,7 @@ function lookAtFiles(exam: Exam): void {
   const { directory } = exam;
   const open: string[] = [];
   const look = (path: string, name: string) => {
-    const { mode } = lstatSync(path);
+    const mode = lstatSync(path, { throwIfNoEntry: false })?.mode ?? 0; // a server beside removes files
     if ((mode & 0o077) !== 0) open.push(`${name} (${(mode & 0o777).toString(8)})`);
   };
   look(directory, ".");
@@ -172,6 +172,16 @@ async function keysOf(exam: Exam, database: Database): Promise<Sealer | undefine
     told(exam, "keys", cause);
     return undefined;
   }
+}
+
+/** Where a server beside rotates the keys, what is wrong without the new ones is looked at again with them. */
+async function lookInsideBeside(exam: Exam, database: Database, sealer: Sealer): Promise<void> {
+  const { complaints } = exam;
+  const before = complaints.length;
+  lookInside(exam, database, sealer);
+  if (complaints.length === before || !(await learnNewKeys(database, sealer))) return;
+  complaints.length = before;
+  lookInside(exam, database, sealer);
 }
 
 function lookInside(exam: Exam, database: Database, sealer: Sealer): void {

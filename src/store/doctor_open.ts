@@ -33,4 +33,4 @@ export function writerOf(directory: string): { readonly process: string } | unde
   }
 }
 
-export const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
+export const bytesOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

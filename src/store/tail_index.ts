@@ -7,10 +7,10 @@ import {
   type CommitRow,
   type CompactedState,
   damaged,
+  hasNewKeys,
   type Names,
   readGeneration,
   readState,
-  readWrappedKeys,
   type Sealer,
 } from "./catalogue.ts";
 import { unpackFlags } from "./encode.ts";
@@ -82,11 +82,6 @@ export function tailIndex(database: Database, sealer: Sealer): TailIndex {
 }
 
 const rekeyed = () => storeErrors.error("rekeyed", "the store has new data keys");
-
-/** Whether the keys were rotated by another thread or process since they were unwrapped here. */
-function hasNewKeys(database: Database, { keyring }: Sealer): boolean {
-  return readWrappedKeys(database).some(({ keyId }) => !keyring.knows(keyId));
-}
 
 export function tailCommit(row: CommitRow): TailCommit {
   return {

@@ -6,14 +6,17 @@ import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
 import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { verifyAuditBeside } from "../../src/audit/beside.ts";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { batchOf, rowsOf } from "../../src/contract/batch.ts";
+import type { KeyProvider } from "../../src/keys/provider.ts";
 import { readSecret, refreshKeys } from "../../src/store/catalogue.ts";
 import { openReaderDatabase } from "../../src/store/database.ts";
+import { examine } from "../../src/store/doctor.ts";
 import { encodeCommit, encoderOf } from "../../src/store/encode.ts";
 import { listKeys } from "../../src/store/key_list.ts";
 import { rotateKeys } from "../../src/store/rotate_keys.ts";
-import { openSealer } from "../../src/store/sealer.ts";
+import { openSealer, providerOf } from "../../src/store/sealer.ts";
 import { connectStore, type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { openWriter } from "../../src/store/writer.ts";
 import { timedContract } from "../support/rows.ts";
@@ -178,5 +181,42 @@ test("cut off after any step, with commits under both keys, it is finished by th
     await store.close();
     expect(keysInCells(at)).toEqual([rotation.keyId]);
     expect((await rotateKeys({ ...options, directory: at })).resumed).toBe(false);
+  }
+});
+
+test("an audit and the doctor beside a rotation find nothing wrong, whenever it comes between; an altered key they find", async () => {
+  const home = storeHome();
+  homes.push(home);
+  const { options } = home;
+  const store = await filled(options);
+  const reader = await openStore({ ...options, mode: "read" });
+  try {
+    for (let turn = 0; turn < 2; turn++) {
+      await store.rotate();
+      expect(verifyAudit(reader).verified).toBe(false); // under the keys of when it was opened
+      expect(await verifyAuditBeside(reader)).toMatchObject({ verified: true, problems: [] });
+    }
+    const provider = providerOf(options.keys, options.directory, false, options.random);
+    let rotations = 0;
+    const between: KeyProvider = {
+      ...provider,
+      async unwrap(wrapped) {
+        const key = await provider.unwrap(wrapped);
+        if (rotations++ === 0) await store.rotate();
+        return key;
+      },
+    };
+    const { complaints } = await examine({ ...options, keys: between, space: {}, quick: false });
+    expect([rotations, complaints]).toEqual([2, []]);
+    const database = new Database(join(options.directory, "log.db"), { readwrite: true });
+    database.run("UPDATE data_keys SET key_id = key_id + 1");
+    database.close();
+    expect((await verifyAuditBeside(reader)).problems).toContainEqual({
+      place: "data key 5",
+      message: "its row was altered",
+    });
+  } finally {
+    await reader.close();
+    await store.close();
   }
 });

@@ -1,7 +1,7 @@
+import { verifyAuditBeside } from "../../audit/beside.ts";
 import { checkpoint, readCheckpoint, verifierKey } from "../../audit/checkpoint.ts";
 import { inclusionProof } from "../../audit/inclusion.ts";
 import { rootFromPath } from "../../audit/proofs.ts";
-import { verifyAudit } from "../../audit/verify.ts";
 import { toBase64 } from "../../base/bytes.ts";
 import { withEngine } from "../../runtime/engine.ts";
 import { runtimePath } from "../../runtime/models.ts";
@@ -29,7 +29,7 @@ export const auditVerify: Command = {
     const kept =
       path === undefined ? undefined : new TextDecoder().decode(await world.files.read(absolute(world, path)));
     return withEngine(world, locationOf(input), "read", async ({ store, project }) => {
-      const audit = verifyAudit(store, kept === undefined ? {} : { checkpoint: kept });
+      const audit = await verifyAuditBeside(store, kept === undefined ? {} : { checkpoint: kept });
       const runtimes = damagedRuntimes(runtimePath(project));
       const problems = [...audit.problems, ...runtimes];
       const report = { ...audit, verified: problems.length === 0, problems };
