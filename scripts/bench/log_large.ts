@@ -1,5 +1,6 @@
+import { verifyAudit } from "../../src/audit/verify.ts";
 import type { Batch } from "../../src/contract/batch.ts";
-import { type LogStore, openStore } from "../../src/store/store.ts";
+import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { less, median, type Result } from "./bench.ts";
 import { duckDb } from "./log_duckdb.ts";
 import { BARE, bareTable, CLUSTERED, clusteredTable } from "./log_rival.ts";
@@ -21,6 +22,7 @@ const ROUNDS = 3;
 const SCANS = 5;
 /** Commits that a pipeline of several steps has on their way at once. */
 const IN_FLIGHT = 4;
+const AUDIT_ROWS_A_SECOND = 1_000_000;
 
 /** What one round of appending found. */
 interface Round {
@@ -31,6 +33,8 @@ interface Round {
   readonly clustered: number;
   readonly scan: number;
   readonly bareScan: number;
+  /** Processor seconds, all threads, to hash all of it again. */
+  readonly audit: number;
   readonly kept: number;
   readonly clusteredKept: number;
   /** Processor seconds of ours, all threads. */
@@ -51,7 +55,7 @@ export async function large(tell: Tell, rows: number): Promise<Result[]> {
       `append ${rate(round.append)} rows/s, with all of it compacted ${rate(round.sustained)} ` +
         `(${((round.work / rows) * 1e6).toFixed(2)} us of processor time a row); bare ${rate(round.bare)}, ` +
         `clustered ${rate(round.clustered, clusteredRows)} of ${clusteredRows}; ` +
-        `scan ${rate(round.scan)}, bare ${rate(round.bareScan)}`,
+        `scan ${rate(round.scan)}, bare ${rate(round.bareScan)}; audit ${rate(round.audit)}`,
     );
   }
   const of = (pick: (round: Round) => number) => median(rounds.map(pick));
@@ -78,6 +82,12 @@ export async function large(tell: Tell, rows: number): Promise<Result[]> {
       scan,
       rate((r) => r.bareScan),
       `${BARE}, by iteration`,
+    ),
+    perSecond(
+      "audit verify, in a second of processor time",
+      rate((r) => r.audit),
+      AUDIT_ROWS_A_SECOND,
+      "what is asked for",
     ),
     less("bytes at rest, compacted", "bytes a row", kept, of((r) => r.clusteredKept) / clusteredRows, scale),
   ];
@@ -109,6 +119,7 @@ async function oneRound(batches: readonly Batch[], rows: number, some: readonly 
     checkSums(await centsOf(store), bare.cents(), rows);
     await store.close();
     bare.close();
+    const audit = await auditSeconds(options, rows);
     return {
       append,
       sustained: append + settle,
@@ -116,12 +127,26 @@ async function oneRound(batches: readonly Batch[], rows: number, some: readonly 
       clustered: clusteredAppend,
       scan: median(scans),
       bareScan: median(bareScans),
+      audit,
       kept: bytesUnder(options.directory),
       clusteredKept: clustered.close(),
       work: (user + system) / 1e6,
     };
   } finally {
     place.remove();
+  }
+}
+
+async function auditSeconds(options: OpenOptions, rows: number): Promise<number> {
+  const store = await openStore({ ...options, thread: false, mode: "read" });
+  try {
+    const before = process.cpuUsage();
+    const report = verifyAudit(store);
+    const { user, system } = process.cpuUsage(before);
+    if (!report.verified || report.rows < rows) throw new Error(`the audit hashed ${report.rows} rows of ${rows}`);
+    return (user + system) / 1e6;
+  } finally {
+    await store.close();
   }
 }
 
