@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { verifyAudit } from "../src/audit/verify.ts";
 import { seededRandom } from "../src/base/random.ts";
+import { MICROS_PER_SECOND } from "../src/base/time.ts";
 import { openStore } from "../src/store/store.ts";
 import { goldenClock, questions, writeContent } from "../test/golden/content.ts";
 import { foldOf } from "../test/golden/digests.ts";
@@ -16,7 +17,9 @@ if (values.out === undefined) throw new Error("name a new directory: --out <dire
 mkdirSync(values.out);
 const clock = goldenClock();
 const directory = join(values.out, "data");
-const keys = { provider: "file", path: join(values.out, "test-only.key") } as const;
+// Some periods of keys in the two minutes that the content takes.
+const period = 30 * MICROS_PER_SECOND;
+const keys = { provider: "file", path: join(values.out, "test-only.key"), period } as const;
 const store = await openStore({ directory, keys, clock, random: seededRandom(Number(values.seed)) });
 await writeContent(store, clock, true);
 const fold = await foldOf(store, questions);

@@ -5,6 +5,8 @@ import { batchOf } from "../../src/contract/batch.ts";
 import { type Contract, contractOf, type Field } from "../../src/contract/contract.ts";
 import {
   artifactContract,
+  BACKUPS,
+  backupContract,
   controlContract,
   landingContract,
   ledgerContract,
@@ -170,7 +172,15 @@ const COMMITS = 120;
 const COMPACTED = 100;
 const COMPACT_EVERY = 10;
 
-/** Commits the content; with `upkeep` some of it is erased and dropped before the tail is written. */
+const BACKUP: Row[] = [
+  { backup: "b0", destination: "file", commit_no: null, files: null, bytes: null, manifest: null, at: START },
+  { backup: "b0", destination: "file", commit_no: 100, files: 7, bytes: 12_345, manifest: "0f", at: START + 1 },
+];
+
+/**
+ * Commits the content; with `upkeep` some of it is erased and dropped before the tail is written, all of it is sealed under new
+ * keys, and a backup is recorded.
+ */
 export async function writeContent(
   store: LogStore,
   clock: ReturnType<typeof goldenClock>,
@@ -184,6 +194,8 @@ export async function writeContent(
       await store.erase({ entity: { place: "Zürich", gate: "2" } });
       await store.erase({ entity: { code: "c3" } });
       await store.retain({ rules: [{ streams: "lineage", bytes: 1 }] });
+      await store.rotate();
+      await store.commit({ appends: [{ stream: BACKUPS, batch: batchOf(backupContract, BACKUP) }] });
     }
     await store.commit(requestOf(i, draw));
     if (i < COMPACTED && i % COMPACT_EVERY === COMPACT_EVERY - 1) await store.compact();

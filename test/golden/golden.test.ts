@@ -4,21 +4,21 @@
  */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { systemRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
-import { CONTROL, controlContract, ERASURES, RETENTION } from "../../src/contract/streams.ts";
+import { BACKUPS, CONTROL, controlContract, ERASURES, RETENTION } from "../../src/contract/streams.ts";
 import { rowsOf } from "../../src/contract/batch.ts";
 import { rewrapStore } from "../../src/store/rewrap.ts";
 import { type LogStore, type OpenOptions, openStore } from "../../src/store/store.ts";
 import { goldenClock, questions, writeContent } from "./content.ts";
 import { type Fold, foldOf } from "./digests.ts";
 
-/** What is written by the log itself, when something is taken out of it. */
-const UPKEEP: ReadonlySet<string> = new Set([ERASURES, RETENTION]);
+/** What is written by the upkeep that the content has, and not when it is written once more. */
+const UPKEEP: ReadonlySet<string> = new Set([BACKUPS, ERASURES, RETENTION]);
 const kept = readdirSync(import.meta.dir).filter((name) => /^\d+$/.test(name));
 type Expected = Fold & { readonly audit: { readonly size: number; readonly root: string } };
 
@@ -67,6 +67,23 @@ test.each(kept)("%p is read as it is, and nothing of it changes", async (name) =
     const after = files();
     after.delete("/log.db-wal"); // empty: made with the handle
     expect(after).toEqual(before);
+  });
+});
+
+test("the newest says of every byte of log.db what it is, and a changed one shows", async () => {
+  await withCopy(String(Math.max(...kept.map(Number))), async ({ options }) => {
+    const audit = async () => {
+      const store = await openStore({ ...options, mode: "read" });
+      const { problems, unchecked } = verifyAudit(store);
+      await store.close();
+      return { problems: problems.map(({ place }) => place), unchecked };
+    };
+    expect(await audit()).toEqual({ problems: [], unchecked: [] });
+    const path = join(options.directory, "log.db");
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 2_000]! ^= 1;
+    writeFileSync(path, bytes);
+    expect((await audit()).problems[0]).toStartWith("log.db page");
   });
 });
 
