@@ -32,8 +32,8 @@ export interface Compactor {
   /** Starts a compaction where the tail is over its bounds and none is to be tried again later. */
   maybe(): void;
   /**
-   * Waits for the one that is running, or for its turn where nobody asked for it, and starts no other. Work of another thread
-   * that takes longer than 5 s is given up.
+   * Waits for all that was asked for, and for the turn of what nobody asked for; refuses what comes later. Work of another
+   * thread that takes longer than 5 s is given up.
    */
   close(): Promise<void>;
 }
@@ -74,12 +74,18 @@ export function compactor(parts: CompactorParts): Compactor {
   const start = (act?: () => Promise<void>, asked = true): Promise<void> => {
     running = compactAll(parts, damaged, () => closed, asked)
       .then(act)
+      .catch((cause) => {
+        const { log, directory, spared } = parts;
+        sweepOrphans(log, directory, [...log.keptReplaced(), ...spared()]); // what was written for nothing takes no place
+        throw cause;
+      })
       .finally(() => {
         running = undefined;
       });
     return running;
   };
   const startAlone = async (act?: () => Promise<void>) => {
+    if (closed) throw storeErrors.error("closed", "the store is closed");
     while (running) await running.catch(() => {});
     return start(act);
   };
@@ -118,7 +124,7 @@ export function compactor(parts: CompactorParts): Compactor {
       closed = true;
       clearTimeout(retry);
       const giveUp = setTimeout(() => hands.abandon?.(), CLOSE_WAIT_MS);
-      await running?.catch(() => {});
+      while (running) await running.catch(() => {}); // who asked before has had a turn by then
       clearTimeout(giveUp);
       await hands.close();
     },
@@ -126,8 +132,8 @@ export function compactor(parts: CompactorParts): Compactor {
 }
 
 /**
- * Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. Who closes waits
- * for all that was asked for; of the rest the next opening does more.
+ * Moves the commits up to the head as it is now into segments, some at a time, and merges what is worth it. Where the log is
+ * closed meanwhile, only the first, and only if somebody asked for it: of the rest the next opening does more.
  */
 async function compactAll(
   parts: CompactorParts,
@@ -135,15 +141,10 @@ async function compactAll(
   closing: () => boolean,
   asked: boolean,
 ): Promise<void> {
-  const { log, directory, spared } = parts;
+  const { log, directory } = parts;
   for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
-  try {
-    await packAll(parts, () => !asked && closing());
-    while (!closing() && (await mergeOnce(parts, damaged)));
-  } catch (cause) {
-    sweepOrphans(log, directory, [...log.keptReplaced(), ...spared()]); // what was written for nothing takes no place
-    throw cause;
-  }
+  await packAll(parts, () => !asked && closing());
+  while (!closing() && (await mergeOnce(parts, damaged)));
 }
 
 async function packAll(parts: CompactorParts, closing: () => boolean): Promise<void> {

@@ -9,8 +9,8 @@ import type { SegmentInfo } from "./segment_info.ts";
 type Settle = { resolve(result: never): void; reject(cause: unknown): void };
 
 /**
- * `keys` as they are at each call. The work of compaction in a thread of its own, started with the first call. One that dies fails the call it was at;
- * the next call starts another.
+ * The work of compaction in a thread of its own, started with the first call, with `keys` as they are at each call. One that
+ * dies fails the call it was at; the next call starts another.
  */
 export function handsInThread(directory: string, keys: () => KeySettings, workerUrl: string | URL): Hands {
   let worker: Worker | undefined;

@@ -165,3 +165,20 @@ test("a close does not wait for a compaction thread that does not answer, and th
     remove();
   }
 }, 60_000);
+
+test("a close waits for all that was asked for before it, one after another, and nothing is left waiting", async () => {
+  const { options, remove } = storeHome();
+  const store = await openStore({ ...options, compactorUrl: real });
+  try {
+    for (let i = 0; i < 40; i++) await store.commit(append(i * 10, 10));
+    const asked = [store.compact(), store.compact(), store.retain({ rules: [{ streams: "landing/*", bytes: 1 }] })];
+    await store.close();
+    expect(await Promise.allSettled(asked)).toMatchObject(asked.map(() => ({ status: "fulfilled" })));
+    const again = await openStore(options);
+    expect(again.reader.snapshot().tail.length).toBeLessThanOrEqual(1);
+    expect(verifyAudit(again).problems).toEqual([]);
+    await again.close();
+  } finally {
+    remove();
+  }
+}, 20_000);

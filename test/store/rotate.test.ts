@@ -216,6 +216,36 @@ test("a damaged segment does not stop the others, and the old key stays until it
   remove();
 });
 
+test("files that a rotation wrote before the disk refused one take no place while the log is open", async () => {
+  const { options, remove } = await filledStore();
+  let filesLeft = Number.POSITIVE_INFINITY;
+  const random = {
+    ...systemRandom,
+    bytes(count: number) {
+      if (count === 16 && filesLeft-- <= 0) throw Object.assign(new Error("no space left"), { code: "ENOSPC" }); // a file's name
+      return systemRandom.bytes(count);
+    },
+  };
+  const store = await openStore({ ...options, random });
+  try {
+    await store.compact();
+    const segments = () => store.reader.snapshot().segments.map(({ file }) => file);
+    expect(segments().length).toBeGreaterThan(5);
+    const folder = join(options.directory, "segments");
+    const before = readdirSync(folder);
+    filesLeft = 3;
+    expect(await store.rotate().catch((error) => error)).toMatchObject({ code: "ENOSPC" });
+    const known = new Set([...before, ...segments()]);
+    expect(readdirSync(folder).filter((file) => !known.has(file))).toEqual([]);
+    filesLeft = Number.POSITIVE_INFINITY;
+    expect((await store.rotate()).segments).toBeGreaterThan(0);
+    expect(verifyAudit(store).problems).toEqual([]);
+  } finally {
+    await store.close();
+    remove();
+  }
+});
+
 test("beside an open writer nothing is rotated or wrapped by others, and a reader that was open before goes on", async () => {
   const { home, options, remove } = await filledStore();
   const other = { provider: "file", path: join(home, "other") };
