@@ -1,5 +1,4 @@
-import { existsSync, readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
 import { othersTurn } from "../base/turn.ts";
 import { readState, writeState } from "./catalogue.ts";
 import type { Hands, MergedRun, PackedTail } from "./compact_work.ts";
@@ -9,6 +8,7 @@ import { storeErrors } from "./errors.ts";
 import { replaceSegments } from "./replace.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { readSegmentInfos } from "./segment_info.ts";
+import { removeSegments } from "./segment_write.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 import { statementContract } from "./statements.ts";
 import { noteUpkeep } from "./upkeep.ts";
@@ -142,7 +142,7 @@ async function compactAll(
   asked: boolean,
 ): Promise<void> {
   const { log, directory } = parts;
-  for (const file of log.takeReplaced()) rmSync(join(segmentsPath(directory), file), { force: true });
+  removeSegments(directory, log.takeReplaced());
   await packAll(parts, () => !asked && closing());
   while (!closing() && (await mergeOnce(parts, damaged)));
 }
@@ -190,7 +190,10 @@ export function sweepOrphans(log: LogWriter, directory: string, kept: readonly s
   const found = new Set(there);
   if (named.some((file) => !found.has(file))) return;
   const spared = new Set([...named, ...kept]);
-  for (const file of there) if (!spared.has(file)) rmSync(join(folder, file), { force: true });
+  removeSegments(
+    directory,
+    there.filter((file) => !spared.has(file)),
+  );
 }
 
 function statementContractId(log: LogWriter): number {

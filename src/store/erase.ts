@@ -1,5 +1,3 @@
-import { unlinkSync } from "node:fs";
-import { join } from "node:path";
 import type { Random } from "../base/random.ts";
 import type { Row, Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
@@ -9,7 +7,6 @@ import { ERASURES, erasureContract } from "../contract/streams.ts";
 import { readSecret, readState, writeState } from "./catalogue.ts";
 import type { Compactor } from "./compact.ts";
 import type { Hands, WrittenSegment } from "./compact_work.ts";
-import { segmentsPath } from "./database.ts";
 import { type Encoder, encodeCommit, encoderOf } from "./encode.ts";
 import { between, type ErasedRow } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
@@ -18,7 +15,7 @@ import { interrupted } from "./pending.ts";
 import { replaceSegments } from "./replace.ts";
 import type { Scrubbing } from "./scrub.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
-import type { SegmentTarget } from "./segment_write.ts";
+import { removeSegments, type SegmentTarget } from "./segment_write.ts";
 import { TOMBSTONE } from "./select.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 import { STATEMENTS } from "./statements.ts";
@@ -189,10 +186,8 @@ const movedOn = (why: string) => storeErrors.error("stale_writer", `${why} since
 function giveUp(session: Session): void {
   const { prepared } = session;
   session.prepared = undefined;
-  removeFiles(
-    session.erasing.target,
-    [...(prepared?.files.values() ?? [])].map(({ written }) => written),
-  );
+  const files = [...(prepared?.files.values() ?? [])].map(({ written }) => written.file);
+  removeSegments(session.erasing.target.directory, files);
 }
 
 function holdCommits(session: Session, alone: Compactor["alone"]): Promise<Held> {
@@ -320,7 +315,7 @@ function replaceWith(
   if (!written) return;
   const earlier = prepared.files.get(old.file);
   prepared.files.set(old.file, { old, written });
-  if (earlier) removeFiles(session.erasing.target, [earlier.written]);
+  if (earlier) removeSegments(session.erasing.target.directory, [earlier.written.file]);
 }
 
 interface Touched {
@@ -354,16 +349,6 @@ function turnsOf<One extends { readonly info: SegmentInfo }>(all: readonly One[]
     bytes += one.info.bytes;
   }
   return turns;
-}
-
-export function removeFiles({ directory }: SegmentTarget, infos: readonly { readonly file: string }[]): void {
-  for (const { file } of infos) {
-    try {
-      unlinkSync(join(segmentsPath(directory), file));
-    } catch {
-      // No row names it, so it can't be read; the next start sweeps it.
-    }
-  }
 }
 
 function erasureRows({ erasure, fields, digest, body, at }: Erasure, gone: readonly ErasedRow[]): Batch {

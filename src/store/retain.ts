@@ -6,11 +6,12 @@ import { RETENTION, retentionContract } from "../contract/streams.ts";
 import { readState, writeState } from "./catalogue.ts";
 import { isDamage } from "./damage.ts";
 import { encodeCommit } from "./encode.ts";
-import { type Erasing, removeFiles } from "./erase.ts";
+import type { Erasing } from "./erase.ts";
 import { replaceSegments } from "./replace.ts";
 import { type RetentionPolicy, ruleMatches } from "./retention_rules.ts";
 import { readSegmentInfos, type SegmentInfo } from "./segment_info.ts";
 import { openSegment } from "./segment_read.ts";
+import { removeSegments } from "./segment_write.ts";
 import { ERASED, TOMBSTONE } from "./select.ts";
 
 export type DropReason = "age" | "bytes" | "host";
@@ -100,10 +101,7 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
     folds.forget();
   });
   log.replaced(gone.map(({ file }) => file));
-  removeFiles(
-    target,
-    log.takeReplaced().map((file) => ({ file })),
-  );
+  removeSegments(target.directory, log.takeReplaced());
   return { commitNo, dropped, held, damaged };
 }
 

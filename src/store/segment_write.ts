@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, rmSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ByteWriter, toBase64, toHex } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
@@ -282,6 +282,17 @@ function spansOf({ commits }: SegmentRows) {
     knownTimes: Float64Array.from(commits, ({ knownTime }) => knownTime),
     firstSequences: Float64Array.from(commits, ({ firstSequence }) => firstSequence),
   };
+}
+
+/** Files that no row names, or none any more: nothing can be read from one that stays, and the next start sweeps it. */
+export function removeSegments(directory: string, files: readonly string[]): void {
+  for (const file of files) {
+    try {
+      unlinkSync(join(segmentsPath(directory), file));
+    } catch {
+      // Gone already, or the system refuses: no reason to fail what is done.
+    }
+  }
 }
 
 /** Makes the names of new files durable. */

@@ -1,10 +1,8 @@
-import { unlinkSync } from "node:fs";
-import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import { segmentsPath } from "./database.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
+import { removeSegments } from "./segment_write.ts";
 import { LOOK_EVERY_MS, type SpaceReport, type SpaceSettings, spaceGuard } from "./space.ts";
 import { isFull, type LogWriter } from "./sqlite_log.ts";
 
@@ -61,7 +59,7 @@ export function watchSpace(
 
 /** What can go at once: replaced segment files, and the part of the log's file that is in the database already. */
 function giveBackFiles(log: LogWriter, directory: string): void {
-  for (const file of log.takeReplaced()) unlinkSync(join(segmentsPath(directory), file));
+  removeSegments(directory, log.takeReplaced());
   try {
     log.database.run("PRAGMA busy_timeout = 50");
     log.sums.checkpoint("TRUNCATE");

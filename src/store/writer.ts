@@ -1,6 +1,6 @@
 import type { Database } from "bun:sqlite";
-import { existsSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { newDataKey, openKeyring } from "../keys/keyring.ts";
@@ -27,7 +27,6 @@ import {
   databasePath,
   openReaderDatabase,
   openWriterDatabase,
-  segmentsPath,
 } from "./database.ts";
 import { type Erasing, type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
@@ -42,7 +41,7 @@ import { type Rotations, rotations } from "./rotate.ts";
 import { type Scrubbing, scrub, scrubbing } from "./scrub.ts";
 import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
-import { syncDirectory } from "./segment_write.ts";
+import { removeSegments, syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
 import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
@@ -183,7 +182,7 @@ const STAYS_MS = 500;
 function settle({ database, sums, takeReplaced }: LogWriter, directory: string): void {
   giveBack(database);
   checkpoint(sums);
-  for (const file of takeReplaced("closing")) rmSync(join(segmentsPath(directory), file), { force: true });
+  removeSegments(directory, takeReplaced("closing"));
 }
 
 /** Pages in use, at most, for which closing may write the file anew: 16 MiB. */
