@@ -109,12 +109,17 @@ export function amountsOf(settings: SpaceSettings, total: number): { soft: numbe
 
 interface Guarding {
   state: SpaceState;
-  refusedUntil: Micros;
-  /** Refusals one after another. */
+  /** Waits one after another that refusals began. */
   refusals: number;
-  lastRefusal: Micros;
+  /** When the last of them began, and how long it is; 0 where it is over. */
+  lastRefusal: Micros | undefined;
+  wait: Micros;
   last: SpaceReport | undefined;
 }
+
+/** Of time that passed since the last refusal. A clock that was set back would have everybody wait for it to come back. */
+const isSince = ({ lastRefusal }: Guarding, now: Micros, span: Micros): boolean =>
+  lastRefusal === undefined || Math.abs(now - lastRefusal) >= span;
 
 /** Watches the free space of the data directory, in the thread that writes. */
 export function spaceGuard(options: SpaceGuardOptions): SpaceGuard {
@@ -123,12 +128,12 @@ export function spaceGuard(options: SpaceGuardOptions): SpaceGuard {
   const ballast = ballastFile(directory, options.random);
   const growth = growthWindow();
   const listeners: ((report: SpaceReport) => void)[] = [];
-  const own: Guarding = { state: "ok", refusedUntil: 0, refusals: 0, lastRefusal: 0, last: undefined };
+  const own: Guarding = { state: "ok", refusals: 0, lastRefusal: undefined, wait: 0, last: undefined };
   const look = (): SpaceReport => {
     const now = clock.now();
     const { free, total } = measure();
     const marks = amountsOf(options.settings, total);
-    const refused = own.refusedUntil > now;
+    const refused = !isSince(own, now, own.wait);
     const left = free - Math.max(0, marks.ballast - ballast.bytes());
     const before = own.state;
     own.state = refused ? "hard" : stateOf(left, marks, before);
@@ -159,14 +164,16 @@ export function spaceGuard(options: SpaceGuardOptions): SpaceGuard {
     },
     refused() {
       const now = clock.now();
-      const waitMs = Math.min(LONGEST_REFUSED_MS, FIRST_REFUSED_MS * 2 ** own.refusals++);
-      own.refusedUntil = now + waitMs * 1_000;
-      own.lastRefusal = now;
+      // What was refused in one transaction, or let through while others wait, is one refusal.
+      if (isSince(own, now, own.wait)) {
+        own.wait = Math.min(LONGEST_REFUSED_MS, FIRST_REFUSED_MS * 2 ** own.refusals++) * 1_000;
+        own.lastRefusal = now;
+      }
       look();
     },
     written() {
       own.refusals = 0;
-      own.refusedUntil = 0;
+      own.wait = 0;
     },
     onReport(listener) {
       listeners.push(listener);
@@ -184,7 +191,7 @@ function stateOf(left: number, marks: { soft: number; hard: number }, before: Sp
 /** There must be room well beyond the hard mark: as much again as the ballast takes. */
 function mayMakeBallast(own: Guarding, left: number, marks: ReturnType<typeof amountsOf>, now: Micros): boolean {
   if (marks.ballast === 0 || own.state === "hard" || left < marks.hard * LEAVE_AT + marks.ballast) return false;
-  return own.lastRefusal === 0 || now - own.lastRefusal >= BALLAST_AGAIN;
+  return isSince(own, now, BALLAST_AGAIN);
 }
 
 /** What is answered to who would add to a full disk. */

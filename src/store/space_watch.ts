@@ -30,6 +30,9 @@ export function watchSpace(
       // The file system does not answer: commits will say so themselves.
     }
   };
+  const failed = (cause: unknown) => {
+    if (isFull(cause)) guard.refused();
+  };
   look();
   const timer = setInterval(look, LOOK_EVERY_MS);
   timer.unref?.();
@@ -42,13 +45,11 @@ export function watchSpace(
         guard.written();
         return receipt;
       } catch (cause) {
-        if (isFull(cause)) guard.refused();
+        failed(cause);
         throw cause;
       }
     },
-    failed(cause) {
-      if (isFull(cause)) guard.refused();
-    },
+    failed,
     onReport: guard.onReport,
     close() {
       clearInterval(timer);

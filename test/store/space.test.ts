@@ -125,6 +125,36 @@ test("below the hard mark only small facts are taken; a refused write holds ever
   expect(guard.look().refused).toBe(false);
 });
 
+test("a group that is refused is one refusal, and a clock that is set back has nobody wait for it", () => {
+  const { guard, time } = guarded({ ...SETTINGS, ballast: { bytes: 0 } });
+  for (let i = 0; i < 20; i++) guard.refused();
+  time.now += 1_000_001;
+  expect(guard.look().refused).toBe(false);
+  guard.refused();
+  time.now += 500_000;
+  guard.refused();
+  time.now += 1_500_001;
+  expect(guard.look().refused).toBe(false); // two seconds from the first on
+  guard.refused();
+  time.now -= 3_600_000_000;
+  expect(guard.look()).toMatchObject({ refused: false, state: "ok" });
+  expect(guard.refusal({ urgent: false, bytes: 100 })).toBeUndefined();
+});
+
+test("a file system whose size changes a little from look to look has its ballast written once", async () => {
+  const { guard, disk, ballast, lookUntilBallast, directory } = guarded({ ...SETTINGS, ballast: { percent: 0.02 } });
+  await lookUntilBallast(2 * MIB);
+  const path = join(directory, "ballast");
+  const { ino, mtimeMs } = statSync(path);
+  for (let i = 0; i < 50; i++) {
+    disk.total -= 40_960;
+    guard.look();
+    await othersTurn();
+    expect(ballast()).toBe(2 * MIB);
+  }
+  expect(statSync(path)).toMatchObject({ ino, mtimeMs });
+});
+
 test("time to full is free space over the slope of the last ten minutes", () => {
   const window = growthWindow();
   let free = 1e9;
