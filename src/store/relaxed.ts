@@ -13,7 +13,10 @@ const SYNC_WITHIN_MS = 1_000;
  * part from the middle: frames of the write-ahead log count only as far as every one before is whole.
  */
 export interface RelaxedCommits {
-  /** Runs a transaction that waits for no sync. Any other transaction of the handle syncs as ever, and all before it. */
+  /**
+   * Runs a transaction that waits for no sync, and rolls it back where it throws. Any other transaction of the handle syncs as
+   * ever, and all before it.
+   */
   run<T>(transaction: () => T): T;
   /** Throws store.failed_write where the system once refused to sync: what it then kept nobody knows. */
   check(): void;
@@ -41,6 +44,9 @@ export function relaxedCommits(
       database.run("PRAGMA synchronous = NORMAL");
       try {
         return transaction();
+      } catch (cause) {
+        if (database.inTransaction) database.run("ROLLBACK"); // in a transaction SQLite refuses to sync again
+        throw cause;
       } finally {
         database.run("PRAGMA synchronous = FULL");
         timer ??= setTimeout(syncNow, withinMs);

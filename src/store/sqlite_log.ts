@@ -40,7 +40,8 @@ export interface LogWriter {
   commit(request: EncodedCommit): Promise<Receipt>;
   /**
    * A transaction of its own, at once: `change` to the catalogue, and the commit that records it. Throws
-   * store.stale_writer where the head is not commit `head` any more; then, and on any failure, nothing was changed.
+   * store.stale_writer where the head is not commit `head` any more, and store.failed_write as `commit`; then, and on any
+   * failure, nothing was changed.
    */
   commitWith(request: EncodedCommit, head: number, change: () => void): Receipt;
   state(): LogState;
@@ -87,9 +88,14 @@ interface Writing {
 }
 
 /** The one writer of a log, over a database that is migrated and identified. Commits what is queued in groups. */
-export function logWriter(database: Database, sealer: Sealer, clock: Clock, sums: SumsKeeper): LogWriter {
+export function logWriter(
+  database: Database,
+  sealer: Sealer,
+  clock: Clock,
+  sums: SumsKeeper,
+  relaxed = relaxedCommits(database),
+): LogWriter {
   const names = namesOf(database, sealer);
-  const relaxed = relaxedCommits(database);
   const writing: Writing = {
     database,
     sealer,
@@ -177,6 +183,7 @@ function runGroup(writing: Writing, group: readonly Queued[]): boolean {
 
 function runAlone(writing: Writing, request: EncodedCommit, head: number, change: () => void): Receipt {
   const { database, sealer, names } = writing;
+  writing.relaxed.check();
   if (writing.stale) foldAgain(writing);
   const found = writing.state.head.commitNo;
   if (found !== head) {

@@ -11,9 +11,13 @@ import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
+import { readSecret } from "../../src/store/catalogue.ts";
+import { encodeCommit, encoderOf } from "../../src/store/encode.ts";
 import type { CommitRequest } from "../../src/store/port.ts";
 import { relaxedCommits } from "../../src/store/relaxed.ts";
+import { logWriter } from "../../src/store/sqlite_log.ts";
 import { openStore } from "../../src/store/store.ts";
+import { openWriter } from "../../src/store/writer.ts";
 import { plainContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
 
@@ -138,7 +142,13 @@ test("what was acknowledged is synced after its time by itself, once for all of 
     expect(relaxed.run(() => [mode(), database.run("INSERT INTO t VALUES (1)").changes])).toEqual([1, 1]);
     expect(mode()).toBe(FULL);
   }
-  expect(() => relaxed.run(() => expect.unreachable())).toThrow();
+  const failure = new Error("it does not open");
+  const failing = () => {
+    database.run("BEGIN IMMEDIATE");
+    throw failure;
+  };
+  expect(() => relaxed.run(failing)).toThrow(failure); // in the middle of its transaction
+  expect(database.inTransaction).toBe(false);
   expect(mode()).toBe(FULL);
   expect(syncs).toBe(0);
   await promise;
@@ -161,5 +171,33 @@ test("after a sync that the system refused nothing is acknowledged any more", as
   relaxed.run(() => {});
   await promise;
   expect(() => relaxed.check()).toThrow("refused to sync");
+  remove();
+});
+
+test("nor is a commit that records a change of the catalogue, and the change is not made", async () => {
+  const { options, remove } = storeHome();
+  const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { database, sealer, sums } = writer.log;
+  const refusing = relaxedCommits(
+    database,
+    () => {
+      resolve();
+      throw new Error("EIO");
+    },
+    1,
+  );
+  const log = logWriter(database, sealer, options.clock, sums, refusing);
+  const encoder = encoderOf(sealer, readSecret(database, sealer, "salt"), options.random);
+  const { commitNo } = await log.commit(encodeCommit({ appends: [row("a")], durability: "process" }, encoder));
+  await promise;
+  let changed = false;
+  const change = () => {
+    changed = true;
+  };
+  const late = encodeCommit({ appends: [row("b")] }, encoder);
+  expect(() => log.commitWith(late, commitNo, change)).toThrow("refused to sync");
+  expect(changed).toBe(false);
+  await writer.close();
   remove();
 });
