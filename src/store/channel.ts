@@ -283,9 +283,12 @@ export function remoteChannel(
         return port2;
       },
       async close() {
-        if (!broken) await call({ kind: "close" });
-        fail(storeErrors.error("closed", "the store is closed"));
-        await closed();
+        try {
+          if (!broken) await call({ kind: "close" });
+        } finally {
+          fail(storeErrors.error("closed", "the store is closed"));
+          await closed();
+        }
       },
     },
     receive(message) {

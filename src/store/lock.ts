@@ -20,6 +20,8 @@ export function takeWriterLock(directory: string): () => void {
   try {
     lock.run("PRAGMA journal_mode = MEMORY");
     lock.run("BEGIN EXCLUSIVE");
+    writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
+    chmodSync(holderPath, 0o600);
   } catch (cause) {
     lock.close();
     if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
@@ -27,8 +29,6 @@ export function takeWriterLock(directory: string): () => void {
     const named = holder === "" ? "another process" : `process ${holder}`;
     throw storeErrors.error("locked", `${directory} is open for writing in ${named}`, { place: directory, cause });
   }
-  writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
-  chmodSync(holderPath, 0o600);
   taken.add(lock);
   return () => {
     rmSync(holderPath, { force: true }); // no one holds it: what is left of a closed directory all means something

@@ -120,7 +120,7 @@ export function keepSums(database: Database, directory: string, sealer: Sealer, 
     abandon() {
       closeFile(keeping);
       closeWithoutMoving(database);
-      if (keeping.log !== undefined) closeSync(keeping.log);
+      closeLog(keeping);
     },
   };
 }
@@ -220,7 +220,7 @@ function endMove(keeping: Keeping, file: SumsFile): void {
   }
 }
 
-/** Puts a file with what is known now in the place of the one that is there. Where there is no room, that one stays. */
+/** Puts a file with what is known now in the place of the one that is kept. Where there is no room, that one stays, or none. */
 function writeBase(keeping: Keeping, open: boolean, loose: Base["loose"] = new Map()): void {
   const { directory, sealer, parts } = keeping;
   if (!parts) return;
@@ -239,18 +239,22 @@ function writeBase(keeping: Keeping, open: boolean, loose: Base["loose"] = new M
   );
   const draft = `${sumsPath(directory)}.tmp`;
   let handle: number | undefined;
+  let placed = false;
   try {
     handle = openSync(draft, "w", 0o600);
     writeAll(handle, bytes, 0);
     fsyncSync(handle);
     renameSync(draft, sumsPath(directory));
-    syncDirectory(directory);
-    closeFile(keeping);
+    placed = true;
+    closeFile(keeping); // the one that was there is gone
     keeping.file = { handle, base, baseBytes: bytes.length, end: bytes.length, entries: 0, mark: undefined };
+    syncDirectory(directory);
   } catch (cause) {
-    if (handle !== undefined) closeSync(handle);
     if (!isRefusal(cause)) throw cause;
+    if (handle !== undefined && !placed) closeSync(handle);
     rmSync(draft, { force: true });
+    // A power cut could bring back the one before this; and to one that nobody has open, nothing would be added.
+    if (placed || !keeping.file) dropFile(keeping);
   }
 }
 
@@ -277,15 +281,22 @@ function closeWithBase(keeping: Keeping): void {
     if (state.log > state.checkpointed) beginMove(keeping, state); // SQLite moves it when the last handle goes
   } finally {
     database.close();
-    if (keeping.log !== undefined) closeSync(keeping.log);
-    keeping.log = undefined;
+    closeLog(keeping);
   }
-  if (walBytesOf(directory) === 0) {
+  try {
+    if (walBytesOf(directory) > 0) return;
     keeping.parts ??= partsOfLog(keeping);
     writeBase(keeping, false, looseOf(directory, named));
+  } finally {
+    closeFile(keeping);
+    closeLog(keeping);
   }
-  closeFile(keeping);
+}
+
+/** Only once the database is closed: see `log` of a Keeping. */
+function closeLog(keeping: Keeping): void {
   if (keeping.log !== undefined) closeSync(keeping.log);
+  keeping.log = undefined;
 }
 
 function looseOf(directory: string, named: ReadonlySet<string>): Base["loose"] {

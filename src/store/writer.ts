@@ -135,8 +135,10 @@ export async function openWriter(
       ...pendingOf(erasing, scrubs),
       async close() {
         clearTimeout(begin);
-        await inOrder([erases.close, scrubs.close, log.drain, endCheckpoints, compacts.close]);
-        await inOrder([() => watch?.close(), () => settle(log, directory), keeper.close, unlock]);
+        await closeAll([
+          ...[erases.close, scrubs.close, log.drain, compacts.close, endCheckpoints],
+          ...[() => watch?.close(), () => settle(log, directory), keeper.close, unlock],
+        ]);
       },
     };
   } catch (cause) {
@@ -158,8 +160,17 @@ function pendingOf({ log, stopping }: Erasing, scrubs: Scrubbing): Pick<OpenWrit
   };
 }
 
-async function inOrder(acts: readonly (() => unknown)[]): Promise<void> {
-  for (const act of acts) await act();
+/** One after another, and each though one before it failed: whoever opens the directory next must get the lock. */
+async function closeAll(acts: readonly (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const act of acts) {
+    try {
+      await act();
+    } catch (cause) {
+      failures.push(cause);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** What a crash left: files without a row, and an erasure whose last step is missing. */

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
-import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom } from "../../src/base/random.ts";
@@ -171,6 +171,24 @@ test("whatever a crash leaves of a checkpoint and of what is said about it, noth
     rmSync(copy.directory, { recursive: true });
   }
 }, 60_000);
+
+test("where no new file can be written, none says of log.db what was so before", async () => {
+  const { options, directory, sums } = await closedStore();
+  const refuse = () => symlinkSync(join(directory, "nowhere", "file"), `${sums}.tmp`); // it can't be opened, and is removed then
+  refuse();
+  const store = await openStore(options);
+  for (let c = 0; c < 6; c++) await store.commit({ appends: [{ stream: "s", batch: someRows(20, c) }] });
+  refuse();
+  expect(await store.checkpoint("PASSIVE")).toBe(true);
+  expect(verifyAudit(store)).toMatchObject({ problems: [], unchecked: [expect.stringContaining("no log.sums")] });
+  const killed = { ...options, directory: `${directory}-killed` };
+  cpSync(directory, killed.directory, { recursive: true });
+  await store.close();
+  expect(await problemsOf(options)).toEqual([]);
+  const next = await openStore(killed);
+  expect(verifyAudit(next)).toMatchObject({ problems: [], unchecked: [] });
+  await next.close();
+});
 
 test("a bit of any mark in log.sums that is damaged is told, also where other checkpoints were made since", async () => {
   const { options, directory, sums } = await closedStore();
