@@ -1,6 +1,17 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { seededRandom, systemRandom } from "../../src/base/random.ts";
@@ -73,6 +84,30 @@ test("a second writer is refused by name, a reader is not, and a closed store op
   await store.close();
   expect(await store.head().catch((cause) => cause.code)).toBe("store.closed");
   const again = await openStore(options);
+  await again.close();
+  remove();
+});
+
+test.each([false, true])("an opening or a closing that fails lets the lock go (log thread: %p)", async (thread) => {
+  const { options, remove } = storeHome({ thread });
+  const store = await openStore(options);
+  await store.commit({
+    appends: [{ stream: "landing/plain", batch: batchOf(plainContract, [{ kind: "k", body: null, at: 1 }]) }],
+  });
+  await store.compact();
+  const folder = join(options.directory, "segments");
+  renameSync(folder, `${folder}.away`);
+  expect(await store.close().catch((error) => error)).toBeInstanceOf(Error);
+  renameSync(`${folder}.away`, folder);
+  const holder = join(options.directory, "writer.pid");
+  rmSync(holder);
+  mkdirSync(holder);
+  expect(await openStore(options).catch((error) => error)).toMatchObject({
+    message: expect.stringContaining("EISDIR"),
+  });
+  rmSync(holder, { recursive: true });
+  const again = await openStore(options);
+  expect(verifyAudit(again).problems).toEqual([]);
   await again.close();
   remove();
 });
