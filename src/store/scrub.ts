@@ -38,6 +38,7 @@ export function scrubbing(log: LogWriter, directory: string, alone: Compactor["a
   };
   // Each turn alone removes replaced files that are due.
   const later = (afterMs = TIDY_AFTER_MS): void => {
+    if (closed) return;
     const isDone = () => !readState(log.database, log.sealer).scrub || now();
     const again = () => later(Math.min(LONGEST_TIDY_MS, Math.max(TIDY_AFTER_MS, afterMs * 2)));
     clearTimeout(timer);
@@ -46,9 +47,7 @@ export function scrubbing(log: LogWriter, directory: string, alone: Compactor["a
   };
   return {
     now,
-    later(afterMs) {
-      if (!closed) later(afterMs);
-    },
+    later,
     async close() {
       closed = true;
       clearTimeout(timer);
@@ -61,8 +60,8 @@ export function scrubbing(log: LogWriter, directory: string, alone: Compactor["a
  * Writes the database anew, so that no unused place of it holds anything of an earlier row, and overwrites the write-ahead
  * log before it is cut. Then the state says that there is nothing more to do. Commits go on between the steps, each of which
  * takes as long as writing the rows of the catalogue and the tail, or the write-ahead log, once. False, and nothing is lost,
- * where that could not be: a reader holds on to an earlier version, the disk is full, or the log is `closing`. The next start
- * tries again.
+ * where that could not be: a reader holds on to an earlier version, the system refuses it, or the log is `closing`. The next
+ * start tries again.
  */
 export async function scrub(log: LogWriter, directory: string, closing = () => false): Promise<boolean> {
   const { database, sums } = log;
@@ -82,12 +81,13 @@ export async function scrub(log: LogWriter, directory: string, closing = () => f
     }
     return false;
   } catch (cause) {
-    if ((cause as { code?: string }).code?.startsWith("SQLITE_") || (cause as { code?: string }).code === "ENOSPC") {
-      return false;
-    }
+    if (REFUSALS.test(String((cause as { code?: unknown }).code))) return false;
     throw cause;
   }
 }
+
+/** What SQLite or the system refuses: a quota, too many open files, a disk that fails. */
+const REFUSALS = /^(?:SQLITE_|E[A-Z])/;
 
 /** No commit comes between its parts: what one would write into the log would be overwritten. */
 function overwritten({ database, sums }: LogWriter, directory: string): boolean {
