@@ -1,9 +1,7 @@
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { databasePath } from "./database.ts";
+import { FRAME_HEADER_BYTES, framesOf } from "./wal_frames.ts";
 
-const HEADER_BYTES = 32;
-const FRAME_HEADER_BYTES = 24;
-const FRAME_BYTES = FRAME_HEADER_BYTES + 4_096; // the page size of database.ts
 const MAGIC = 0x377f0682; // and one more where checksums are of big-endian words
 /** A writer may be in the middle of a frame: what is wrong must still be wrong after a moment. */
 const LOOKS = 3;
@@ -15,11 +13,9 @@ const BETWEEN_LOOKS_MS = 20;
  * are damage; that the last commit is lost shows against a kept checkpoint. Undefined where nothing is passed over.
  */
 export function checkWal(directory: string): string | undefined {
-  const path = `${databasePath(directory)}-wal`;
   let said: string | undefined;
   for (let look = 0; look < LOOKS; look++) {
-    if (!existsSync(path)) return undefined;
-    const found = lostIn(readFileSync(path));
+    const found = lostIn(directory);
     if (found === undefined || (look > 0 && found !== said)) return look === 0 ? undefined : found;
     said = found;
     Bun.sleepSync(BETWEEN_LOOKS_MS);
@@ -39,32 +35,49 @@ export function databaseHeader(directory: string): Uint8Array {
   }
 }
 
-/** The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log. */
-function lostIn(bytes: Buffer): string | undefined {
-  if (bytes.length < HEADER_BYTES) return undefined;
-  const isBig = bytes.readUInt32BE(0) === MAGIC + 1;
-  const word = (at: number) => (isBig ? bytes.readUInt32BE(at) : bytes.readUInt32LE(at));
-  let [first, second] = [0, 0];
-  const add = (from: number, to: number) => {
-    for (let at = from; at < to; at += 8) {
-      first = (first + word(at) + second) >>> 0;
-      second = (second + word(at + 4) + first) >>> 0;
+/** The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log. One frame is in memory at a time. */
+function lostIn(directory: string): string | undefined {
+  let sum: WalSum | undefined;
+  let broken: string | undefined;
+  let number = 0;
+  for (const { header, pagesAfter, own, whole } of framesOf(directory)) {
+    number++;
+    if (!sum) {
+      sum = walSum(header.readUInt32BE(0) === MAGIC + 1);
+      sum.add(header, 0, 24);
+      if (!sum.is(header, 24)) broken = "its header is damaged";
     }
-  };
-  const isSum = (at: number) => first === bytes.readUInt32BE(at) && second === bytes.readUInt32BE(at + 4);
-  // One half of the salts is enough: the other may be what was damaged.
-  const isOwn = (at: number) =>
-    bytes.readUInt32BE(16) === bytes.readUInt32BE(at + 8) || bytes.readUInt32BE(20) === bytes.readUInt32BE(at + 12);
-  add(0, 24);
-  let broken = isSum(24) ? undefined : "its header is damaged";
-  for (let at = HEADER_BYTES, frame = 1; at + FRAME_BYTES <= bytes.length; at += FRAME_BYTES, frame++) {
     if (broken === undefined) {
-      add(at, at + 8);
-      add(at + FRAME_HEADER_BYTES, at + FRAME_BYTES);
-      if (!isSum(at + 16) || bytes.compare(bytes, 16, 24, at + 8, at + 16) !== 0) broken = `frame ${frame} is damaged`;
-    } else if (isOwn(at) && bytes.readUInt32BE(at + 4) !== 0) {
+      sum.add(whole, 0, 8);
+      sum.add(whole, FRAME_HEADER_BYTES, whole.length);
+      if (!sum.is(whole, 16) || !own) broken = `frame ${number} is damaged`;
+    } else if (isHalfOwn(header, whole) && pagesAfter !== 0) {
       return `${broken}, and commits that stand after it are passed over`;
     }
   }
   return undefined;
+}
+
+/** One half of the salts is enough: the other may be what was damaged. */
+const isHalfOwn = (header: Buffer, frame: Buffer): boolean =>
+  header.readUInt32BE(16) === frame.readUInt32BE(8) || header.readUInt32BE(20) === frame.readUInt32BE(12);
+
+type WalSum = ReturnType<typeof walSum>;
+
+/** The checksum that runs through the log, over words of the one order or the other; it is stored in big-endian ones. */
+function walSum(isBig: boolean) {
+  let [first, second] = [0, 0];
+  return {
+    add(bytes: Buffer, from: number, to: number): void {
+      for (let at = from; at < to; at += 8) {
+        const [word, next] = isBig
+          ? [bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4)]
+          : [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
+        first = (first + word + second) >>> 0;
+        second = (second + next + first) >>> 0;
+      }
+    },
+    is: (bytes: Buffer, at: number): boolean =>
+      first === bytes.readUInt32BE(at) && second === bytes.readUInt32BE(at + 4),
+  };
 }

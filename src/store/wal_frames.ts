@@ -3,21 +3,23 @@ import { databasePath } from "./database.ts";
 import { digestOf, FRAME_SUM_BYTES, type Move, PAGE_BYTES } from "./sums_file.ts";
 
 const HEADER_BYTES = 32;
-const FRAME_HEADER_BYTES = 24;
+export const FRAME_HEADER_BYTES = 24;
 const FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES;
 /** Frames that are read at once. */
 const FRAMES_AT_ONCE = 64;
 
 /** One page in the write-ahead log. */
-interface Frame {
+export interface Frame {
   readonly page: number;
   /** Pages of the database after the transaction that it ends; 0 where it ends none. */
   readonly pagesAfter: number;
-  /** The salts of the log as it is now. Where the frame has others, it was left from before. */
+  /** The header of the log as it is now. */
+  readonly header: Buffer;
+  /** The salts in it. Where the frame has others, it was left from before. */
   readonly salts: Uint8Array;
   readonly own: boolean;
   /** Its header and the page: good until the next is read. */
-  readonly whole: Uint8Array;
+  readonly whole: Buffer;
 }
 
 const pageIn = ({ whole }: Frame): Uint8Array => whole.subarray(FRAME_HEADER_BYTES);
@@ -114,6 +116,7 @@ function* inLog(directory: string, frames: (read: Read) => Generator<Frame>): Ge
 const frameAt = (bytes: Buffer, at: number, header: Buffer): Frame => ({
   page: bytes.readUInt32BE(at),
   pagesAfter: bytes.readUInt32BE(at + 4),
+  header,
   salts: header.subarray(16, 24),
   own: bytes.compare(header, 16, 24, at + 8, at + 16) === 0,
   whole: bytes.subarray(at, at + FRAME_BYTES),
