@@ -1,3 +1,4 @@
+import { firstWhere } from "../base/bisect.ts";
 import { codeAt, type PointColumn, pointAt } from "../contract/codec_point.ts";
 import { compareText, type PackedTexts } from "../contract/codec_texts.ts";
 import type { SegmentFooter } from "./segment_format.ts";
@@ -58,16 +59,6 @@ function runWithin({ blockRows, firstEntities, lastEntities }: SegmentFooter, ke
     from: compareText(firstEntities, firstBlock, key) === 0 ? 0 : UNKNOWN,
     to: compareText(lastEntities, lastBlock, key) === 0 ? blockRows[lastBlock]! : UNKNOWN,
   };
-}
-
-/** The first number from `low` on, below `high`, of which it holds, as of all after it; `high` where of none. */
-export function firstWhere(low: number, high: number, holds: (number: number) => boolean): number {
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (holds(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { firstWhere } from "../base/bisect.ts";
 import type { Row } from "../base/row.ts";
 import { type Batch, batchOf, rowsOf, takeRows } from "../contract/batch.ts";
 import { readSecret } from "./catalogue.ts";
@@ -136,13 +137,7 @@ interface StatedSalt {
 }
 
 function appendOf(sorted: readonly StatedSalt[], sequence: number): StatedSalt | undefined {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle]!.first <= sequence) low = middle + 1;
-    else high = middle;
-  }
-  const found = sorted[low - 1];
+  const found = sorted[firstWhere(0, sorted.length, (at) => sorted[at]!.first > sequence) - 1];
   return found && sequence < found.first + found.rows ? found : undefined;
 }
 
@@ -175,14 +170,6 @@ export async function punctureStatements(shop: Workshop, work: PunctureWork): Pr
 
 /** The sorted numbers from `from` up to but without `to`. */
 export function between(sorted: Float64Array, from: number, to: number): Float64Array {
-  const lower = (bound: number) => {
-    let [low, high] = [0, sorted.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sorted[middle]! < bound) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  };
+  const lower = (bound: number) => firstWhere(0, sorted.length, (at) => sorted[at]! >= bound);
   return sorted.subarray(lower(from), lower(to));
 }

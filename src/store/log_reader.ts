@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import { firstWhere } from "../base/bisect.ts";
 import type { MlpeError } from "../base/errors.ts";
 import type { Row } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
@@ -129,14 +130,7 @@ function commitAt(snapshot: Snapshot, { segments }: View, knownTime: Micros): nu
   const { tail, compacted } = snapshot;
   if (knownTime >= snapshot.head.knownTime) return snapshot.head.commitNo;
   if (knownTime < compacted.lastKnownTime) return segments.commitAt(snapshot.segments, knownTime);
-  let low = 0; // the commits before `low` are known by then
-  let high = tail.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (tail[middle]!.knownTime <= knownTime) low = middle + 1;
-    else high = middle;
-  }
-  return compacted.lastCommit + low;
+  return compacted.lastCommit + firstWhere(0, tail.length, (at) => tail[at]!.knownTime > knownTime);
 }
 
 async function tailPage(

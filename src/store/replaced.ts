@@ -1,4 +1,5 @@
 import { closeSync } from "node:fs";
+import { firstWhere } from "../base/bisect.ts";
 import { damagedRows, isDamage } from "./damage.ts";
 import { storeErrors } from "./errors.ts";
 import type { StoredRows } from "./port.ts";
@@ -79,15 +80,7 @@ export function givenRows(): GivenRows {
   let ends: number[] = [];
   let count = 0;
   /** Of the first range that ends behind a sequence. */
-  const indexOf = (sequence: number): number => {
-    let [low, high] = [0, ends.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (ends[middle]! <= sequence) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  };
+  const indexOf = (sequence: number): number => firstWhere(0, ends.length, (at) => ends[at]! > sequence);
   const has = (sequence: number): boolean => (starts[indexOf(sequence)] ?? Number.POSITIVE_INFINITY) <= sequence;
   return {
     count: () => count,

@@ -1,3 +1,4 @@
+import { firstWhere } from "../base/bisect.ts";
 import { concatBytes } from "../base/bytes.ts";
 import { uncleared } from "../base/room.ts";
 import { type Pace, pace } from "../base/turn.ts";
@@ -124,7 +125,9 @@ export async function commitsOf(
   for (let at = begin; at < to; at += windows.rows) {
     const whole = await windows.at(at);
     if (!whole) continue;
-    const [start, end] = [rankOf(whole.sequences, from), rankOf(whole.sequences, to)];
+    const { sequences } = whole;
+    const start = firstWhere(0, sequences.length, (row) => sequences[row]! >= from);
+    const end = firstWhere(start, sequences.length, (row) => sequences[row]! >= to);
     if (start === end) continue;
     const part = sliceStored(whole, start, end);
     if (steps.due()) await steps.turn();
@@ -180,16 +183,4 @@ async function joinedParts(parts: readonly StoredRows[], steps: Pace): Promise<S
     knownTimes: joinNumbers(parts.map((part) => part.knownTimes)),
     tombstones: concatBytes(parts.map((part) => part.tombstones)),
   };
-}
-
-/** How many of the ascending sequences are less. */
-function rankOf(sequences: Float64Array, sequence: number): number {
-  let low = 0;
-  let high = sequences.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sequences[middle]! < sequence) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

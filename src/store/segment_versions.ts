@@ -1,7 +1,8 @@
+import { firstWhere } from "../base/bisect.ts";
 import type { Micros } from "../base/time.ts";
 import { type PointColumn, pointAt } from "../contract/codec_point.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
-import { type EntityRun, entityComparer, firstWhere, UNKNOWN } from "./entity_runs.ts";
+import { type EntityRun, entityComparer, UNKNOWN } from "./entity_runs.ts";
 import type { BlockColumns, SegmentFiles } from "./segment_files.ts";
 import type { SegmentFile } from "./segment_read.ts";
 import { ERASED, TOMBSTONE } from "./select.ts";

@@ -1,5 +1,6 @@
 import { closeSync, fsyncSync, openSync, rmSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { firstWhere } from "../base/bisect.ts";
 import { ByteWriter, toBase64, toHex } from "../base/bytes.ts";
 import type { Random } from "../base/random.ts";
 import { type Batch, type Column, takeFlags, takeReal, takeRows } from "../contract/batch.ts";
@@ -254,7 +255,9 @@ function fencesOf(batch: Batch, sorted: SortedRows, blocks: readonly Block[]) {
       maxTimes[b] = most;
     });
   }
-  const entityOf = (position: number) => sorted.entities[rankAt(sorted.starts, position)]!;
+  const { starts, entities } = sorted;
+  const entityOf = (position: number) =>
+    entities[firstWhere(0, entities.length, (entity) => starts[entity + 1]! > position)]!;
   return {
     blockRows: Float64Array.from(blocks, ({ from, to }) => to - from),
     minTimes,
@@ -262,18 +265,6 @@ function fencesOf(batch: Batch, sorted: SortedRows, blocks: readonly Block[]) {
     firstEntities: blocks.map(({ from }) => entityOf(from)),
     lastEntities: blocks.map(({ to }) => entityOf(to - 1)),
   };
-}
-
-/** The last start that is not beyond the position. */
-function rankAt(starts: Int32Array, position: number): number {
-  let low = 0;
-  let high = starts.length - 1;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (starts[middle]! <= position) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 function spansOf({ commits }: SegmentRows) {

@@ -1,3 +1,4 @@
+import { firstWhere } from "../base/bisect.ts";
 import type { Micros } from "../base/time.ts";
 import type { VersionCursor, VersionSources } from "./as_of.ts";
 import { askFilter, filterTable, type KeyHash } from "./entity_filter.ts";
@@ -41,7 +42,7 @@ function segmentsByTime(list: readonly SegmentInfo[]): SegmentsByTime {
   for (let i = 1; i < reach.length; i++) reach[i] = Math.min(reach[i]!, reach[i - 1]!);
   return {
     sources(hash, at, upTo, { knows, open }) {
-      let next = firstAtMost(reach, at);
+      let next = firstWhere(0, reach.length, (place) => reach[place]! <= at);
       const skip = () => {
         while (next < infos.length && (earliest[next]! > at || firstCommits[next]! > upTo)) next++;
       };
@@ -63,15 +64,3 @@ function segmentsByTime(list: readonly SegmentInfo[]): SegmentsByTime {
 }
 
 const NONE = segmentsByTime([]);
-
-/** The first place of a falling list whose value is at most `most`; its length where there is none. */
-function firstAtMost(falling: Float64Array, most: number): number {
-  let low = 0;
-  let high = falling.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (falling[middle]! <= most) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}

@@ -1,3 +1,4 @@
+import { firstWhere } from "../base/bisect.ts";
 import type { Micros } from "../base/time.ts";
 import { valueAt } from "../contract/batch.ts";
 import { rowWith, STATIC_TIME, type Version, type VersionCursor } from "./as_of.ts";
@@ -76,14 +77,11 @@ function addRows(byEntity: StreamVersions["byEntity"], stored: StoredRows): void
 }
 
 function entryCursor(entries: readonly Entry[], at: Micros, upTo: number): VersionCursor {
-  let low = 0;
-  let high = entries.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (entries[middle]!.time <= at || entries[middle]!.time === STATIC_TIME) low = middle + 1;
-    else high = middle;
-  }
-  let next = low;
+  let next = firstWhere(
+    0,
+    entries.length,
+    (entry) => entries[entry]!.time > at && entries[entry]!.time !== STATIC_TIME,
+  );
   const step = () => {
     do next--;
     while (next >= 0 && entries[next]!.stored.commitNos[entries[next]!.index]! > upTo);
