@@ -1,6 +1,7 @@
 import { compareValues, type Row, type Value } from "../base/row.ts";
 import type { Micros } from "../base/time.ts";
 import type { Contract } from "../contract/contract.ts";
+import { identityOf } from "./latest.ts";
 import type { AsOfOptions, Probe } from "./port.ts";
 import { entityKey } from "./select.ts";
 
@@ -97,14 +98,9 @@ function isLive(version: Version, at: Micros): boolean {
   return available === null || available <= at;
 }
 
-function idFields({ recordId, fields }: Contract): readonly string[] {
-  if (recordId === "content") return fields.map(({ name }) => name);
-  return recordId === "position" ? [] : recordId;
-}
-
 function recordKey(version: Version): string {
   if (version.contract.recordId === "position") return String(version.sequence);
-  return idFields(version.contract)
+  return identityOf(version.contract)
     .map((name) => {
       const value = version.value(name);
       return value === null ? "0;" : entityKey([value, true]);
@@ -115,7 +111,7 @@ function recordKey(version: Version): string {
 /** By the contract's order field, then the record id, then the sequence (event times are equal here). */
 function compareVersions(a: Version, b: Version): number {
   const { order } = a.contract;
-  const names = [...(order === undefined ? [] : [order]), ...idFields(a.contract)];
+  const names = [...(order === undefined ? [] : [order]), ...identityOf(a.contract)];
   for (const name of names) {
     const compared = compareValues(a.value(name), b.value(name));
     if (compared !== 0) return compared;

@@ -283,12 +283,10 @@ export function remoteChannel(
         return port2;
       },
       async close() {
-        try {
-          if (!broken) await call({ kind: "close" });
-        } finally {
+        await (broken ? Promise.resolve() : call({ kind: "close" })).finally(() => {
           fail(storeErrors.error("closed", "the store is closed"));
-          await closed();
-        }
+          return closed();
+        });
       },
     },
     receive(message) {

@@ -2,12 +2,11 @@ import { Database } from "bun:sqlite";
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
+import { bytesOf } from "./file_size.ts";
 import { isReadOnly, openReadOnly } from "./read_only.ts";
 
 export const BUSY_TIMEOUT_MS = 5_000;
 const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
-
-const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
 
 export const databasePath = (directory: string) => join(directory, "log.db");
 export const segmentsPath = (directory: string) => join(directory, "segments");

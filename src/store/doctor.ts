@@ -10,7 +10,8 @@ import { learnNewKeys, type Names, namesOf, readIdentity, type Sealer } from "./
 import { checkCatalogue } from "./check.ts";
 import { damagedRows, isDamage } from "./damage.ts";
 import { databasePath, hasStore, REMAINS_FIX, RESTORING, remainsOf, segmentsPath } from "./database.ts";
-import { bytesOf, openUnchanged, writerOf } from "./doctor_open.ts";
+import { openUnchanged, writerOf } from "./doctor_open.ts";
+import { bytesOf } from "./file_size.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type HeldSnapshot, holdSnapshot } from "./replaced.ts";
 import { type Keys, openSealer } from "./sealer.ts";

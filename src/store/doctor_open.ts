@@ -1,7 +1,8 @@
 import { Database } from "bun:sqlite";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { databasePath, openUnchecked } from "./database.ts";
+import { holderOf, LOCK_FILE } from "./lock.ts";
 import { openImmutable } from "./read_only.ts";
 
 /**
@@ -18,7 +19,7 @@ export function openUnchanged(directory: string): Database {
 
 /** The process that has the directory open for writing; undefined where none has. */
 export function writerOf(directory: string): { readonly process: string } | undefined {
-  const path = join(directory, "writer.lock");
+  const path = join(directory, LOCK_FILE);
   if (!existsSync(path)) return undefined;
   const lock = new Database(path, { readonly: true });
   try {
@@ -26,11 +27,8 @@ export function writerOf(directory: string): { readonly process: string } | unde
     return undefined;
   } catch (cause) {
     if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
-    const holder = join(directory, "writer.pid");
-    return { process: existsSync(holder) ? readFileSync(holder, "utf8").trim() : "unknown" };
+    return { process: holderOf(directory) ?? "unknown" };
   } finally {
     lock.close();
   }
 }
-
-export const bytesOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;

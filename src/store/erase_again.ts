@@ -3,7 +3,7 @@ import { rowsOf } from "../contract/batch.ts";
 import { ERASURES } from "../contract/streams.ts";
 import { readState, type Sealer } from "./catalogue.ts";
 import type { ErasureOutcome } from "./erase.ts";
-import { type EntityName, type Erased, named } from "./erase_select.ts";
+import { type EntityName, type Erased, named, spelled } from "./erase_select.ts";
 import { entityDigest, erasureKey } from "./erased.ts";
 import { storeErrors } from "./errors.ts";
 import type { LogReader } from "./log_reader.ts";
@@ -68,7 +68,5 @@ async function foundErasures(store: Store, digest: string): Promise<Map<string, 
   return found;
 }
 
-function notErased(entity: EntityName): Error {
-  const words = Object.entries(entity).map(([field, value]) => `${field}=${value}`);
-  return storeErrors.error("not_erased", `no erasure of ${words.join(", ")} is recorded`, { place: "entity" });
-}
+const notErased = (entity: EntityName): Error =>
+  storeErrors.error("not_erased", `no erasure of ${spelled(entity)} is recorded`, { place: "entity" });

@@ -108,11 +108,15 @@ export async function eraseEntity(
 /** What the log says of itself names no entity, whatever its columns are called. */
 const OWN: ReadonlySet<string> = new Set([ERASURES, RETENTION, BACKUPS]);
 
+/** As it is given to `mlpe erase`: `tailnum=N14228`. */
+export const spelled = (entity: EntityName): string =>
+  Object.entries(entity)
+    .map(([field, value]) => `${field}=${value}`)
+    .join(", ");
+
 function notStored(entity: EntityName): Error {
-  const named = Object.entries(entity).map(([field, value]) => `${field}=${value}`);
-  return storeErrors.error("nothing_to_erase", `nothing is stored of ${named.join(", ")}; nothing was changed`, {
-    place: "entity",
-  });
+  const message = `nothing is stored of ${spelled(entity)}; nothing was changed`;
+  return storeErrors.error("nothing_to_erase", message, { place: "entity" });
 }
 
 /** Finds every row of the entity, in every stream whose contract has its fields, up to the log's head as it is now. */

@@ -1,3 +1,4 @@
+import { toHex } from "../base/bytes.ts";
 import { hmac } from "../base/digest.ts";
 import type { Value } from "../base/row.ts";
 import { type Batch, rowsOf } from "../contract/batch.ts";
@@ -72,7 +73,7 @@ export async function erasedEntities(
     for (const { kind, fields, digest } of rowsOf(batch)) {
       if (kind !== "entity") continue;
       sets.set(fields as string, JSON.parse(fields as string) as string[]);
-      digests.add(Buffer.from(digest as Uint8Array).toString("hex"));
+      digests.add(toHex(digest as Uint8Array));
     }
   }
   if (digests.size === 0) return undefined;
@@ -86,7 +87,7 @@ export async function erasedEntities(
       const known = JSON.stringify([fields, texts]);
       let found = remembered.get(known);
       if (found === undefined) {
-        found = digests.has(Buffer.from(entityDigest(key, fields, texts as string[])).toString("hex"));
+        found = digests.has(toHex(entityDigest(key, fields, texts as string[])));
         if (remembered.size >= REMEMBERED_MAX) remembered.clear();
         remembered.set(known, found);
       }

@@ -4,6 +4,13 @@ import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 
 export const LOCK_FILE = "writer.lock";
+const HOLDER_FILE = "writer.pid";
+
+/** The number of the process that took the lock last; undefined where none left one. */
+export function holderOf(directory: string): string | undefined {
+  const path = join(directory, HOLDER_FILE);
+  return (existsSync(path) && readFileSync(path, "utf8").trim()) || undefined;
+}
 
 /** Locks of this process: a database that nothing refers to is closed with the next garbage collection. */
 const taken = new Set<Database>();
@@ -14,7 +21,7 @@ const taken = new Set<Database>();
  */
 export function takeWriterLock(directory: string): () => void {
   const path = join(directory, LOCK_FILE);
-  const holderPath = join(directory, "writer.pid");
+  const holderPath = join(directory, HOLDER_FILE);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
   const lock = new Database(path, { readwrite: true, create: false });
   try {
@@ -25,8 +32,8 @@ export function takeWriterLock(directory: string): () => void {
   } catch (cause) {
     lock.close();
     if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
-    const holder = existsSync(holderPath) ? readFileSync(holderPath, "utf8").trim() : "";
-    const named = holder === "" ? "another process" : `process ${holder}`;
+    const holder = holderOf(directory);
+    const named = holder === undefined ? "another process" : `process ${holder}`;
     throw storeErrors.error("locked", `${directory} is open for writing in ${named}`, { place: directory, cause });
   }
   taken.add(lock);

@@ -1,9 +1,10 @@
 import { constants, Database } from "bun:sqlite";
-import { accessSync, copyFileSync, existsSync, constants as files, mkdtempSync, rmSync, statSync } from "node:fs";
+import { accessSync, copyFileSync, constants as files, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { storeErrors } from "./errors.ts";
+import { bytesOf } from "./file_size.ts";
 
 /** A catalogue with its tail takes some megabytes; a log beyond this was left by compaction that failed for long. */
 const COPIED_BYTES_MAX = 1 << 30;
@@ -52,8 +53,6 @@ export function openImmutable(path: string): Database {
   const { SQLITE_OPEN_READONLY, SQLITE_OPEN_URI } = constants;
   return new Database(`${pathToFileURL(path)}?immutable=1`, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
 }
-
-const bytesOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0);
 
 function unreadable(path: string, why: string, cause?: unknown): Error {
   return storeErrors.error("read_only_directory", `${path} lies in a directory that can't be written, and ${why}`, {

@@ -18,6 +18,7 @@ import {
 import { join } from "node:path";
 import type { Sealer } from "./catalogue.ts";
 import { BUSY_TIMEOUT_MS, closeWithoutMoving, databasePath, segmentsPath } from "./database.ts";
+import { bytesOf } from "./file_size.ts";
 import { syncDirectory } from "./segment_write.ts";
 import {
   afterMove,
@@ -125,8 +126,7 @@ export function keepSums(database: Database, directory: string, sealer: Sealer, 
   };
 }
 
-export const walBytesOf = (directory: string): number =>
-  statSync(`${databasePath(directory)}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+export const walBytesOf = (directory: string): number => bytesOf(`${databasePath(directory)}-wal`);
 
 /** What the file says, where that is so: nothing else may have been done to log.db since. */
 function knownParts(keeping: Keeping, walBytes: number): Uint8Array | undefined {
