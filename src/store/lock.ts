@@ -6,7 +6,7 @@ import { storeErrors } from "./errors.ts";
 export const LOCK_FILE = "writer.lock";
 const HOLDER_FILE = "writer.pid";
 
-/** The number of the process that took the lock last; undefined where none left one. */
+/** The number of the process that has the lock, or that was killed with it; undefined where none is left. */
 export function holderOf(directory: string): string | undefined {
   const path = join(directory, HOLDER_FILE);
   return (existsSync(path) && readFileSync(path, "utf8").trim()) || undefined;
@@ -38,9 +38,12 @@ export function takeWriterLock(directory: string): () => void {
   }
   taken.add(lock);
   return () => {
-    rmSync(holderPath, { force: true }); // no one holds it: what is left of a closed directory all means something
-    taken.delete(lock);
-    lock.run("ROLLBACK");
-    lock.close();
+    try {
+      rmSync(holderPath, { force: true }); // no one holds it: what is left of a closed directory all means something
+    } finally {
+      taken.delete(lock);
+      lock.run("ROLLBACK");
+      lock.close();
+    }
   };
 }

@@ -100,7 +100,7 @@ test.each([false, true])("an opening or a closing that fails lets the lock go (l
   expect(await store.close().catch((error) => error)).toBeInstanceOf(Error);
   renameSync(`${folder}.away`, folder);
   const holder = join(options.directory, "writer.pid");
-  rmSync(holder);
+  rmSync(holder, { force: true });
   mkdirSync(holder);
   expect(await openStore(options).catch((error) => error)).toMatchObject({
     message: expect.stringContaining("EISDIR"),
