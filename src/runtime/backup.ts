@@ -44,7 +44,10 @@ export async function restoreBackup(world: World, project: Project, from: Backup
   }
 }
 
-const unproven = (what: string) => storeErrors.error("bad_backup", `the backup does not prove itself: ${what}`);
+const unproven = (what: string) =>
+  storeErrors.error("bad_backup", `the backup does not prove itself: ${what}`, {
+    fix: "It is as it was written, so the data directory was damaged when it was made: restore an earlier backup.",
+  });
 
 async function unpackInThread(message: RestoreMessage, workerUrl: string): Promise<Unpacked> {
   const worker = new Worker(workerUrl);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import { canonicalJson, sha256Hex } from "../base/digest.ts";
+import type { MlpeError } from "../base/errors.ts";
 import type { Micros } from "../base/time.ts";
 import { inTurns } from "../base/turn.ts";
 import {
@@ -20,6 +21,8 @@ import { databasePath, openUnchecked, segmentsPath } from "./database.ts";
 import { storeErrors } from "./errors.ts";
 import { removeLeftovers, temporaryOf } from "./leftovers.ts";
 import { logReader } from "./log_reader.ts";
+import { damageOf } from "./look_through.ts";
+import type { Head } from "./port.ts";
 import { isReadOnly } from "./read_only.ts";
 import { failed, requireEmpty } from "./restore.ts";
 import { syncDirectory } from "./segment_write.ts";
@@ -42,6 +45,9 @@ export interface BackupManifest {
   readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[];
 }
 
+/** Told of each segment that does not open: what has it can't be restored. */
+export type OnDamage = (damage: MlpeError) => void;
+
 /** A backup that is ready to be written: what it holds does not change any more. */
 export interface OpenBackup {
   readonly manifest: BackupManifest;
@@ -54,9 +60,14 @@ export interface OpenBackup {
  * Opens a copy of a store while commits and compaction go on: a copy of the catalogue as of one commit, made by SQLite in one
  * transaction in a directory beside `out` (by default in the store's,
  * or where that is read-only in the temporary folder; gone afterwards), and the segment files that it names,
- * which never change. Throws `store.backup_failed`.
+ * which never change. Each segment is looked through; `damaged` is told of those that do not open, which the copy has as they
+ * are. Throws `store.backup_failed`.
  */
-export async function openBackup(store: LogStore, out = besideStore(store)): Promise<OpenBackup> {
+export async function openBackup(
+  store: LogStore,
+  out = besideStore(store),
+  damaged: OnDamage = () => {},
+): Promise<OpenBackup> {
   const temporary = temporaryOf(out);
   const open: number[] = [];
   const close = () => {
@@ -66,7 +77,7 @@ export async function openBackup(store: LogStore, out = besideStore(store)): Pro
     mkdirSync(temporary, { mode: 0o700 });
     removeLeftovers(out);
     const names = copyCatalogue(store.directory, temporary, open);
-    const head = headOf(temporary, store);
+    const head = await lookThrough(temporary, store, new Map(names.map((name, i) => [name, open[i + 1]!])), damaged);
     const files: BackupManifest["files"][number][] = [];
     for (const [index, name] of ["log.db", ...names.map((name) => `segments/${name}`)].entries()) {
       const bytes = fstatSync(open[index]!).size;
@@ -96,9 +107,9 @@ export const besideStore = ({ directory }: LogStore): string =>
  * Writes such a copy as one file, which is read again before it gets its name. Others have turns meanwhile, a signal too.
  * Throws `store.backup_failed`.
  */
-export async function writeBackup(store: LogStore, out: string): Promise<BackupManifest> {
+export async function writeBackup(store: LogStore, out: string, damaged?: OnDamage): Promise<BackupManifest> {
   const temporary = temporaryOf(out);
-  const backup = await openBackup(store, out);
+  const backup = await openBackup(store, out, damaged);
   try {
     await writeInTurns(temporary, backup.parts());
     await inTurns(checkBackup(temporary));
@@ -148,10 +159,22 @@ function leaveFolds(copy: Database): void {
   if (copy.query("SELECT 1 FROM sqlite_master WHERE name = 'folds'").get()) copy.run("DELETE FROM folds");
 }
 
-function headOf(directory: string, store: LogStore) {
-  const reader = logReader(directory, store.sealer);
+/** What the copy of the catalogue says is in it, with each segment that it names looked through. */
+async function lookThrough(
+  copy: string,
+  { directory, sealer }: LogStore,
+  handles: ReadonlyMap<string, number>,
+  damaged: OnDamage,
+): Promise<Head> {
+  const reader = logReader(copy, sealer);
   try {
-    return reader.head();
+    const { head, segments } = reader.snapshot();
+    for (const info of segments) {
+      const look = { handle: handles.get(info.file) };
+      const damage = await inTurns(damageOf(directory, info, reader.names, sealer, look));
+      if (damage) damaged(damage);
+    }
+    return head;
   } finally {
     reader.close();
   }

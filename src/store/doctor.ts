@@ -6,17 +6,16 @@ import { MlpeError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import { showBytes } from "../base/size.ts";
 import { MICROS_PER_SECOND } from "../base/time.ts";
-import { learnNewKeys, type Names, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
+import { learnNewKeys, namesOf, readIdentity, type Sealer } from "./catalogue.ts";
 import { checkCatalogue } from "./check.ts";
-import { damagedRows, isDamage } from "./damage.ts";
+import { damagedRows } from "./damage.ts";
 import { databasePath, hasStore, REMAINS_FIX, RESTORING, remainsOf, segmentsPath } from "./database.ts";
 import { openUnchanged, writerOf } from "./doctor_open.ts";
 import { bytesOf } from "./file_size.ts";
+import { damageOf } from "./look_through.ts";
 import { checkMigrations, migrations } from "./migrations.ts";
 import { type HeldSnapshot, holdSnapshot } from "./replaced.ts";
 import { type Keys, openSealer } from "./sealer.ts";
-import type { SegmentInfo } from "./segment_info.ts";
-import { openSegment } from "./segment_read.ts";
 import { amountsOf, freeSpace, type SpaceSettings } from "./space.ts";
 import { checkSums } from "./sums_check.ts";
 import { type Snapshot, tailIndex } from "./tail_index.ts";
@@ -240,7 +239,11 @@ function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, held: He
   const folder = segmentsPath(exam.directory);
   const orphans = (existsSync(folder) ? readdirSync(folder) : []).filter((file) => !named.has(file));
   const names = namesOf(database, sealer);
-  const damaged = segments.flatMap((info) => damageOf(exam, info, names, sealer, held.handles.get(info.file)) ?? []);
+  const damaged = segments.flatMap((info) => {
+    const look = { handle: held.handles.get(info.file), quick: exam.quick };
+    const damage = toEnd(damageOf(exam.directory, info, names, sealer, look));
+    return damage ? [{ rows: damagedRows(damage) ?? { file: info.file }, message: damage.message }] : [];
+  });
   Object.assign(exam.facts, {
     segments: segments.length,
     segment_bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -263,20 +266,10 @@ function lookAtSegments(exam: Exam, database: Database, sealer: Sealer, held: He
   }
 }
 
-function damageOf({ directory, quick }: Exam, info: SegmentInfo, names: Names, sealer: Sealer, handle?: number) {
-  try {
-    const file = openSegment(directory, info, sealer, names, handle);
-    try {
-      file.filter();
-      const blocks = quick ? 0 : file.footer.blockRows.length;
-      for (let block = 0; block < blocks; block++) file.rows(block);
-    } finally {
-      file.close();
-    }
-    return undefined;
-  } catch (cause) {
-    if (!isDamage(cause)) throw cause;
-    return { rows: damagedRows(cause) ?? { file: info.file }, message: cause.message };
+function toEnd<Result>(steps: Generator<unknown, Result>): Result {
+  for (;;) {
+    const { value, done } = steps.next();
+    if (done) return value;
   }
 }
 

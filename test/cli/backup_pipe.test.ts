@@ -1,6 +1,6 @@
 /** Backup and restore through real pipes: what comes out goes in, and what breaks on the way is an exit code and no directory. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { othersTurn } from "../../src/base/turn.ts";
 import { batchOf } from "../../src/contract/batch.ts";
@@ -74,6 +74,28 @@ test("a pipe that breaks is a failure, and what came short or changed is restore
   expect(none.errors).toContain("it ends too early");
   expect(readdirSync(desk.home).filter((name) => name.startsWith("other"))).toEqual([]);
   expect(existsSync(desk.path("other"))).toBe(false);
+}, 60_000);
+
+test("a backup of a damaged directory is made, says which rows it can't give back, and exits with 1", async () => {
+  cpSync(desk.path("data"), desk.path("hurt"), { recursive: true });
+  const [file] = readdirSync(desk.path("hurt/segments")).map((name) => desk.path(`hurt/segments/${name}`));
+  const bytes = readFileSync(file!);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(file!, bytes);
+  const said = [expect.stringMatching(/^segment [0-9a-f]+, stream \S+, sequences 0 to \d+: /)];
+  const ran = await desk.run("backup", "hurt.backup", "--data", "hurt", "--json");
+  expect([ran.exit, JSON.parse(ran.output)]).toEqual([1, expect.objectContaining({ damaged: said })]);
+  const { output } = await desk.run("backup", "hurt2.backup", "--data", "hurt");
+  expect(output).toContain("THE DATA DIRECTORY IS DAMAGED, AND SO IS THIS BACKUP");
+  const pipe = await piped("mlpe backup - --data hurt --json > hurt3.backup");
+  expect([pipe.code, JSON.parse(pipe.errors)]).toEqual([1, expect.objectContaining({ damaged: said })]);
+  for (const name of ["hurt.backup", "hurt3.backup"]) {
+    const { exit, errors } = await desk.run("restore", name, "--data", "nowhere");
+    expect([exit, errors]).toEqual([74, expect.stringContaining("restore an earlier backup")]);
+  }
+  expect(existsSync(desk.path("nowhere"))).toBe(false);
+  const whole = JSON.parse((await desk.run("backup", "whole.backup", "--json")).output);
+  expect(Object.keys(whole)).not.toContain("damaged");
 }, 60_000);
 
 test("the archive is named once", async () => {

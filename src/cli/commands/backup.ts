@@ -1,3 +1,4 @@
+import type { MlpeError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import { restoreBackup } from "../../runtime/backup.ts";
 import { type RecordedBackup, recordBackup } from "../../runtime/backups.ts";
@@ -5,8 +6,11 @@ import { absolute, openProject } from "../../runtime/project.ts";
 import { type BackupManifest, besideStore, openBackup, writeBackup } from "../../store/backup.ts";
 import { temporaryOf } from "../../store/leftovers.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS } from "../command.ts";
-import { cliErrors } from "../errors.ts";
+import { cliErrors, EXIT_NO } from "../errors.ts";
 import { grouped, locationOf } from "../project.ts";
+
+const DAMAGE_SHOWN_MAX = 20;
+const DAMAGED = `THE DATA DIRECTORY IS DAMAGED, AND SO IS THIS BACKUP: \`mlpe restore\` refuses it. Keep the backups made before.`;
 
 /** The archive that a command is given as its word or by a flag: `-` is standard output or input. */
 function archiveOf(command: Command, input: Input, flags: readonly string[]): string {
@@ -33,11 +37,12 @@ export const backup: Command = {
     if (named === "-") return pipeBackup(world, input);
     const out = absolute(world, named);
     if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+    const damaged: MlpeError[] = [];
     const done = await recordBackup(world, locationOf(input), "file", async (store) => ({
-      manifest: await goneWhenStopped(world, out, () => writeBackup(store, out)),
+      manifest: await goneWhenStopped(world, out, () => writeBackup(store, out, (one) => damaged.push(one))),
     }));
-    const json = { file: out, ...summaryOf(done) };
-    return { json, text: textOf(json, "read again") };
+    const json = { file: out, ...summaryOf(done, damaged) };
+    return { json, text: textOf(json, "read again"), exit: damaged.length > 0 ? EXIT_NO : 0 };
   },
 };
 
@@ -53,8 +58,11 @@ async function goneWhenStopped<Made>({ files }: World, out: string, make: () => 
 
 /** To standard output, where it can't be read again; what is said of it goes to standard error. */
 async function pipeBackup(world: World, input: Input): Promise<Outcome> {
+  const damaged: MlpeError[] = [];
   const done = await recordBackup(world, locationOf(input), "pipe", async (store) => {
-    const opened = await goneWhenStopped(world, besideStore(store), () => openBackup(store));
+    const opened = await goneWhenStopped(world, besideStore(store), () =>
+      openBackup(store, undefined, (one) => damaged.push(one)),
+    );
     try {
       for (const part of opened.parts()) await world.write(part);
     } finally {
@@ -62,21 +70,25 @@ async function pipeBackup(world: World, input: Input): Promise<Outcome> {
     }
     return opened;
   });
-  const json = { file: "-", ...summaryOf(done) };
+  const json = { file: "-", ...summaryOf(done, damaged) };
   world.warn(input.on("json") ? JSON.stringify(json) : textOf(json, "each as its digest says"));
-  return { json, text: "", printed: true };
+  return { json, text: "", printed: true, exit: damaged.length > 0 ? EXIT_NO : 0 };
 }
 
-function summaryOf({ made, backup, unrecorded }: RecordedBackup<{ readonly manifest: BackupManifest }>) {
+function summaryOf(
+  { made, backup, unrecorded }: RecordedBackup<{ readonly manifest: BackupManifest }>,
+  damaged: readonly MlpeError[],
+) {
   const { commit_no, files, store_id } = made.manifest;
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const missing =
     unrecorded === undefined ? {} : { unrecorded: { code: unrecorded.code, message: unrecorded.message } };
-  return { commit_no, store_id, files: files.length, bytes, backup: backup ?? null, ...missing };
+  const hurt = damaged.length === 0 ? {} : { damaged: damaged.map(({ message }) => message) };
+  return { commit_no, store_id, files: files.length, bytes, backup: backup ?? null, ...missing, ...hurt };
 }
 
 function textOf(said: ReturnType<typeof summaryOf> & { file: string }, checked: string) {
-  const { file, commit_no, files, bytes, backup, unrecorded } = said;
+  const { file, commit_no, files, bytes, backup, unrecorded, damaged = [] } = said;
   const where = file === "-" ? "standard output" : file;
   const what = backup === null ? "The log could not record this backup" : "The log records its begin alone";
   return [
@@ -85,6 +97,9 @@ function textOf(said: ReturnType<typeof summaryOf> & { file: string }, checked: 
     unrecorded === undefined
       ? `The log records it as backup ${backup}.`
       : `${what} (${unrecorded.message}): note its date, for receipts of erasures can't name it in full.`,
+    ...damaged.slice(0, DAMAGE_SHOWN_MAX),
+    ...(damaged.length > DAMAGE_SHOWN_MAX ? [`and ${damaged.length - DAMAGE_SHOWN_MAX} more segments`] : []),
+    ...(damaged.length > 0 ? [DAMAGED] : []),
   ].join("\n");
 }
 
