@@ -29,9 +29,14 @@ const FIELDS: ReadonlySet<string> = new Set(["score_id", "keys", "time", "label"
  * Labels as a client sends them: a list, or `{ labels: [...] }`, of `{ score_id, label }` or `{ keys: { name: value }, label }`,
  * each with an optional `time`, when the outcome became true (ISO 8601 or microseconds; default now). `label` is true, false,
  * a number, or null, which makes the score unlabelled again. Good entries are taken beside bad ones. Throws only where the
- * body as a whole is no list of labels.
+ * body as a whole is no list of labels. `isErased` says of keys whether their entity was erased: such a label is not taken.
  */
-export function labelRowsFromApi(body: unknown, shape: ViewShape, now: Micros): LabelsRead {
+export function labelRowsFromApi(
+  body: unknown,
+  shape: ViewShape,
+  now: Micros,
+  isErased: (keys: Row) => boolean = () => false,
+): LabelsRead {
   const list = Array.isArray(body) ? body : (body as { labels?: unknown } | null)?.labels;
   if (!Array.isArray(list))
     throw feedbackErrors.error("bad_labels", "the body is no list of labels", { place: "labels" });
@@ -42,7 +47,7 @@ export function labelRowsFromApi(body: unknown, shape: ViewShape, now: Micros): 
   const problems: Problem[] = [];
   const readers = shape.keys.map((field) => ({ field, read: coercer(field) }));
   list.forEach((entry: unknown, index) => {
-    const read = readEntry(entry, shape, readers, now);
+    const read = readEntry(entry, shape, readers, now, isErased);
     if (typeof read === "string") {
       problems.push(feedbackErrors.problem("bad_label", read, { place: `labels[${index}]` }));
     } else rows.push(read);
@@ -51,7 +56,13 @@ export function labelRowsFromApi(body: unknown, shape: ViewShape, now: Micros): 
 }
 
 /** The row, or what is wrong with the entry. */
-function readEntry(entry: unknown, shape: ViewShape, readers: readonly KeyReader[], now: Micros): Row | string {
+function readEntry(
+  entry: unknown,
+  shape: ViewShape,
+  readers: readonly KeyReader[],
+  now: Micros,
+  isErased: (keys: Row) => boolean,
+): Row | string {
   if (entry === null || typeof entry !== "object" || Array.isArray(entry)) return "the entry is no object";
   const { score_id: scoreId, keys, time, label } = entry as Record<string, unknown>;
   const unknown = Object.keys(entry).find((name) => !FIELDS.has(name));
@@ -68,7 +79,11 @@ function readEntry(entry: unknown, shape: ViewShape, readers: readonly KeyReader
     return { ...nullKeys(shape), score_id: scoreId, ...common };
   }
   const read = readKeys(keys, readers);
-  return typeof read === "string" ? read : { ...read, score_id: null, ...common };
+  if (typeof read === "string") return read;
+  if (isErased(Object.fromEntries(readers.map(({ field: { name } }) => [name, read[`key_${name}`]!])))) {
+    return "the entity was erased, so nothing of it is stored";
+  }
+  return { ...read, score_id: null, ...common };
 }
 
 const nullKeys = (shape: ViewShape): Row => Object.fromEntries(shape.keys.map(({ name }) => [`key_${name}`, null]));

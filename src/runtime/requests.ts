@@ -32,6 +32,11 @@ export const requestErrors = errorTable("request", {
     meaning: "No stored row has this entity.",
     fix: "Check the keys, or send the row itself under `rows`.",
   },
+  erased_entity: {
+    kind: "conflict",
+    meaning: "The row names an entity that was erased: a score would store it again.",
+    fix: "Leave the row out.",
+  },
   too_many: {
     kind: "too_large",
     meaning: "There are more items in one request than are taken.",

@@ -8,6 +8,7 @@ import { featureRecord } from "../fusion/feature_rows.ts";
 import { fuseEntities, fuseRequest, outcomesKnown, type RequestRow } from "../fusion/request.ts";
 import { scoreAndCommit } from "../scoring/score.ts";
 import type { ScoreResult } from "../scoring/score_rows.ts";
+import { namesErased } from "../store/erased.ts";
 import { actOfScoring, type ModelContext } from "./models.ts";
 import { parseScoreBody, requestErrors, type ScoreItems, shownValues } from "./requests.ts";
 import type { Serving } from "./serving.ts";
@@ -91,7 +92,7 @@ function fuseSlice(
   at: Micros,
   { found, known, missing }: FusedItems,
 ): void {
-  const [index, position] = [serving.index(), serving.position()];
+  const [index, position, erased] = [serving.index(), serving.position(), serving.erased()];
   const items = asked.items.slice(from, from + SLICE_ITEMS) as typeof asked.items;
   const rows: readonly (RequestRow | undefined)[] =
     asked.kind === "rows"
@@ -99,7 +100,9 @@ function fuseSlice(
       : fuseEntities(plan, index, items as readonly (readonly Value[])[], at);
   const outcomes = outcomesKnown(plan, index, items, at);
   rows.forEach((row, i) => {
-    if (row) {
+    if (asked.kind === "rows" && erased && namesErased(erased, asked.items[from + i]!))
+      missing.push(wasErased(from + i));
+    else if (row) {
       found.push(featureRecord(plan, row, position));
       known.push(outcomes[i]!);
     } else missing.push(unknownEntity(from + i));
@@ -109,6 +112,11 @@ function fuseSlice(
 function unknownEntity(index: number): Missing {
   const message = `no stored row has the entity of item ${index}`;
   return { index, error: requestErrors.error("unknown_entity", message, { place: `entities[${index}]` }) };
+}
+
+function wasErased(index: number): Missing {
+  const message = `the entity of item ${index} was erased: nothing of it is stored any more, and so no score`;
+  return { index, error: requestErrors.error("erased_entity", message, { place: `rows[${index}]` }) };
 }
 
 /** Results in the order asked, with an error in the place of what is not known: good items of the same request go on. */

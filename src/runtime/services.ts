@@ -1,3 +1,4 @@
+import type { Row } from "../base/row.ts";
 import { batchOf } from "../contract/batch.ts";
 import { labelsContract, labelsStream } from "../contract/streams.ts";
 import { listModels } from "../delivery/promote.ts";
@@ -7,6 +8,7 @@ import { findScore } from "../scoring/find_score.ts";
 import { inferJson, modelMetadata, parseInfer } from "../scoring/oip.ts";
 import { resultOf } from "../scoring/score_rows.ts";
 import type { EntityName } from "../store/erase_select.ts";
+import { namesErased } from "../store/erased.ts";
 import { commitSent } from "./beside.ts";
 import { flipPackage, liveOf, promotePackage } from "./delivery.ts";
 import { runtimeErrors } from "./errors.ts";
@@ -138,7 +140,9 @@ function scoreServices(serving: Serving): ScoreServices {
     async label(model, body) {
       const { plan } = contextOf(serving, model);
       const parsed = body.trimStart().startsWith("[") ? parseList(body) : parseObject(body);
-      const { rows, problems } = labelRowsFromApi(parsed, plan.shape, world.clock.now());
+      const erased = serving.erased();
+      const isErased = (keys: Row) => erased !== undefined && namesErased(erased, keys);
+      const { rows, problems } = labelRowsFromApi(parsed, plan.shape, world.clock.now(), isErased);
       const batch = batchOf(labelsContract(model, plan.shape), rows);
       if (rows.length > 0) {
         await store.commit({ appends: [{ stream: labelsStream(model), batch }], priority: "pipeline" });

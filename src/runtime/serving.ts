@@ -6,6 +6,7 @@ import { type LatestVerdicts, rememberVerdicts } from "../monitoring/alerts.ts";
 import { emptyRequestMemory, foldRequests, type RequestMemory } from "../scoring/requests.ts";
 import type { Engine as Ort } from "../scoring/tensor.ts";
 import { isDamage } from "../store/damage.ts";
+import type { ErasedEntities } from "../store/erased.ts";
 import type { SpaceReport } from "../store/space.ts";
 import { watchAlerts } from "./alerts.ts";
 import { type Degradation, degradation, LIVE_MODELS } from "./damage.ts";
@@ -39,6 +40,8 @@ export interface Serving {
   renewed(commitNo: number): Promise<void>;
   /** What the log thread measured of the disk last. */
   space(): SpaceReport | undefined;
+  /** Which entities were erased: what names one is not stored again. */
+  erased(): ErasedEntities | undefined;
   /** Counts and logs scores that are answered without being stored. */
   notStored(model: string, rows: readonly Row[]): void;
   /** Folds the history, loads what is live; then follows the log until `close`. */
@@ -65,6 +68,8 @@ interface State {
   readonly memories: Map<string, RequestMemory>;
   /** Rows were erased, and what is remembered of stored rows is not looked through yet. */
   erased: boolean;
+  /** As `Serving.erased`. */
+  entities: ErasedEntities | undefined;
   /** Those who wait for what was removed to be gone here too. */
   readonly waiting: { readonly commitNo: number; readonly resolve: () => void }[];
 }
@@ -89,6 +94,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     closed: false,
     memories: new Map(),
     erased: false,
+    entities: undefined,
     waiting: [],
   };
   const running: Promise<void>[] = [];
@@ -116,6 +122,7 @@ export function createServing(engine: Engine, log: Log): Serving {
       if (state.closed) return Promise.resolve();
       return new Promise((resolve) => state.waiting.push({ commitNo, resolve }));
     },
+    erased: () => state.entities,
     notStored: (model, rows) => notStored(held.metrics, log, model, rows),
     async start() {
       const { degraded } = held;
@@ -162,6 +169,7 @@ async function foldHistory(held: Held, state: State, log: Log): Promise<readonly
   const { commitNo, rows } = await rowCounts(held.engine);
   await countHistory(held, commitNo, rows);
   const { degraded } = held;
+  state.entities = await degraded.without("which entities were erased", () => store.erased());
   const history = (await degraded.without("what alerts fired", () => verdictRows(held.engine, commitNo))) ?? [];
   rememberVerdicts(held.verdicts, history);
   const { opened, readable } = await degraded.views([...engine.project.views.values()], async (plans) => {
@@ -248,6 +256,7 @@ async function renew(state: State): Promise<void> {
 
 /** Requests that were answered, and the latest verdicts, as the log has them after an erasure. */
 async function forgetErased({ engine, verdicts }: Held, state: State): Promise<void> {
+  state.entities = await engine.store.erased();
   for (const [model, { requests }] of state.memories) {
     const before = [...requests.keys()];
     const fresh = await foldRequests(engine.store, model);

@@ -1,6 +1,6 @@
 import { toHex } from "../base/bytes.ts";
 import { hmac } from "../base/digest.ts";
-import type { Value } from "../base/row.ts";
+import type { Row, Value } from "../base/row.ts";
 import { type Batch, rowsOf } from "../contract/batch.ts";
 import { ERASURES } from "../contract/streams.ts";
 import { readSecret, type Sealer } from "./catalogue.ts";
@@ -43,6 +43,13 @@ export interface ErasedEntities {
   /** Whether the entity with these values, in the order of the set, was erased. */
   has(fields: readonly string[], values: readonly Value[]): boolean;
 }
+
+/** Whether a row names an erased entity: with all fields of one. */
+export const namesErased = ({ fieldSets, has }: ErasedEntities, row: Row): boolean =>
+  fieldSets.some((fields) => {
+    const values = fields.map((field) => row[field] ?? null);
+    return has(fields, values);
+  });
 
 /** Digests that are remembered at most: a page asks for the same few again and again. */
 const REMEMBERED_MAX = 65_536;

@@ -96,5 +96,20 @@ test("an entity is erased beside the server: out of rows, requests and what is s
   expect(await desk.mlpe.json(["ledger", "verify"])).toMatchObject({ ok: true });
   const bare = await fetch(`${url}/v1/erasures`, { method: "POST", body: "{}" });
   expect(bare.status).toBe(403);
-  expect((await scoreRow()).repeated).toBe(false); // the answer to that request is remembered no more
+  // The answer to that request is remembered no more, and what a request brings of the pump is stored no more.
+  expect(await scoreRow()).toMatchObject({ error: { code: "request.erased_entity" } });
+  const mixed = [pump, "0018"].map((Pump_No) => ({ Pump_No, ...values }));
+  const answered = await fetch(`${url}/v1/score/pump_failure`, {
+    method: "POST",
+    body: JSON.stringify({ rows: mixed }),
+  });
+  expect(((await answered.json()) as { results: object[] }).results).toMatchObject([
+    { error: { code: "request.erased_entity" } },
+    { keys: { Pump_No: "0018" } },
+  ]);
+  const labels = [pump, "0018"].map((Pump_No) => ({ keys: { Pump_No }, label: true }));
+  const labelled = await fetch(`${url}/v1/labels/pump_failure`, { method: "POST", body: JSON.stringify(labels) });
+  expect(await labelled.json()).toMatchObject({ accepted: 1, problems: [{ place: "labels[0]" }] });
+  expect(await rows("labels/pump_failure")).not.toContain(`"${pump}"`);
+  expect(await mentions()).toEqual([]);
 });
