@@ -74,6 +74,19 @@ interface State {
   readonly waiting: { readonly commitNo: number; readonly resolve: () => void }[];
 }
 
+const beginning = (): State => ({
+  index: undefined,
+  saver: undefined,
+  renewal: undefined,
+  following: followState(0),
+  ready: false,
+  closed: false,
+  memories: new Map(),
+  erased: false,
+  entities: undefined,
+  waiting: [],
+});
+
 export function createServing(engine: Engine, log: Log): Serving {
   const ort = openOnnx(engine);
   const models = liveModels(engine, ort, log);
@@ -85,18 +98,7 @@ export function createServing(engine: Engine, log: Log): Serving {
     verdicts: new Map() as LatestVerdicts,
     degraded: degradation(log),
   };
-  const state: State = {
-    index: undefined,
-    saver: undefined,
-    renewal: undefined,
-    following: followState(0),
-    ready: false,
-    closed: false,
-    memories: new Map(),
-    erased: false,
-    entities: undefined,
-    waiting: [],
-  };
+  const state = beginning();
   const running: Promise<void>[] = [];
   engine.store.onEnded(() => {
     state.ready = false;
