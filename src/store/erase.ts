@@ -233,12 +233,14 @@ async function finish(
     if (gone.some(({ file }) => !there.has(file))) throw movedOn("rows were dropped");
     const { cursors } = erasure;
     const request = { appends: [{ stream: ERASURES, batch: erasureRows(erasure, prepared.rows) }], cursors };
+    let removeFolds = () => {};
     const { commitNo, knownTime } = log.commitWith(encodeCommit(request, encoder), head.commitNo, () => {
       const state = replaceSegments(database, sealer, readState(database, sealer), gone, written);
       // The commit says so too; here it is so that the former ones rest nowhere once it is scrubbed.
       writeState(database, sealer, { ...state, cursors: { ...state.cursors, ...cursors }, scrub: true });
-      folds.forget();
+      removeFolds = folds.forget();
     });
+    removeFolds();
     session.prepared = undefined;
     log.replaced(
       gone.map(({ file }) => file),

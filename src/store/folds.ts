@@ -86,12 +86,14 @@ export async function writeFold(
   } catch (cause) {
     await out?.close().catch(() => {});
     removeFold(directory, file);
-    const { code, message } = cause as { code?: string; message: string };
-    throw storeErrors.error("failed_fold", `the fold "${fold.name}" could not be saved: ${code ?? message}`, {
-      place: fold.name,
-      cause,
-    });
+    throw notSaved(fold, cause);
   }
+}
+
+function notSaved({ name }: FoldName, cause: unknown): Error {
+  const { code, message } = cause as { code?: string; message: string };
+  const text = `the fold "${name}" could not be saved: ${code ?? message}`;
+  return storeErrors.error("failed_fold", text, { place: name, cause });
 }
 
 async function writeParts(
@@ -207,8 +209,11 @@ export interface FoldKeeper {
   begin(): number;
   /** Refers to a written file, instead of the fold of the same name before it. False where it came too late. */
   keep(fold: WrittenFold, begun: number): boolean;
-  /** Removes every saved fold, and those that are being made: what they hold may have been erased. */
-  forget(): void;
+  /**
+   * Forgets every saved fold, and those that are being made: what they hold may have been erased. Part of the caller's
+   * transaction; the answer removes the files, once that is committed.
+   */
+  forget(): () => void;
   /** Removes every saved fold: they are under a key that is retired. */
   drop(): void;
 }
@@ -220,10 +225,10 @@ export function foldKeeper(directory: string, database: Database, sealer: Sealer
   const remove = (files: readonly string[]) => {
     for (const file of files) removeFold(directory, file);
   };
-  const dropAll = () => {
+  const dropRows = () => {
     const files = foldRows(database, sealer).map(({ file }) => file);
     database.run("DELETE FROM folds");
-    remove(files);
+    return () => remove(files);
   };
   const there = new Set(existsSync(foldsPath(directory)) ? readdirSync(foldsPath(directory)) : []);
   for (const { file } of foldRows(database, sealer)) if (!there.delete(file)) drop.run(file);
@@ -245,22 +250,24 @@ export function foldKeeper(directory: string, database: Database, sealer: Sealer
       const kept = new Set(others.slice(-(FOLDS_MAX - 1)));
       const gone = rows.filter((row) => !kept.has(row)).map(({ file }) => file);
       const id = (rows.at(-1)?.id ?? 0) + 1;
-      database.transaction(() => {
-        for (const file of gone) drop.run(file);
-        database.run("INSERT INTO folds VALUES (?, ?, ?)", [
-          id,
-          fold.file,
-          sealJson(sealer, rowOf(id, fold.file), fold),
-        ]);
-      })();
+      const sealed = sealJson(sealer, rowOf(id, fold.file), fold);
+      try {
+        database.transaction(() => {
+          for (const file of gone) drop.run(file);
+          database.run("INSERT INTO folds VALUES (?, ?, ?)", [id, fold.file, sealed]);
+        })();
+      } catch (cause) {
+        remove([fold.file]);
+        throw notSaved(fold, cause);
+      }
       remove(gone);
       return true;
     },
     forget() {
       forgotten++;
-      dropAll();
+      return dropRows();
     },
-    drop: dropAll,
+    drop: () => dropRows()(),
   };
 }
 

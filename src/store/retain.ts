@@ -90,6 +90,7 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
   }));
   const gone = runs.flatMap(([, one]) => one.gone);
   const request = { appends: [{ stream: RETENTION, batch: batchOf(retentionContract, rows) }] };
+  let removeFolds = () => {};
   const { commitNo } = log.commitWith(encodeCommit(request, encoder), state.head.commitNo, () => {
     const next = replaceSegments(database, sealer, readState(database, sealer), gone, []);
     const begins = runs.map(([stream, run]) => {
@@ -98,8 +99,9 @@ export function retainRows(erasing: Erasing, policy: RetentionPolicy, now: Micro
       return [stream, { ...next.streams[stream]!, firstSequence, droppedContracts }] as const;
     });
     writeState(database, sealer, { ...next, streams: { ...next.streams, ...Object.fromEntries(begins) } });
-    folds.forget();
+    removeFolds = folds.forget();
   });
+  removeFolds();
   log.replaced(gone.map(({ file }) => file));
   removeSegments(target.directory, log.takeReplaced());
   return { commitNo, dropped, held, damaged };

@@ -135,7 +135,8 @@ export function logWriter(
       gone.push({ files, until: clock.now() + UNLINK_AFTER, erased: erased !== undefined });
     },
     takeReplaced(closing) {
-      const isDue = (one: (typeof gone)[number]) => one.until <= clock.now() || (closing !== undefined && one.erased);
+      const now = clock.now();
+      const isDue = (one: (typeof gone)[number]) => one.until <= now || (closing !== undefined && one.erased);
       const due = gone.filter(isDue);
       gone = gone.filter((one) => !isDue(one));
       return due.flatMap(({ files }) => files);
@@ -286,15 +287,18 @@ export function isFull(cause: unknown): boolean {
   const code = (cause as { code?: unknown } | null)?.code;
   return typeof code === "string" && FULL_CODES.has(code);
 }
-const FULL_CODES = new Set(["SQLITE_FULL", "ENOSPC", "EDQUOT", "EFBIG", "SQLITE_IOERR_SHMSIZE", "store.full"]);
+const FULL = `${storeErrors.prefix}.full`;
+const FULL_CODES = new Set(["SQLITE_FULL", "ENOSPC", "EDQUOT", "EFBIG", "SQLITE_IOERR_SHMSIZE", FULL]);
 
-function writeFailure(cause: unknown): unknown {
+/** What is told of a write that failed: store.full, store.failed_write, or the cause where it is something else. */
+export function writeFailure(cause: unknown, what = "the commit"): unknown {
   const code = (cause as { code?: string } | null)?.code ?? "";
+  if (code === FULL) return cause;
   if (isFull(cause)) {
     return storeErrors.error("full", "the disk of the data directory is full", { cause });
   }
-  if (!/^SQLITE_(IOERR|READONLY|CANTOPEN|BUSY)/.test(code)) return cause;
-  return storeErrors.error("failed_write", `the commit could not be written (${code})`, { cause });
+  if (!/^(SQLITE_(IOERR|READONLY|CANTOPEN|BUSY)|EIO$|EROFS$|EACCES$)/.test(code)) return cause;
+  return storeErrors.error("failed_write", `${what} could not be written (${code})`, { cause });
 }
 
 /** The state of the log: what the catalogue holds, and the tail folded onto it. */

@@ -44,7 +44,7 @@ import { readStatedInfos } from "./segment_info.ts";
 import { removeSegments, syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
-import { isFull, type LogWriter, logWriter } from "./sqlite_log.ts";
+import { isFull, type LogWriter, logWriter, writeFailure } from "./sqlite_log.ts";
 import { type CheckpointMode, keepSums, type SumsKeeper, walBytesOf } from "./sums.ts";
 
 interface WriterOptions {
@@ -112,6 +112,7 @@ export async function openWriter(
     const spared = () => erases.spared();
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
     const scrubs = scrubbing(log, directory, compacts.alone);
+    const rotates = rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone });
     const erases = erasures(erasing, hands, compacts.alone, scrubs);
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
@@ -124,13 +125,22 @@ export async function openWriter(
       commit: (request) => (watch ? watch.commit(request) : log.commit(request)),
       onSpace: (listener) => watch?.onReport(listener),
       checkpoint: keeper.checkpoint,
-      compact: compacts.compact,
-      erasures: erases,
+      compact: () => told(compacts.compact(), "a segment"),
+      erasures: {
+        ...erases,
+        prepare: (erasure, streams) => told(erases.prepare(erasure, streams), "the erasure"),
+        hold: () => told(erases.hold(), "the erasure"),
+        finish: (erasure) => told(erases.finish(erasure), "the erasure"),
+      },
       retain(given) {
         policy = given;
-        return compacts.alone(async () => retainRows(erasing, given, clock.now()));
+        return told(
+          compacts.alone(async () => retainRows(erasing, given, clock.now())),
+          "the retention",
+        );
       },
-      ...rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone }),
+      ...rotates,
+      rotate: (progress) => told(rotates.rotate(progress), "the rotation"),
       onCompactionFailed: (listener) => listeners.push(listener),
       ...pendingOf(erasing, scrubs),
       async close() {
@@ -151,7 +161,11 @@ export async function openWriter(
 function pendingOf({ log, stopping }: Erasing, scrubs: Scrubbing): Pick<OpenWriter, "pend" | "interrupt"> {
   return {
     async pend(erasure, what) {
-      notePending(log, erasure, what);
+      try {
+        notePending(log, erasure, what);
+      } catch (cause) {
+        throw writeFailure(cause, "the erasure");
+      }
       if (what === "done" && !(await scrubs.now())) scrubs.later();
     },
     interrupt() {
@@ -159,6 +173,12 @@ function pendingOf({ log, stopping }: Erasing, scrubs: Scrubbing): Pick<OpenWrit
     },
   };
 }
+
+/** What fails for want of room, say, is told so. */
+const told = <T>(act: Promise<T>, what: string): Promise<T> =>
+  act.catch((cause) => {
+    throw writeFailure(cause, what);
+  });
 
 /** One after another, and each though one before it failed: whoever opens the directory next must get the lock. */
 async function closeAll(acts: readonly (() => unknown)[]): Promise<void> {

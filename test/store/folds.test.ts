@@ -160,7 +160,7 @@ test("forgetting removes every fold, and one that was being made is not kept", a
   const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
   const begun = writer.folds.begin();
   const [file] = readdirSync(folder);
-  writer.folds.forget();
+  writer.folds.forget()();
   expect(readdirSync(folder)).toEqual([]);
   writeFileSync(join(folder, file!), "made meanwhile");
   const late = { ...NAME, upTo: 1, file: file!, keyId: 1, nonce: "00".repeat(24), lengths: [14] };

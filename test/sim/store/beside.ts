@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { RETENTION } from "../../../src/contract/streams.ts";
 import { type BackupManifest, unpackBackup, writeBackup } from "../../../src/store/backup.ts";
+import type { RetentionOutcome } from "../../../src/store/retain.ts";
 import { type LogStore, openStore } from "../../../src/store/store.ts";
 import * as disk from "./life.ts";
 import { commitAll, count, type Life, note, optionsOf, ticks } from "./life.ts";
 import { isEither, type Question, questionsFrom, wrongWith } from "./reads.ts";
 import { droppedBy, entityFrom, policyFrom } from "./requests.ts";
-import { wrongFolds } from "./saved.ts";
+import { loadSaved, wrongFolds } from "./saved.ts";
 
 /** Acts that take many turns: commits, reads and one another come between, and a kill finds any of them half done. */
 export const LONG_ACTS = { compact, rotate, erase, retain } as const satisfies Record<
@@ -107,15 +108,52 @@ async function compact(life: Life): Promise<void> {
   }
 }
 
-/** New data keys for everything. */
+/** New data keys for everything. One that a full disk refused is finished once there is room. */
 async function rotate(life: Life): Promise<void> {
-  await life.store.rotate();
-  life.folds = {};
+  try {
+    await life.store.rotate();
+    life.folds = {};
+  } catch (cause) {
+    disk.expectRefusal(life, "rotations", cause);
+    for (const [name, { tag }] of Object.entries(life.folds)) {
+      if (!(await loadSaved(life.store, name, tag))) life.folds = {}; // they go when the key is made
+    }
+  }
 }
 
-/** An entity goes, from every stream and every read. */
+/** What a full disk refused or a kill left is taken up again: an erasure that was taken on, a rotation that was begun. */
+export async function takeUp(life: Life): Promise<void> {
+  const { pending } = life.store;
+  for (const one of pending.erasures()) {
+    await eraseNow(life, one.entity);
+    await pending.done(one);
+    count(life, "erasures taken up again");
+  }
+  if (!pending.isRotating() || life.draw.chance(0.5)) return;
+  await rotate(life);
+  if (pending.isRotating()) life.findings.push("a rotation that was taken up again is not finished");
+  count(life, "rotations taken up again");
+}
+
+/** An entity goes, at once or taken on before, as a server does it: then it stays so until it is done. */
 async function erase(life: Life): Promise<void> {
-  const entity = entityFrom(life.draw);
+  const { pending } = life.store;
+  const one = life.draw.chance(0.5) ? { entity: entityFrom(life.draw), ahead: true } : undefined;
+  let taken = false;
+  try {
+    if (one) await pending.pend(one);
+    taken = one !== undefined;
+    await eraseNow(life, one?.entity ?? entityFrom(life.draw));
+    if (one) await pending.done(one);
+  } catch (cause) {
+    disk.expectRefusal(life, "erasures", cause);
+    const isThere = pending.erasures().some((other) => Bun.deepEquals(other, one));
+    if (isThere !== taken) life.findings.push(`a refused erasure is ${isThere ? "" : "not "}pending`);
+  }
+}
+
+/** It goes from every stream and every read. */
+async function eraseNow(life: Life, entity: Readonly<Record<string, string>>): Promise<void> {
   const coming: Promise<void>[] = [];
   // Asked whenever rows were looked for: what comes now is looked through next, or waits until the erasure is done.
   const also = async () => {
@@ -134,7 +172,12 @@ async function erase(life: Life): Promise<void> {
 
 /** What is too old or too much goes, but nothing that a reader has not folded. */
 async function retain(life: Life): Promise<void> {
-  const outcome = await life.store.retain(policyFrom(life.draw));
+  let outcome: RetentionOutcome;
+  try {
+    outcome = await life.store.retain(policyFrom(life.draw));
+  } catch (cause) {
+    return disk.expectRefusal(life, "retentions", cause);
+  }
   const { commitNo } = outcome;
   if (commitNo === undefined) return;
   life.acknowledged = Math.max(life.acknowledged, commitNo);

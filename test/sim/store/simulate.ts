@@ -6,7 +6,7 @@ import { rewrapStore } from "../../../src/store/rewrap.ts";
 import { rotateKeys } from "../../../src/store/rotate_keys.ts";
 import { openStore } from "../../../src/store/store.ts";
 import { readUpkeep } from "../../../src/store/upkeep.ts";
-import { backupPath, beside, checkBackup, commitSome, LONG_ACTS, someLongActs } from "./beside.ts";
+import { backupPath, beside, checkBackup, commitSome, LONG_ACTS, someLongActs, takeUp } from "./beside.ts";
 import { differences, folded } from "./history.ts";
 import { kill } from "./kill.ts";
 import * as disk from "./life.ts";
@@ -76,7 +76,9 @@ export const MET_ANYWHERE: readonly string[] = [
 ];
 export const MET_ON_A_SMALL_DISK: readonly string[] = [
   ...["full disk", "commits refused by a full disk", "compactions refused by a full disk"],
-  ...["backups refused by a full disk", "folds refused by a full disk"],
+  ...["backups refused by a full disk", "folds refused by a full disk", "erasures refused by a full disk"],
+  ...["retentions refused by a full disk", "rotations refused by a full disk"],
+  ...["erasures taken up again", "rotations taken up again"],
 ];
 
 /** One random life of a store: after each act it must be what the model says. */
@@ -108,14 +110,26 @@ async function live(life: Life, options: StoreOptions): Promise<StoreReport> {
   return { seed: life.seed, findings: life.findings, seen: life.seen, digest };
 }
 
+async function roomAgain(life: Life): Promise<void> {
+  disk.emptyDisk(life);
+  await disk.expectNoLeftovers(life);
+}
+
+const NEED_ROOM: ReadonlySet<string> = new Set([
+  ...["kill", "reopen", "stale writer", "rotate closed", "rewrap", "flip", "merge"],
+]);
+
 async function act(life: Life, smallDisk: boolean): Promise<string> {
   if (smallDisk && !life.full && life.draw.chance(0.1)) disk.fillDisk(life);
-  else if (life.full && life.draw.chance(0.3)) disk.emptyDisk(life);
+  else if (life.full && life.draw.chance(0.3)) await roomAgain(life);
+  if (!life.full) await takeUp(life);
   disk.slowDown(life, life.draw.chance(life.time.slow ? 0.7 : 0.08));
   const [name, run] = life.draw.pick(OFTEN);
   // What makes a new directory or a new key needs room; the rest must do without.
-  if (life.full && !["commit", "compact", "read", "checkpoint", "clock jumps", "backup", "fold"].includes(name))
-    disk.emptyDisk(life);
+  if (life.full && NEED_ROOM.has(name)) {
+    await roomAgain(life);
+    await takeUp(life);
+  }
   count(life, name);
   await run(life);
   life.time.pass(life.draw.pick(PAUSES_MS));
