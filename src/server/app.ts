@@ -120,8 +120,8 @@ function api(services: Services, token: string): Hono {
   v1.post("/labels/:model", none, async (context) =>
     exact(context, await services.label(model(context), await body(context))),
   );
-  v1.post("/sources/:source/rows", none, async (context) => {
-    const key = context.req.header("idempotency-key");
+  v1.post("/sources/:source/rows", ignoresForeign, async (context) => {
+    const key = context.req.header(IDEMPOTENCY_KEY);
     return exact(context, await services.push(context.req.param("source"), await body(context), key));
   });
   v1.get("/models", none, async (context) => exact(context, await services.models()));
@@ -252,6 +252,22 @@ function takes(...known: readonly string[]): MiddlewareHandler {
     await next();
   };
 }
+
+const IDEMPOTENCY_KEY = "idempotency-key";
+
+/**
+ * Who sends webhooks puts parameters of their own behind an address, which mean nothing here and are kept nowhere. What
+ * means the header would silently count for nothing: that is refused.
+ */
+const ignoresForeign: MiddlewareHandler = async ({ req }, next) => {
+  const meant = Object.keys(req.queries()).find((name) => nearest(name, [IDEMPOTENCY_KEY]) !== undefined);
+  if (meant !== undefined) {
+    const fix = `Send the key as the header Idempotency-Key. ${req.path} takes no parameters, and ignores those of others.`;
+    const message = `${JSON.stringify(meant.slice(0, 40))} is no parameter but a header`;
+    throw serverErrors.error("bad_parameter", message, { place: meant.slice(0, 40), fix });
+  }
+  await next();
+};
 
 /** Characters of a challenge that are answered. */
 const CHALLENGE_MAX = 128;

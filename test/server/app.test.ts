@@ -246,6 +246,18 @@ const scenarios: readonly Scenario[] = [
     "POST /v1/models/load/rollback?to=1",
     "GET /v1/site?challange=1",
   ].map((ask) => ({ ask, status: 400, answer: code("server.bad_parameter", { place: expect.any(String) }) })),
+  {
+    ask: "POST /v1/sources/none/rows?utm_source=shop&api-version=2&token=t&token=u", // others' parameters are passed over
+    body: [],
+    status: 200,
+    answer: { source: "none", body: "[]", key: null },
+  },
+  ...["idempotency_key", "IdempotencyKey", "idempotncy-key"].map((name) => ({
+    ask: `POST /v1/sources/none/rows?v=1&${name}=7`,
+    body: [],
+    status: 400,
+    answer: code("server.bad_parameter", { place: name, fix: expect.stringContaining("header Idempotency-Key") }),
+  })),
   { ask: "GET /v1/nowhere?x=1", status: 404, answer: code("server.not_found") },
   { ask: "GET /v1", status: 404, answer: code("server.not_found") },
   { ask: "GET /v1/score/load/extra", status: 404, answer: code("server.not_found") },
