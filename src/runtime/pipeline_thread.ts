@@ -3,12 +3,15 @@ import type { World } from "../base/world.ts";
 import { isPushConnector, type PushConnector } from "../connectors/http_push.ts";
 import type { PendingErasure } from "../store/catalogue.ts";
 import type { EntityName } from "../store/erase_select.ts";
+import { storeErrors } from "../store/errors.ts";
 import { interrupted, isInterruption } from "../store/pending.ts";
 import { fullError, type SpaceReport } from "../store/space.ts";
+import { isFull } from "../store/sqlite_log.ts";
 import { connectStore, type LogStore } from "../store/store.ts";
 import { cacheOf, type Engine, engineOver } from "./engine.ts";
 import { type ErasingServer, eraseFrom, type SignedReceipt } from "./erase.ts";
 import { runtimeErrors } from "./errors.ts";
+import { onceThereIsRoom } from "./full_disk.ts";
 import { postStep, scheduledJobs } from "./jobs.ts";
 import { failureLineage } from "./lineage.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
@@ -227,20 +230,38 @@ async function erase(state: State, message: Extract<ToPipeline, { kind: "erase" 
     if (!engine || state.stopped || state.interrupted) {
       throw runtimeErrors.error("not_ready", "the server is starting or stopping");
     }
-    await engine.store.pending.pend({ entity, ahead });
-    post({ kind: "answered", id, outcome: await eraseNext(state, engine, { entity, ahead }, id, post) });
+    const pending = { entity, ahead };
+    await engine.store.pending.pend(pending);
+    try {
+      post({ kind: "answered", id, outcome: await eraseNext(state, engine, pending, id, post) });
+    } catch (error) {
+      if (isFull(error)) takeUp(state, engine, pending, id, post, "full");
+      throw isFull(error) ? waitsForRoom(error) : error;
+    }
   } catch (error) {
     post({ kind: "refused", id, error: plainError(error) });
   }
 }
 
-/** What a stop or a crash left. The receipt is told in the log: who asked is gone. */
-function takeUp(state: State, engine: Engine, pending: PendingErasure, id: number, post: Send): void {
+const waitsForRoom = (cause: unknown): Error =>
+  storeErrors.error("full", `${(cause as Error).message}: the erasure is done once there is room`, { cause });
+
+/** What a stop, a crash or a full disk left. The receipt is told in the log: who asked is gone. */
+function takeUp(state: State, engine: Engine, pending: PendingErasure, id: number, post: Send, full?: "full"): void {
   const log = (message: string, facts: object) => post({ kind: "log", message, facts });
-  log("an erasure is taken up again", { fields: Object.keys(pending.entity) });
-  eraseNext(state, engine, pending, id, post).then(
+  const act = () => {
+    log("an erasure is taken up again", { fields: Object.keys(pending.entity) });
+    return eraseNext(state, engine, pending, id, post);
+  };
+  const done = full ? onceThereIsRoom(act, () => state.interrupted) : act();
+  done.then(
     (receipt) => log("the erasure is done", { receipt }),
     (error) => {
+      if (isInterruption(error) && full) return; // the next start takes it up
+      if (isFull(error)) {
+        log("the disk is full: the erasure waits for room", {});
+        return takeUp(state, engine, pending, id, post, "full");
+      }
       const { code, message } = plainError(error);
       const isDone = code === "store.nothing_to_erase"; // all but the end of it was done before
       log(isDone ? "the erasure is done" : "the erasure failed", isDone ? {} : { code, message });
@@ -248,7 +269,7 @@ function takeUp(state: State, engine: Engine, pending: PendingErasure, id: numbe
   );
 }
 
-/** After those before it. What is interrupted stays pending. */
+/** After those before it. What is interrupted, or refused by a full disk, stays pending. */
 async function eraseNext(
   state: State,
   engine: Engine,
@@ -264,7 +285,7 @@ async function eraseNext(
   });
   const settled = mine.then(
     () => engine.store.pending.done(pending),
-    (cause) => (isInterruption(cause) ? undefined : engine.store.pending.done(pending)),
+    (cause) => (isInterruption(cause) || isFull(cause) ? undefined : engine.store.pending.done(pending)),
   );
   state.erasing = settled.catch(() => {});
   await settled.catch(() => {}); // where the store can't be written it stays pending

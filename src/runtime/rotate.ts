@@ -2,8 +2,10 @@ import type { World } from "../base/world.ts";
 import { openedBy, rewrapStore } from "../store/rewrap.ts";
 import type { Progress, Rotation } from "../store/rotate.ts";
 import { rotateKeys } from "../store/rotate_keys.ts";
+import { isFull } from "../store/sqlite_log.ts";
 import { type Engine, withEngine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
+import { onceThereIsRoom } from "./full_disk.ts";
 import { openProject, type ProjectLocation } from "./project.ts";
 import { parseObject, requestErrors } from "./requests.ts";
 import { askServer, runningServer } from "./running.ts";
@@ -48,11 +50,28 @@ export async function rotateProject(
   return shownRotation(await rotateKeys({ directory, keys: config.keys, clock, random, progress }));
 }
 
-/** Goes on with a rotation that a stop or a crash left, beside everything else; the log says when it is done. */
-export function takeUpRotation({ store }: Engine, log: (message: string, facts: object) => void): void {
+/** Rotates in the server. What a full disk cut off goes on by itself once there is room. */
+export async function rotateAsked(engine: Engine, log: Log): Promise<ShownRotation> {
+  try {
+    return shownRotation(await engine.store.rotate());
+  } catch (cause) {
+    if (isFull(cause) && engine.store.pending.isRotating()) takeUpRotation(engine, log, "full");
+    throw cause;
+  }
+}
+
+type Log = (message: string, facts: object) => void;
+
+/** Goes on with a rotation that a stop, a crash or a full disk left, beside everything else; the log says when it is done. */
+export function takeUpRotation({ store }: Engine, log: Log, full?: "full"): void {
   if (!store.pending.isRotating()) return;
-  log("a rotation of keys is taken up again", {});
-  store.rotate().then(
+  const act = () => {
+    log("a rotation of keys is taken up again", {});
+    return store.rotate();
+  };
+  const later = () => onceThereIsRoom(act, () => false); // a closed store ends it
+  const done = full ? later() : act().catch((cause) => (isFull(cause) ? later() : Promise.reject(cause)));
+  done.then(
     (rotation) => log("the rotation of keys is done", shownRotation(rotation)),
     ({ code, message }: { code?: string; message: string }) =>
       log("the rotation of keys is not done", { code, message }),

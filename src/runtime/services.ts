@@ -18,7 +18,7 @@ import type { ModelContext } from "./models.ts";
 import { packageFiles } from "./package_files.ts";
 import { parseList, parseObject, requestErrors } from "./requests.ts";
 import { retainAsked, type Told } from "./retain.ts";
-import { rewrapAsked, shownRotation } from "./rotate.ts";
+import { rewrapAsked, rotateAsked } from "./rotate.ts";
 import { scoreRequest, shownScore } from "./score_service.ts";
 import type { Serving } from "./serving.ts";
 import { shownSpace } from "./space.ts";
@@ -47,7 +47,7 @@ export function servicesOf(serving: Serving, push: Push, erase: Erase = NO_ERASE
     erase: async (body) => erase(...erasureIn(body)),
     retain: (body) => retainAsked(serving.engine, body, toldBy(serving)),
     rewrapKeys: (body) => rewrapAsked(serving.engine, body),
-    rotateKeys: async () => shownRotation(await serving.engine.store.rotate()),
+    rotateKeys: () => rotateAsked(serving.engine, serving.log),
   };
 }
 

@@ -34,7 +34,7 @@ import {
   PAGE_BYTES,
   sumsPath,
 } from "./sums_file.ts";
-import { framesIn, moveOf } from "./wal_frames.ts";
+import { framesIn, isOwnFrame, moveOf } from "./wal_frames.ts";
 import { bootOf, laidOver } from "./wal_moved.ts";
 
 /** Pages of log.db at most: of one that is larger than 1 GiB nothing is kept. */
@@ -74,6 +74,8 @@ interface Keeping {
   parts: Uint8Array | undefined;
   /** Of the write-ahead log, as far as it was moved and still stands there. */
   frames: readonly MovedFrames[];
+  /** The first place in the write-ahead log from which that is no longer so, until the next checkpoint says it. */
+  tornFrom: number | undefined;
   /** A checkpoint was begun and not all was moved. */
   moving: boolean;
   file: SumsFile | undefined;
@@ -102,6 +104,7 @@ export function keepSums(database: Database, directory: string, sealer: Sealer, 
     sealer,
     parts: undefined,
     frames: [],
+    tornFrom: undefined,
     moving: false,
     file: undefined,
     log: undefined,
@@ -156,10 +159,17 @@ function checkpoint(keeping: Keeping, mode: CheckpointMode): boolean {
   const before = stateOfLog(database);
   const moves = before.log > before.checkpointed;
   if (moves) beginMove(keeping, before);
+  // A transaction that failed, on a full disk say, wrote over what stood behind the end of the log.
+  if (isOwnFrame(keeping.directory, before.log)) keeping.tornFrom = before.log;
   const after = stateOfLog(database, mode);
   if (after.log < 0 || after.log !== after.checkpointed) return false;
   keeping.moving = false;
   if (keeping.file) endMove(keeping, keeping.file);
+  if (keeping.tornFrom !== undefined) {
+    keeping.frames = laidOver(keeping.frames, keeping.tornFrom);
+    keeping.tornFrom = undefined;
+    dropFile(keeping); // made anew below
+  }
   if (keeping.file === undefined || keeping.file.end > 2 * keeping.file.baseBytes + ENTRIES_BYTES) {
     keeping.parts ??= partsOfLog(keeping);
     writeBase(keeping, true);

@@ -66,6 +66,12 @@ export const frameSum = (whole: Uint8Array): Uint8Array => {
   return sum;
 };
 
+/** Whether the frame at this place bears the salts of the log as it is now. */
+export function isOwnFrame(directory: string, place: number): boolean {
+  for (const { own } of framesBackwards(directory, place, place + 1)) return own;
+  return false;
+}
+
 /** The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log. No lock of SQLite hangs on the file. */
 export const framesOf = (directory: string): Generator<Frame> =>
   inLog(directory, function* (read) {

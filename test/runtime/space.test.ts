@@ -31,3 +31,19 @@ test.skipIf(!canMountSmallDisk())(
   },
   60_000,
 );
+
+test.skipIf(!canMountSmallDisk())(
+  "an erasure and a rotation that a full disk refuses are done by themselves once there is room",
+  async () => {
+    const told = await onSmallDisk("test/support/full_disk_upkeep.ts", 24);
+    const whole = { rows: 500, pending: 0, rotating: false, keys: [1], findings: 0 };
+    const refused = { exit: expect.any(Number), full: true };
+    expect(told).toEqual({
+      refused: { ...refused, ...whole, pending: 1 },
+      erased: { ...whole, rows: 0 },
+      cut: { ...refused, ...whole, rows: 0, rotating: true, keys: [1, 2] },
+      rotated: { ...whole, rows: 0, keys: [2] },
+    });
+  },
+  60_000,
+);

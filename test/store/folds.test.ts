@@ -153,6 +153,22 @@ test("files that no row names are swept at the next start, and a backup leaves f
   await again.close();
 });
 
+test("forgetting in a transaction that fails leaves every fold as it was", async () => {
+  const { store, options } = await made();
+  await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("kept")]);
+  await store.close();
+  const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
+  const failing = writer.log.database.transaction(() => {
+    writer.folds.forget();
+    throw new Error("no room");
+  });
+  expect(failing).toThrow("no room");
+  await writer.close();
+  const again = await openStore(options);
+  expect(await loaded(again)).toBe("1: kept");
+  await again.close();
+});
+
 test("forgetting removes every fold, and one that was being made is not kept", async () => {
   const { store, options, folder } = await made();
   await store.saveFold({ ...NAME, upTo: 1 }, 0, [bytes("secret")]);

@@ -16,6 +16,7 @@ import type { StoredRows } from "../../src/store/port.ts";
 import { givenRows, holdSnapshot, readAgain, readAgainInTurns } from "../../src/store/replaced.ts";
 import { openSegment } from "../../src/store/segment_read.ts";
 import { type LogStore, openStore } from "../../src/store/store.ts";
+import { openWriter } from "../../src/store/writer.ts";
 import { replacementOf } from "../support/replacing.ts";
 import { timedContract } from "../support/rows.ts";
 import { storeHome } from "../support/store_home.ts";
@@ -315,3 +316,18 @@ test("another process reads every row once, whatever is replaced beside it", asy
     child.kill("SIGKILL");
   }
 }, 60_000);
+
+test("files that fall due while it is asked which are due are not lost", async () => {
+  const { options, remove } = storeHome();
+  cleanups.push(remove);
+  let now = 1_700_000_000_000_000;
+  let step = 0;
+  const clock = { now: () => (now += step) };
+  const writer = await openWriter(options.directory, options.keys, clock, options.random);
+  cleanups.push(() => writer.close());
+  writer.log.replaced(["a"]);
+  step = 2_600_000; // 10 s are over at the fourth look
+  const taken = [1, 2, 3, 4].flatMap(() => writer.log.takeReplaced());
+  step = 0;
+  expect(taken).toEqual(["a"]);
+});

@@ -10,6 +10,7 @@ import { rewrapStore } from "../../src/store/rewrap.ts";
 import { rotateKeys } from "../../src/store/rotate_keys.ts";
 import { openStore } from "../../src/store/store.ts";
 import { decodeSums, encodeBase } from "../../src/store/sums_file.ts";
+import { openWriter } from "../../src/store/writer.ts";
 import { plainContract } from "../support/rows.ts";
 import { type StoreHome, storeHome } from "../support/store_home.ts";
 
@@ -300,6 +301,39 @@ async function killedStore() {
   await store.close();
   return killed;
 }
+
+test("what a transaction that failed wrote behind the end of the write-ahead log is not called damage", async () => {
+  const { options, directory } = await closedStore();
+  const writer = await openWriter(options.directory, options.keys, options.clock, options.random);
+  const { database } = writer.log;
+  const write = (pages: number) => {
+    for (let i = 0; i < pages; i++) database.run("INSERT INTO other VALUES (?)", [new Uint8Array(3_500).fill(i)]);
+  };
+  database.run("CREATE TABLE other (bytes BLOB)");
+  database.transaction(() => write(100))();
+  expect(writer.checkpoint("PASSIVE")).toBe(true); // these frames are known from here on
+  write(1); // the log begins anew, over the first of them
+  database.run("PRAGMA cache_size = 10"); // more than that is written before the end of the transaction
+  expect(() =>
+    database.transaction(() => {
+      write(40);
+      throw new Error("no room");
+    })(),
+  ).toThrow("no room");
+  write(1);
+  const copy = { ...options, directory: `${directory}-copy` };
+  const problems = async () => {
+    cpSync(directory, copy.directory, { recursive: true });
+    const found = await problemsOf(copy);
+    rmSync(copy.directory, { recursive: true });
+    return found.filter(({ place }) => place.startsWith("log.db-wal"));
+  };
+  expect(await problems()).toEqual([]);
+  expect(writer.checkpoint("PASSIVE")).toBe(true);
+  write(1);
+  expect(await problems()).toEqual([]);
+  await writer.close();
+});
 
 test("where another program moved the write-ahead log of a killed host, the next start reads log.db through", async () => {
   const killed = await killedStore();

@@ -2,16 +2,15 @@
  * Run by test/runtime/space.test.ts on a small disk of its own: a server with `space.scores: refuse` is asked for scores
  * while the disk is filled to its hard mark, then to the last byte, and freed; at last its directory is audited.
  */
-import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { columnNamed, valueAt } from "../../src/contract/batch.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
-import { freeSpace } from "../../src/store/space.ts";
 import { createDelivered, edited } from "../bad_input/project.ts";
 import { serveDesk } from "../bad_input/server.ts";
+import { fillDisk } from "./fill_disk.ts";
 
-const KIB = 1 << 10;
 const place = process.argv[2]!;
 process.env.TMPDIR = place; // where the desk is made
 const filler = join(place, "filler");
@@ -51,12 +50,12 @@ const untilSpace = async (state: string | undefined) => {
 
 const before = await shown("before");
 const rows = await stored();
-fill(2_048 * KIB);
+fillDisk(filler, 2_048 << 10);
 const marked = await untilSpace("hard");
 const refused = [await shown("during"), await shown("during")];
 const again = await shown("before");
 const kept = await stored();
-fill(0);
+fillDisk(filler, 0);
 const full = await shown("full");
 const fullKept = await stored();
 const notStored = /mlpe_scores_not_stored_total\{[^}]*\} (\d+)/.exec(
@@ -94,23 +93,3 @@ console.log(
   }),
 );
 process.exit(0);
-
-/** Takes what is free, but for so many bytes. */
-function fill(left: number): void {
-  const out = openSync(filler, "a");
-  try {
-    for (let size = 256 * KIB; size >= 512; ) {
-      if (freeSpace(place).free - left < size) {
-        size >>= 1;
-        continue;
-      }
-      try {
-        if (writeSync(out, new Uint8Array(size)) < size) size >>= 1;
-      } catch {
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(out);
-  }
-}
