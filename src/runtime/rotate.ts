@@ -23,7 +23,7 @@ export interface ShownRotation {
   readonly bytes: number;
 }
 
-export const shownRotation = ({ keyId, retired, resumed, segments, bytes }: Rotation): ShownRotation => ({
+const shownRotation = ({ keyId, retired, resumed, segments, bytes }: Rotation): ShownRotation => ({
   key_id: keyId,
   retired,
   resumed,
