@@ -126,18 +126,11 @@ export async function openWriter(
       onSpace: (listener) => watch?.onReport(listener),
       checkpoint: keeper.checkpoint,
       compact: () => told(compacts.compact(), "a segment"),
-      erasures: {
-        ...erases,
-        prepare: (erasure, streams) => told(erases.prepare(erasure, streams), "the erasure"),
-        hold: () => told(erases.hold(), "the erasure"),
-        finish: (erasure) => told(erases.finish(erasure), "the erasure"),
-      },
+      erasures: toldErasures(erases),
       retain(given) {
         policy = given;
-        return told(
-          compacts.alone(async () => retainRows(erasing, given, clock.now())),
-          "the retention",
-        );
+        const retained = compacts.alone(async () => retainRows(erasing, given, clock.now()));
+        return told(retained, "the retention");
       },
       ...rotates,
       rotate: (progress) => told(rotates.rotate(progress), "the rotation"),
@@ -173,6 +166,13 @@ function pendingOf({ log, stopping }: Erasing, scrubs: Scrubbing): Pick<OpenWrit
     },
   };
 }
+
+const toldErasures = ({ prepare, hold, finish, ...others }: Erasures): Erasures => ({
+  ...others,
+  prepare: (erasure, streams) => told(prepare(erasure, streams), "the erasure"),
+  hold: () => told(hold(), "the erasure"),
+  finish: (erasure) => told(finish(erasure), "the erasure"),
+});
 
 /** What fails for want of room, say, is told so. */
 const told = <T>(act: Promise<T>, what: string): Promise<T> =>
