@@ -112,7 +112,6 @@ export async function openWriter(
     const spared = () => erases.spared();
     const compacts = compactor({ log, directory, hands, policy: () => policy, failed, spared, changed });
     const scrubs = scrubbing(log, directory, compacts.alone);
-    const rotates = rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone });
     const erases = erasures(erasing, hands, compacts.alone, scrubs);
     watch = space && watchSpace(log, directory, space, clock, random);
     log.onCommitted(compacts.maybe);
@@ -132,8 +131,7 @@ export async function openWriter(
         const retained = compacts.alone(async () => retainRows(erasing, given, clock.now()));
         return told(retained, "the retention");
       },
-      ...rotates,
-      rotate: (progress) => told(rotates.rotate(progress), "the rotation"),
+      ...toldRotations(rotations({ ...erasing, hands, held, scrubs, alone: compacts.alone })),
       onCompactionFailed: (listener) => listeners.push(listener),
       ...pendingOf(erasing, scrubs),
       async close() {
@@ -172,6 +170,11 @@ const toldErasures = ({ prepare, hold, finish, ...others }: Erasures): Erasures 
   prepare: (erasure, streams) => told(prepare(erasure, streams), "the erasure"),
   hold: () => told(hold(), "the erasure"),
   finish: (erasure) => told(finish(erasure), "the erasure"),
+});
+
+const toldRotations = ({ rotate, ...others }: Rotations): Rotations => ({
+  ...others,
+  rotate: (progress) => told(rotate(progress), "the rotation"),
 });
 
 /** What fails for want of room, say, is told so. */
