@@ -234,7 +234,7 @@ test("files that a rotation wrote before the disk refused one take no place whil
     const folder = join(options.directory, "segments");
     const before = readdirSync(folder);
     filesLeft = 3;
-    expect(await store.rotate().catch((error) => error)).toMatchObject({ code: "ENOSPC" });
+    expect(await store.rotate().catch((error) => error)).toMatchObject({ code: "store.full" });
     const known = new Set([...before, ...segments()]);
     expect(readdirSync(folder).filter((file) => !known.has(file))).toEqual([]);
     filesLeft = Number.POSITIVE_INFINITY;
