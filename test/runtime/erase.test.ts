@@ -177,7 +177,9 @@ test("an erased entity is in no stream, the ledger and the audit hold, and it do
     join(home, "mlpe.yaml"),
     MLPE.replace("  more:", "  again: { connector: file, path: again.csv, dataset: flights }\n  more:"),
   );
-  await json(["ingest"]);
+  const ingested = await json<{ rows: Record<string, number> }>(["ingest"]);
+  const there = await json<{ stream: string; rows: number }[]>(["streams"]);
+  expect(ingested.rows).toEqual(Object.fromEntries(there.map(({ stream, rows }) => [stream, rows]))); // no erased one
   const after = await everything();
   for (const [stream, text] of Object.entries(after))
     expect({ stream, gone: text.includes(GONE) }).toEqual({ stream, gone: false });

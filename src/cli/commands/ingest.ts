@@ -1,6 +1,7 @@
 import { withEngine } from "../../runtime/engine.ts";
 import { type Failure, failureOf, runUntilIdle, settingAside } from "../../runtime/loop.ts";
 import { pipelineOf } from "../../runtime/steps.ts";
+import { storedRows } from "../../store/port.ts";
 import { type Command, PROJECT_FLAGS } from "../command.ts";
 import { grouped, locationOf, progressLine, stoppedBy, table, watchStop } from "../project.ts";
 
@@ -32,7 +33,7 @@ export const ingest: Command = {
       const infos = await engine.store.streams();
       const json = {
         seconds: (world.clock.now() - startedAt) / 1_000_000,
-        rows: Object.fromEntries(infos.map(({ stream, rows }) => [stream, rows])),
+        rows: Object.fromEntries(infos.map((info) => [info.stream, storedRows(info)])),
         data_dir: engine.project.dataDirectory,
         notes,
         failed: failures.map(({ step, error: { code, message, place, fix } }) => ({
@@ -43,7 +44,7 @@ export const ingest: Command = {
           fix,
         })),
       };
-      const lines = infos.map(({ stream, rows }) => [stream, grouped(rows)]);
+      const lines = infos.map((info) => [info.stream, grouped(storedRows(info))]);
       const aside = failures.length === 0 ? "" : `\nset aside: ${failures.map(({ step }) => step).join(", ")}`;
       const text = `${table(["stream", "rows"], lines)}\n${json.seconds.toFixed(1)} s, in ${json.data_dir}${aside}`;
       if (!input.on("json")) for (const note of notes) world.warn(note);
