@@ -100,12 +100,12 @@ export function pageWithout(page: Page, gone: ReadonlySet<number>, test: EntityT
 }
 
 /** A position of which records were left out: without digests that they are in, and without a key that names an entity. */
-export function cursorWithout(cursor: string, test: EntityTest): string {
-  return withoutDigests(
-    cursor,
-    (key) => !wordsName(key, test) && !wordsName(key.replace(/[^\p{L}\p{N}]+/gu, " "), test),
-  );
-}
+export const cursorWithout = (cursor: string, test: EntityTest): string =>
+  withoutDigests(cursor, (key) => !idNames(key, test));
+
+/** Whether an id that somebody made up (of a request, say) has the value of such an entity in it. */
+export const idNames = (id: string, test: EntityTest): boolean =>
+  wordsName(id, test) || wordsName(id.replace(/[^\p{L}\p{N}]+/gu, " "), test);
 
 /** The page's bytes without these records; the others stay byte for byte, but in a JSON array, which is written anew. */
 export function withoutRecords(payload: Uint8Array, format: PageFormat, gone: ReadonlySet<number>): Uint8Array {

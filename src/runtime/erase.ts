@@ -3,7 +3,7 @@ import { toBase64, toHex } from "../base/bytes.ts";
 import { keyText, type Row, type Value } from "../base/row.ts";
 import { type Batch, columnNamed, rowAt, valueAt } from "../contract/batch.ts";
 import { curatedStream, featuresStream, LINEAGE, labelsStream, scoresStream, VERDICTS } from "../contract/streams.ts";
-import type { EntityTest } from "../ingestion/erased.ts";
+import { type EntityTest, idNames } from "../ingestion/erased.ts";
 import type { ErasedRows } from "../store/erase.ts";
 import { type RecordedErasure, recordedErasures } from "../store/erase_again.ts";
 import { type CommitRange, type EntityName, type EraseRequest, joined } from "../store/erase_select.ts";
@@ -12,6 +12,7 @@ import { backupsHolding } from "./backups.ts";
 import type { Engine } from "./engine.ts";
 import { nameEraser, storedEntity } from "./erase_names.ts";
 import { cursorsOf, pagesOf, quarantineOf } from "./erase_pages.ts";
+import { requestsOf } from "./erase_requests.ts";
 import { type Project, viewOfModel } from "./project.ts";
 
 /** What is handed to whoever asked: every word of it can be checked against the log, and the signature against its key. */
@@ -184,16 +185,23 @@ function requestFor(engine: Engine, given: EntityName): EraseRequest {
       }),
   };
   const known = new Map<string, KnownIds>();
+  // Numbers and single letters are in ids of all kinds.
+  const namesRequest = nameEraser(project, given) ? (id: string) => idNames(id, test) : () => false;
   return {
     entity,
     given,
     prefixes: ["", "key_"],
-    also: async (found, range) => [
-      ...(await pagesOf(store, project, test, range)),
-      ...(await quarantineOf(store, project, test, range)),
-      ...(await derivedRows(store, project, found, range, known)),
-      ...(await mentions(store, project, given, range)),
-    ],
+    also: async (found, range) => {
+      const derived = await derivedRows(store, project, found, range, known);
+      const gone = [...[...found].map(([stream, emptied]) => ({ stream, emptied, replaced: [] })), ...derived];
+      return [
+        ...(await pagesOf(store, project, test, range)),
+        ...(await quarantineOf(store, project, test, range)),
+        ...derived,
+        ...(await requestsOf(store, project, gone, range, namesRequest)),
+        ...(await mentions(store, project, given, range)),
+      ];
+    },
     cursors: (streams) => cursorsOf(store, streams, test),
   };
 }

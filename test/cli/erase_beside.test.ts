@@ -36,6 +36,21 @@ test("an entity is erased beside the server: out of rows, requests and what is s
   expect([(await scoreRow()).repeated, (await scoreRow()).repeated]).toEqual([false, true]);
   const [status] = await score("before");
   expect(status).toBe(200);
+  // One request for two pumps, and one for the other alone.
+  const two = [pump, "0018"].map((Pump_No) => ({ Pump_No }));
+  const bodies = [
+    { id: "both", entities: two },
+    { id: "0018 alone", entities: [{ Pump_No: "0018" }] },
+  ].map((one) => JSON.stringify(one));
+  for (const body of bodies) {
+    expect((await fetch(`${url}/v1/score/pump_failure`, { method: "POST", body })).status).toBe(200);
+  }
+  const digests = bodies.map((text) => sha256Hex(new TextEncoder().encode(text)));
+  const digestsIn = async () => {
+    const text = await rows("scores/pump_failure");
+    return digests.map((digest) => text.includes(digest));
+  };
+  expect(await digestsIn()).toEqual([true, true]);
   expect(await mentions()).toEqual(["curated/readings", "features/pump_failure", "scores/pump_failure"]);
   // Requests and commits go on all the while.
   let stop = false;
@@ -69,9 +84,10 @@ test("an entity is erased beside the server: out of rows, requests and what is s
     "landing/readings": { emptied: 0, replaced: 1 },
     "landing/pushed": { emptied: 0, replaced: 1 },
     "features/pump_failure": { emptied: expect.any(Number), replaced: 0 },
-    "scores/pump_failure": { emptied: expect.any(Number), replaced: 0 },
+    "scores/pump_failure": { emptied: expect.any(Number), replaced: 1 },
   });
   expect(await mentions()).toEqual([]);
+  expect(await digestsIn()).toEqual([false, true]); // of what is left of a request for it, too
   const [gone, answer] = await score("after");
   expect([gone, (answer.error as { code: string }).code]).toEqual([404, "request.unknown_entity"]);
   expect((await desk.mlpe.failure(["erase", "--entity", `Pump_No=${pump}`])).code).toBe("store.nothing_to_erase");

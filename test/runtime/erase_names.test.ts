@@ -2,6 +2,8 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Value } from "../../src/base/row.ts";
+import { idNames } from "../../src/ingestion/erased.ts";
 import { commandsIn } from "../cli/support.ts";
 
 /*
@@ -149,3 +151,14 @@ test("a value that two datasets read differently is refused", async () => {
   expect(refused).toMatchObject({ code: "runtime.not_an_entity", message: expect.stringContaining("differ") });
   expect((await failure(["erase", "--entity", "number=77"])).code).toBe("store.nothing_to_erase");
 }, 30_000);
+
+test("an id that somebody made up names an entity by any of its words, as they stand between signs", () => {
+  const gone = {
+    fieldSets: [["tailnum"]],
+    has: (_: readonly string[], [value]: readonly Value[]) => value === "N14228" || value === "St.-Anne",
+  };
+  for (const id of ["N14228", "req-N14228-a", "a/N14228_7", "St.-Anne", "x St.-Anne"])
+    expect(idNames(id, gone)).toBe(true);
+  for (const id of ["", "N142280", "reqN14228", "St Anne", "7"]) expect(idNames(id, gone)).toBe(false);
+  expect(idNames("N14228", { ...gone, fieldSets: [["tailnum", "at"]] })).toBe(false); // one word is not all of it
+});
