@@ -14,6 +14,12 @@ export const cliErrors = errorTable("cli", {
     meaning: "A file that the command makes can't be written.",
     fix: "Name a place that this user may write to, on a disk with space left.",
   },
+  output_in_data: {
+    kind: "refused",
+    meaning:
+      "The command would write into the data directory, where nothing but the log may be: unknown files are removed.",
+    fix: "Name a file outside of it.",
+  },
   output_exists: {
     kind: "refused",
     meaning: "The command would overwrite a file.",

@@ -1,13 +1,31 @@
 import type { MlpeError } from "../base/errors.ts";
 import { type Micros, parseInstant } from "../base/time.ts";
 import type { StopSignal, World } from "../base/world.ts";
-import type { ProjectLocation } from "../runtime/project.ts";
+import { normalise } from "../config/load.ts";
+import { absolute, openConfig, type ProjectLocation } from "../runtime/project.ts";
 import type { Command, Input, Outcome } from "./command.ts";
 import { cliErrors, EXIT_STOPPED } from "./errors.ts";
 
 /** The project that PROJECT_FLAGS name. */
 export function locationOf(input: Input): ProjectLocation {
   return { config: input.text("config") ?? "mlpe.yaml", data: input.text("data"), set: input.list("set") };
+}
+
+/** The absolute path of a file that is to be made. Throws cli.output_in_data, and cli.output_exists. */
+export async function newFile(world: World, input: Input, named: string): Promise<string> {
+  const out = await outsideData(world, input, named);
+  if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+  return out;
+}
+
+/** The absolute path of a file that is to be written. Throws cli.output_in_data. */
+export async function outsideData(world: World, input: Input, named: string): Promise<string> {
+  const out = absolute(world, named);
+  const { dataDirectory } = await openConfig(world, locationOf(input));
+  if (`${normalise(out)}/`.startsWith(`${normalise(dataDirectory)}/`)) {
+    throw cliErrors.error("output_in_data", `${out} is in the data directory ${dataDirectory}`, { place: out });
+  }
+  return out;
 }
 
 /** An instant given on the command line, or `cli.bad_usage`. */

@@ -53,7 +53,8 @@ export function absolutePaths(config: Config, folder: string): Config {
   return mapPaths(config, (path) => (path.startsWith("/") ? path : normalise(base + path)));
 }
 
-function normalise(path: string): string {
+/** An absolute path without `.`, `..` and doubled slashes. */
+export function normalise(path: string): string {
   const parts: string[] = [];
   for (const part of path.split("/")) {
     if (part === "..") parts.pop();

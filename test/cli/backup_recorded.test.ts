@@ -3,7 +3,7 @@
  * recorded is made all the same, and told.
  */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { sha256Hex } from "../../src/base/digest.ts";
 import { openEngine } from "../../src/runtime/engine.ts";
 import { createSmallDesk, type Desk } from "../support/world.ts";
@@ -81,4 +81,22 @@ test("where the log can't be written the backup is made and says what is missing
   }
   expect(await backups()).toEqual([]);
   await json("restore", "one.backup", "--data", "copy");
+});
+
+test("nothing is written into the data directory, however it is named", async () => {
+  const files = () =>
+    (readdirSync(desk.path("data"), { recursive: true }) as string[]).filter((name) => !/^log\.db-/.test(name));
+  const before = files().sort();
+  for (const words of [
+    ["backup", "data/backup"],
+    ["backup", "--out", `${desk.path("other")}/../data/segments/backup`],
+    ["export", "curated/readings", "--out", "./data/../data/x.parquet"],
+    ["query", "select 1", "--output", "data/log.db-wal"],
+    ["audit", "checkpoint", "--out", "data/note"],
+  ]) {
+    const { exit, errors } = await desk.run(...words);
+    expect([words, exit, errors]).toEqual([words, 77, expect.stringContaining("cli.output_in_data")]);
+  }
+  expect(files().sort()).toEqual(before);
+  expect((await desk.run("backup", "database.backup")).exit).toBe(0); // a name that begins as the directory's
 });

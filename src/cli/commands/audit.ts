@@ -9,7 +9,7 @@ import { absolute } from "../../runtime/project.ts";
 import { damagedRuntimes } from "../../scoring/session_unpacked.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors, EXIT_NO } from "../errors.ts";
-import { grouped, locationOf } from "../project.ts";
+import { grouped, locationOf, newFile } from "../project.ts";
 
 /** Findings that a person is shown; --json has them all. */
 const SHOWN_MAX = 20;
@@ -58,8 +58,7 @@ export const auditCheckpoint: Command = {
       const note = checkpoint(store);
       const json = { checkpoint: note, verifier_key: verifierKey(store) };
       if (input.text("out") === undefined) return { json, text: note.replace(/\n$/, "") };
-      const out = absolute(world, input.text("out")!);
-      if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+      const out = await newFile(world, input, input.text("out")!);
       await world.files.write(out, note);
       return { json: { ...json, file: out }, text: `${out}\nverifier key ${json.verifier_key}` };
     }),

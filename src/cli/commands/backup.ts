@@ -7,7 +7,7 @@ import { type BackupManifest, besideStore, openBackup, writeBackup } from "../..
 import { temporaryOf } from "../../store/leftovers.ts";
 import { type Command, type Input, type Outcome, PROJECT_FLAGS } from "../command.ts";
 import { cliErrors, EXIT_NO } from "../errors.ts";
-import { grouped, locationOf } from "../project.ts";
+import { grouped, locationOf, newFile } from "../project.ts";
 
 const DAMAGE_SHOWN_MAX = 20;
 const DAMAGED = `THE DATA DIRECTORY IS DAMAGED, AND SO IS THIS BACKUP: \`mlpe restore\` refuses it. Keep the backups made before.`;
@@ -35,8 +35,7 @@ export const backup: Command = {
   async run(world, input) {
     const named = archiveOf(backup, input, ["out", "output"]);
     if (named === "-") return pipeBackup(world, input);
-    const out = absolute(world, named);
-    if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+    const out = await newFile(world, input, named);
     const damaged: MlpeError[] = [];
     const done = await recordBackup(world, locationOf(input), "file", async (store) => ({
       manifest: await goneWhenStopped(world, out, () => writeBackup(store, out, (one) => damaged.push(one))),

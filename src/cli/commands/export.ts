@@ -1,10 +1,9 @@
 import { withEngine } from "../../runtime/engine.ts";
-import { absolute } from "../../runtime/project.ts";
 import { passingOver } from "../../store/damage.ts";
 import { exportStream } from "../../store/export.ts";
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, instantFlag, locationOf, SKIP_DAMAGED, toldLeftOut } from "../project.ts";
+import { grouped, instantFlag, locationOf, newFile, SKIP_DAMAGED, toldLeftOut } from "../project.ts";
 
 export const exportCommand: Command = {
   name: "export",
@@ -32,10 +31,9 @@ export const exportCommand: Command = {
         fix,
       });
     }
-    const out = absolute(world, given);
     const [from, to] = [instantFlag(exportCommand, input, "from"), instantFlag(exportCommand, input, "to")];
     const columns = input.text("columns")?.split(",");
-    if (await world.files.exists(out)) throw cliErrors.error("output_exists", `${out} exists`, { place: out });
+    const out = await newFile(world, input, given);
     return withEngine(world, locationOf(input), "read", async ({ store }) => {
       const passing = input.on("skip-damaged") ? passingOver(store) : undefined;
       const exported = await exportStream(passing?.store ?? store, name, {

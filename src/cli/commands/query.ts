@@ -5,12 +5,11 @@ import { arrowStream } from "../../contract/arrow.ts";
 import { columnOf } from "../../contract/batch.ts";
 import type { FieldType } from "../../contract/contract.ts";
 import { csvField, valueCsv, valueJson } from "../../contract/row_text.ts";
-import { absolute } from "../../runtime/project.ts";
 import { queryProject } from "../../runtime/query.ts";
 import type { QueryResult } from "../../store/query.ts";
 import { type Command, PROJECT_FLAGS, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, locationOf, SKIP_DAMAGED, table, toldLeftOut } from "../project.ts";
+import { grouped, locationOf, newFile, SKIP_DAMAGED, table, toldLeftOut } from "../project.ts";
 
 /** Characters of one cell that a person is shown. */
 const CELL_MAX = 60;
@@ -61,10 +60,7 @@ export const queryCommand: Command = {
       throw cliErrors.error("bad_usage", "the query is several words", { place, fix });
     }
     const output = input.text("output");
-    const out = output === undefined || output === "-" ? undefined : absolute(world, output);
-    if (out !== undefined && (await world.files.exists(out))) {
-      throw cliErrors.error("output_exists", `${out} exists`, { place: out });
-    }
+    const out = output === undefined || output === "-" ? undefined : await newFile(world, input, output);
     const limits = {
       rows: input.number("rows")!,
       read: input.number("read")!,

@@ -6,12 +6,12 @@ import { cutoffOf, historyView } from "../../fusion/history.ts";
 import type { ViewPlan } from "../../fusion/types.ts";
 import { withWriter } from "../../runtime/beside.ts";
 import { withEngine } from "../../runtime/engine.ts";
-import { absolute, type Project, viewNamed } from "../../runtime/project.ts";
+import { type Project, viewNamed } from "../../runtime/project.ts";
 import { exportView, type Keeper } from "../../runtime/views.ts";
 import { type Explanation, explainEntity, type UsedRow } from "../../views/explain.ts";
 import { type Command, PROJECT_FLAGS, requireText, requireWord } from "../command.ts";
 import { cliErrors } from "../errors.ts";
-import { grouped, instantFlag, locationOf } from "../project.ts";
+import { grouped, instantFlag, locationOf, outsideData } from "../project.ts";
 
 /** Rows of one window that a person is shown, the newest; --json has more. */
 const ROWS_SHOWN = 5;
@@ -30,7 +30,7 @@ export const viewsExport: Command = {
   },
   async run(world, input) {
     const name = requireWord(viewsExport, input, 0, "the view");
-    const out = absolute(world, requireText(viewsExport, input, "out"));
+    const out = await outsideData(world, input, requireText(viewsExport, input, "out"));
     const [from, to, knownBy] = ["from", "to", "known-by"].map((flag) => instantFlag(viewsExport, input, flag));
     const cutoff = input.number("cutoff");
     return withWriter(world, locationOf(input), async (engine) => {
