@@ -4,6 +4,41 @@ import { existsSync } from "node:fs";
 import { serve } from "../../src/cli/commands/run.ts";
 import { createDesk } from "../support/world.ts";
 
+test("no server says that it is ready before it hears a signal", async () => {
+  const desk = createDesk();
+  desk.write("mlpe.yaml", "site: s\nlisten: { port: 0 }\nkeys: { path: store.key }\n");
+  const stopping = Promise.withResolvers<"SIGTERM">();
+  const listening = Promise.withResolvers<string>();
+  let hears = false;
+  const world = {
+    ...desk.world,
+    stopRequested() {
+      hears = true;
+      return stopping.promise;
+    },
+    warn(line: string) {
+      const { msg, url } = JSON.parse(line) as { msg: string; url: string };
+      if (msg === "listening") listening.resolve(url);
+    },
+  };
+  const served = serve(world, { config: desk.path("mlpe.yaml") });
+  served.catch(listening.reject);
+  try {
+    const url = await listening.promise;
+    let heard: boolean;
+    let ready: boolean;
+    do {
+      const { status } = await fetch(`${url}/readyz`);
+      [ready, heard] = [status === 200, hears];
+    } while (!ready);
+    expect(heard).toBe(true);
+  } finally {
+    stopping.resolve("SIGTERM");
+    await served.catch(() => {});
+    desk.remove();
+  }
+}, 20_000);
+
 test("a server is ready with a key that only `set` names", async () => {
   const desk = createDesk();
   desk.write(

@@ -59,23 +59,21 @@ export async function serve(world: World, location: ProjectLocation, host?: stri
   const opening = startPipeline(world, place, store.port(), serving, (message, facts) => logger.warn(facts, message));
   opening.catch(() => {}); // it is awaited below: until then a failure is not unhandled
   const token = newToken(world.random);
+  const services = servicesOf(
+    serving,
+    async (...pushed) => (await opening).push(...pushed),
+    async (...erased) => (await opening).erase(...erased),
+  );
+  let heard = false; // whether a signal is: who reads that it is ready may stop it at once
   const server = listen(
-    servicesOf(
-      serving,
-      async (...pushed) => (await opening).push(...pushed),
-      async (...erased) => (await opening).erase(...erased),
-    ),
-    {
-      host: address.host,
-      port: address.port,
-      maxBody: address.max_body,
-      token,
-    },
+    { ...services, ready: () => heard && services.ready() },
+    { host: address.host, port: address.port, maxBody: address.max_body, token },
   );
   await world.files.write(addressFile(project.dataDirectory), JSON.stringify({ url: server.url, token }), 0o600);
   log("listening", { url: server.url, site: project.config.site, data: project.dataDirectory });
   const [pipeline] = await Promise.all([opening, serving.start()]);
-  const asked = world.stopRequested().then(() => undefined); // who reads that it is ready may stop it at once
+  const asked = world.stopRequested().then(() => undefined);
+  heard = true;
   const unloaded = serving.models.unloaded().map(({ model, version }) => `${model} ${version}`);
   log("ready", {
     models: serving.models.table.list().map(({ name, live }) => `${name} ${live.manifest.version}`),
