@@ -9,11 +9,11 @@ test("no server says that it is ready before it hears a signal", async () => {
   desk.write("mlpe.yaml", "site: s\nlisten: { port: 0 }\nkeys: { path: store.key }\n");
   const stopping = Promise.withResolvers<"SIGTERM">();
   const listening = Promise.withResolvers<string>();
-  let hears = false;
+  const state = { hears: false };
   const world = {
     ...desk.world,
     stopRequested() {
-      hears = true;
+      state.hears = true;
       return stopping.promise;
     },
     warn(line: string) {
@@ -29,7 +29,7 @@ test("no server says that it is ready before it hears a signal", async () => {
     let ready: boolean;
     do {
       const { status } = await fetch(`${url}/readyz`);
-      [ready, heard] = [status === 200, hears];
+      [ready, heard] = [status === 200, state.hears];
     } while (!ready);
     expect(heard).toBe(true);
   } finally {

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { checkpoint } from "../../src/audit/checkpoint.ts";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { sha256Hex } from "../../src/base/digest.ts";
-import type { seededRandom } from "../../src/base/random.ts";
+import { seededRandom } from "../../src/base/random.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import { openStore } from "../../src/store/store.ts";
 import { plainContract, timedContract } from "./rows.ts";
@@ -28,21 +28,21 @@ export interface Flip {
 const NAMED =
   /log\.(?:db|sums)|table |data key|stream|secret|state|segment|commit|fold|upkeep|migration|malformed database schema|database disk image|not a database|data_keys/;
 
-type Seeded = ReturnType<typeof seededRandom>;
-
 /** Files that hold nothing: the number of the last writer's process, and what SQLite makes anew. */
 const NO_CONTENT = /^(?:writer\.pid|log\.db-shm)$/;
 
 /**
  * A store with segments, an erasure and a retention: `closed`, or `killed`, which is to say copied while it is open, with
- * a tail that is still in the write-ahead log, and old frames behind it.
+ * a tail that is still in the write-ahead log, and old frames behind it. The same bytes each time, but for what names the
+ * system's run. `flip` is a function of its seed.
  */
 export async function damagedHome(left: "closed" | "killed"): Promise<{
   home: StoreHome;
   note: string;
-  flip: (random: Seeded) => Promise<Flip>;
+  flip: (seed: number) => Promise<Flip>;
 }> {
-  const home = storeHome();
+  let now = 1_700_000_000_000_000;
+  const home = storeHome({ clock: { now: () => (now += 1_000) }, random: seededRandom(0) });
   const { directory } = home.options;
   const base = `${directory}-base`;
   const store = await openStore(home.options);
@@ -84,6 +84,7 @@ export async function damagedHome(left: "closed" | "killed"): Promise<{
   const files = readdirSync(base, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !NO_CONTENT.test(entry.name))
     .map((entry) => relative(base, join(entry.parentPath, entry.name)))
+    .sort()
     // After a kill, files that no row names any more are of nothing: the next start removes them.
     .filter((file) => left === "closed" || !file.startsWith("segments/") || named.has(file.slice("segments/".length)))
     .map((file) => ({ file, size: readFileSync(join(base, file)).length }));
@@ -91,7 +92,8 @@ export async function damagedHome(left: "closed" | "killed"): Promise<{
   return {
     home,
     note,
-    async flip(random) {
+    async flip(seed) {
+      const random = seededRandom(seed);
       let byte = Math.floor(random.next() * total);
       const bit = Math.floor(random.next() * 8);
       const { file } = files.find(({ size }) => {
