@@ -11,7 +11,15 @@ import { type PackagePromotion, promotePackage } from "./delivery.ts";
 import { judgeModelDrift } from "./drift.ts";
 import { type Engine, withEngine } from "./engine.ts";
 import { runUntilIdle, type Step } from "./loop.ts";
-import { loadStored, type ModelContext, modelContext, openOnnx, periodReader, scoreStep } from "./models.ts";
+import {
+  loadStored,
+  type ModelContext,
+  modelContext,
+  openOnnx,
+  periodReader,
+  runtimePath,
+  scoreStep,
+} from "./models.ts";
 import { packageFiles } from "./package_files.ts";
 import { pipelineOf } from "./steps.ts";
 
@@ -74,9 +82,15 @@ export function runDemo(world: World, place: DemoPlace, tell: (line: string) => 
       lineage_events: infos.get(LINEAGE) ?? 0,
       seconds: Math.round((world.clock.now() - startedAt) / 100_000) / 10,
       data_dir: place.data,
-      data_bytes: await world.files.size(place.data),
+      data_bytes: await sealedBytes(world, place.data),
     };
   });
+}
+
+/** What the executable unpacks beside the data is not of it. */
+async function sealedBytes({ files }: World, data: string): Promise<number> {
+  const unpacked = runtimePath({ dataDirectory: data });
+  return (await files.size(data)) - ((await files.exists(unpacked)) ? await files.size(unpacked) : 0);
 }
 
 async function ingestAndFuse(engine: Engine, tell: (line: string) => void): Promise<void> {
