@@ -1,6 +1,16 @@
 import { patternMatches } from "../base/pattern.ts";
 import { formatDuration, MICROS_PER_SECOND } from "../base/time.ts";
-import { curatedStream } from "../contract/streams.ts";
+import {
+  curatedStream,
+  featuresStream,
+  LEDGER,
+  LINEAGE,
+  labelsStream,
+  landingStream,
+  quarantineStream,
+  scoresStream,
+  VERDICTS,
+} from "../contract/streams.ts";
 import type { Report } from "./errors.ts";
 import type { Config } from "./schema.ts";
 
@@ -16,6 +26,17 @@ const AGE_LEAST = 60 * MICROS_PER_SECOND;
 const HOST_BYTES_LEAST = 128 << 20;
 /** The default marks, as `space` describes them. */
 const DEFAULTS = { soft: { bytes: 1 << 30, percent: 5 } } as const;
+
+/** Streams that rows are dropped of: of one name, and of one for each source, dataset, view or model. */
+const DROPPED: readonly string[] = [LEDGER, LINEAGE, VERDICTS];
+const DROPPED_KINDS: readonly string[] = [
+  landingStream,
+  curatedStream,
+  quarantineStream,
+  featuresStream,
+  scoresStream,
+  labelsStream,
+].map((nameOf) => nameOf(""));
 
 /** Values that each key takes, and that can't be meant: they would stop the pipeline, or drop all that comes. */
 export function checkBounds(config: Config, report: Report): void {
@@ -58,6 +79,12 @@ function checkRetention({ every, streams, host }: Config["retention"], report: R
   checkEvery(every, "retention.every", report);
   for (const [pattern, { age, bytes }] of Object.entries(streams)) {
     const place = `retention.streams.${pattern}`;
+    if (!mayDrop(pattern)) {
+      const message = `"${pattern}" is no stream that rows are dropped of`;
+      const fix =
+        "Write it as `mlpe streams` lists it: curated/departures, landing/*. What steers the rest (control, artifacts) stays.";
+      report("bad_value", place, message, fix);
+    }
     if (age !== undefined && age < AGE_LEAST) {
       const message = `"age" is ${formatDuration(age)}: it must be ${formatDuration(AGE_LEAST)} at least, or rows go as they come`;
       report("bad_value", `${place}.age`, message, "Write how long rows are kept, like 30d.");
@@ -72,6 +99,12 @@ function checkRetention({ every, streams, host }: Config["retention"], report: R
     report("bad_value", "retention.host.bytes", message, "Write what the whole data directory may take, like 20GB.");
   }
 }
+
+/** Streams of sources and datasets that are configured no more are dropped too, so only what can't be one is told. */
+const mayDrop = (pattern: string): boolean =>
+  pattern.includes("*") ||
+  DROPPED.includes(pattern) ||
+  DROPPED_KINDS.some((kind) => pattern.startsWith(kind) && pattern.length > kind.length);
 
 /** A window over rows that are dropped would be computed from fewer, and nothing would say so. */
 function checkReach(

@@ -216,6 +216,20 @@ export const BAD: readonly Bad[] = [
     "Add age",
   ],
   [
+    "a dataset's name where a stream's is meant: nothing would ever be dropped",
+    `${SMALL}retention: { streams: { departures: { age: 30d } } }\n`,
+    "bad_value",
+    "(retention.streams.departures)",
+    "curated/departures",
+  ],
+  [
+    "a stream that always stays",
+    `${SMALL}retention: { streams: { control: { age: 30d } } }\n`,
+    "bad_value",
+    "(retention.streams.control)",
+    "stays",
+  ],
+  [
     "a host that holds nothing",
     `${SMALL}retention: { host: { bytes: 1MiB }, streams: { ledger: {} } }\n`,
     "bad_value",
