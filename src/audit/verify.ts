@@ -96,7 +96,8 @@ function auditOnce(store: LogStore, options: AuditOptions): AuditReport {
 
 function findingOf(cause: unknown, place: string): Finding {
   const error = cause as { message?: string; place?: string };
-  return { place: error.place ?? place, message: error.message ?? String(cause) };
+  const [there, message] = [error.place ?? place, error.message ?? String(cause)];
+  return { place: there, message: message.startsWith(`${there}: `) ? message.slice(there.length + 2) : message };
 }
 
 /** What a commit states of rows of one stream. */

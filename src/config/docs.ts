@@ -9,7 +9,7 @@ export function configJsonSchema(): Record<string, unknown> {
 function withoutMarks(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(withoutMarks);
   if (schema === null || typeof schema !== "object") return schema;
-  const marks = new Set(["path", "duration", "sql", "amount"]);
+  const marks = new Set(["path", "duration", "sql", "amount", "size"]);
   const kept = Object.entries(schema).filter(([key, value]) => !(marks.has(key) && value === true));
   return Object.fromEntries(kept.map(([key, value]) => [key, withoutMarks(value)]));
 }

@@ -21,6 +21,7 @@ export interface JsonSchema {
   readonly duration?: boolean;
   readonly sql?: boolean;
   readonly amount?: boolean;
+  readonly size?: boolean;
   readonly [keyword: string]: unknown;
 }
 
@@ -55,7 +56,7 @@ function below(schema: JsonSchema, segment: string): JsonSchema | undefined {
 /** The branches of a union; of a union told apart by a constant (`connector: file`), only the one that was meant. */
 function alternatives(schema: JsonSchema, value: unknown): readonly JsonSchema[] {
   const branches = schema.oneOf ?? schema.anyOf;
-  if (!branches) return [schema];
+  if (!branches || schema.amount || schema.size) return [schema];
   const meant = branches.filter((branch) =>
     Object.entries(branch.properties ?? {}).some(
       ([key, { const: fixed }]) => fixed !== undefined && child(value, key) === fixed,
@@ -72,6 +73,7 @@ export function typeText(schema: JsonSchema): string {
   if (schema.path) return "path";
   if (schema.duration) return "duration (90s, 15m, 3h, 7d)";
   if (schema.amount) return "amount of disk (512MiB, 2GB, 5%)";
+  if (schema.size) return "size above 0 (512MiB, 2GB)";
   if (schema.sql) return "SQL scalar expression";
   const branches = schema.oneOf ?? schema.anyOf;
   if (branches) return branches.map(typeText).join(" or ");

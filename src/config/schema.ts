@@ -44,7 +44,7 @@ const size = z
     if (!bytes) context.addIssue({ code: "custom", message: "is no size like 512MiB or 2GB" });
     return bytes ?? 0;
   })
-  .meta({ amount: true, description: "a size: 512MiB, 2GB" });
+  .meta({ size: true, description: "a size: 512MiB, 2GB" });
 
 const retention = z
   .strictObject({

@@ -42,7 +42,7 @@ export async function resealSegment(info: SegmentInfo, target: SegmentTarget, na
     for (const [chunk, length] of lengths.entries()) {
       const sealed = new Uint8Array(length);
       const plain = readSync(from, sealed) === length ? old.open(chunk, sealed, oldBound(chunk)) : undefined;
-      if (!plain) throw damagedSegment(info, `chunk ${chunk}`);
+      if (!plain) throw damagedSegment(info, `chunk ${chunk} is not what was written`);
       const again = fresh.seal(chunk, plain, bound(chunk));
       for (let at = 0; at < again.length; ) at += writeSync(to, again, at);
       await target.pause();

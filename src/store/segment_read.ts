@@ -89,7 +89,7 @@ function withFooter(
     return segmentFile(info, contract, footer, read, close, grown);
   } catch (cause) {
     close();
-    throw cause instanceof RangeError ? damagedSegment(info, "the footer", cause) : cause;
+    throw cause instanceof RangeError ? damagedSegment(info, "the footer is not what was written", cause) : cause;
   }
 }
 
@@ -137,7 +137,7 @@ function chunkReader(
       if (own && closed) closeSync(from);
     }
     const opened = got === length ? keys.open(chunk, sealed, bound(chunk)) : undefined;
-    if (!opened) throw damagedSegment(info, `chunk ${chunk}`);
+    if (!opened) throw damagedSegment(info, `chunk ${chunk} is not what was written`);
     return decompress(opened);
   };
   const close = () => {
@@ -320,7 +320,7 @@ function named<T>(info: SegmentInfo, what: string, decode: () => T): T {
   try {
     return decode();
   } catch (cause) {
-    throw cause instanceof RangeError ? damagedSegment(info, what, cause) : cause;
+    throw cause instanceof RangeError ? damagedSegment(info, `${what} is not what was written`, cause) : cause;
   }
 }
 

@@ -1,8 +1,10 @@
 /** Damage to one part of the store: it is named, nothing is read as if it were whole, and everything else goes on. */
+
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { verifyAudit } from "../../src/audit/verify.ts";
 import { MlpeError } from "../../src/base/errors.ts";
 import { batchOf } from "../../src/contract/batch.ts";
 import type { CompactionFailure } from "../../src/store/compact.ts";
@@ -196,6 +198,25 @@ test.each(CATALOGUE)("%s: a clear error, and nothing is changed", async (_, sql,
     const reading = await openStore({ ...options, mode: "read" });
     expect((await caught(scanned(reading, "curated/hurt"))).code).toBe("store.damaged");
     await reading.close();
+  } finally {
+    remove();
+  }
+});
+
+test.each(DAMAGES)("%s: the audit says once where it is, and what it is", async (_, damage) => {
+  const { options, store, info, path, remove } = await stored();
+  try {
+    await store.close();
+    damage(path);
+    const reading = await openStore({ ...options, mode: "read" });
+    const { problems } = verifyAudit(reading);
+    await reading.close();
+    const own = problems.filter(({ place }) => place.startsWith(`segment ${info.file}`));
+    expect(own.length).toBeGreaterThan(0);
+    for (const { message } of own) {
+      expect(message).not.toContain(info.file);
+      expect(message).toMatch(/ is not what was written$|^the file /);
+    }
   } finally {
     remove();
   }
