@@ -158,20 +158,7 @@ export const BAD: readonly Bad[] = [
   ],
   ["half a variable", `${SMALL}data: "\${DIR"\n`, "bad_variable", "mlpe.yaml:3:7 (data)", "$${"],
   // bounds
-  [
-    "a unit that there is not",
-    `${SMALL}space: { soft: 2 GBB }\n`,
-    "bad_value",
-    "(space.soft)",
-    "Write amount of disk (512MiB, 2GB, 5%)",
-  ],
-  [
-    "a size with a percentage",
-    `${SMALL}store: { cache: 5% }\n`,
-    "bad_value",
-    "(store.cache)",
-    "Write size above 0 (512MiB, 2GB)",
-  ],
+  ["a wrong unit", `${SMALL}space: { soft: 2 GBB }\n`, "bad_value", "(space.soft)", "disk (512MiB, 2GB, 5%)"],
   [
     "a soft mark that is always crossed",
     `${SMALL}space: { soft: 100% }\n`,
