@@ -6,6 +6,8 @@ import { BUSY_TIMEOUT_MS, databasePath } from "./database.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 
 const ZEROS_BYTES = 1 << 20;
+/** Of the write-ahead log. */
+const HEADER_BYTES = 32;
 /** Readers look in short transactions. Commits wait so long for one that is in the way, ... */
 const WAIT_MS = 10;
 /** ... and then have their turn for so long, before it is tried again, so often. */
@@ -111,15 +113,21 @@ function settled({ database, sealer }: LogWriter): void {
     .immediate();
 }
 
-/** All of its frames are in the database, and no reader uses one: zeros in their place are an empty log. */
-function overwrite(path: string): void {
+/**
+ * All of its frames are in the database, and no reader uses one: zeros in their place are an empty log. Its header
+ * goes first, durably: before that, frames up to the first zeros would be taken for newer than the database after a power cut.
+ */
+export function overwrite(path: string, sync = fsyncSync): void {
   if (!existsSync(path)) return;
   const file = openSync(path, "r+");
   try {
     const { size } = fstatSync(file);
     const zeros = new Uint8Array(ZEROS_BYTES);
-    for (let at = 0; at < size; ) at += writeSync(file, zeros, 0, Math.min(zeros.length, size - at), at);
-    fsyncSync(file);
+    for (let at = 0; at < size; ) {
+      at += writeSync(file, zeros, 0, Math.min(at === 0 ? HEADER_BYTES : zeros.length, size - at), at);
+      if (at === HEADER_BYTES) sync(file);
+    }
+    sync(file);
   } finally {
     closeSync(file);
   }
