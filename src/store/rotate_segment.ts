@@ -36,9 +36,10 @@ export async function resealSegment(info: SegmentInfo, target: SegmentTarget, na
   const oldBound = chunkBinder(sealer.storeId, info.file, info.stream, fingerprint);
   const bound = chunkBinder(sealer.storeId, file, info.stream, fingerprint);
   const path = join(segmentsPath(directory), file);
-  const from = openSync(join(segmentsPath(directory), info.file), "r");
   const to = openSync(path, "wx", 0o600);
+  let from: number | undefined;
   try {
+    from = openSync(join(segmentsPath(directory), info.file), "r");
     for (const [chunk, length] of lengths.entries()) {
       const sealed = new Uint8Array(length);
       const plain = readSync(from, sealed) === length ? old.open(chunk, sealed, oldBound(chunk)) : undefined;
@@ -53,7 +54,7 @@ export async function resealSegment(info: SegmentInfo, target: SegmentTarget, na
     rmSync(path, { force: true });
     throw cause;
   } finally {
-    closeSync(from);
+    if (from !== undefined) closeSync(from);
     closeSync(to);
   }
 }

@@ -108,7 +108,7 @@ export function logWriter(
     state: foldLog(database, sealer, names),
   };
   const listeners: (() => void)[] = [];
-  let gone: { files: readonly string[]; until: Micros; erased: boolean }[] = [];
+  let gone: { files: readonly string[]; since: Micros; erased: boolean }[] = [];
   const queue = commitQueue((group) => {
     if (runGroup(writing, group)) for (const listener of listeners) listener();
   });
@@ -132,11 +132,13 @@ export function logWriter(
       writing.state.tail = { firstCommit, records: tail.records - records, bytes: tail.bytes - bytes };
     },
     replaced(files, erased) {
-      gone.push({ files, until: clock.now() + UNLINK_AFTER, erased: erased !== undefined });
+      gone.push({ files, since: clock.now(), erased: erased !== undefined });
     },
     takeReplaced(closing) {
       const now = clock.now();
-      const isDue = (one: (typeof gone)[number]) => one.until <= now || (closing !== undefined && one.erased);
+      // A clock that was set back would have them stay until it comes back.
+      const isDue = ({ since, erased }: (typeof gone)[number]) =>
+        Math.abs(now - since) >= UNLINK_AFTER || (closing !== undefined && erased);
       const due = gone.filter(isDue);
       gone = gone.filter((one) => !isDue(one));
       return due.flatMap(({ files }) => files);

@@ -66,6 +66,25 @@ test("merged segments answer as the plain model does, and replaced files go away
   remove();
 });
 
+test("replaced files go away also where the clock was set back since", async () => {
+  let now = 10 * MICROS_PER_MINUTE;
+  const { options, remove } = storeHome({ clock: { now: () => now } });
+  const store = await openStore(options);
+  for (let i = 0; i < 16; i++) {
+    const rows = [{ id: `r${i}`, place: "JFK", gate: i, at: i, note: "n" }];
+    await store.commit({ appends: [{ stream: "s", batch: batchOf(timedContract, rows as unknown as Row[]) }] });
+    await store.compact();
+  }
+  const files = () => readdirSync(join(options.directory, "segments")).length;
+  const named = () => store.reader.snapshot().segments.length;
+  expect(files()).toBeGreaterThan(named() + 16);
+  now -= 5 * MICROS_PER_MINUTE;
+  await store.compact();
+  expect(files()).toBe(named());
+  await store.close();
+  remove();
+});
+
 test("the commit known at a time is found whatever the numbers of the segments: a merged one has the highest", async () => {
   let now = 1_000;
   const { options, remove } = storeHome({ clock: { now: () => now } });
