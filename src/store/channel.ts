@@ -59,19 +59,31 @@ export interface Carrier {
   postMessage(message: unknown, transfer: (ArrayBuffer | MessagePort)[]): void;
 }
 
+/** What the far end of a carrier answers as its channel does, with what it is given: one line each. */
+const ASKED = [
+  "commit",
+  "cursor",
+  "position",
+  "compact",
+  "checkpoint",
+  "prepareErasure",
+  "holdCommits",
+  "endErasure",
+  "erase",
+  "retain",
+  "rotate",
+  "pend",
+  "interrupt",
+  "rewrap",
+  "beginFold",
+  "keepFold",
+] as const satisfies readonly (keyof WriteChannel)[];
+type Asked = (typeof ASKED)[number];
+
 type Request =
-  | { readonly kind: "commit"; readonly commit: EncodedCommit }
-  | { readonly kind: "cursor" | "position"; readonly name: string }
-  | { readonly kind: "compact" | "begin_fold" | "hold_commits" | "rotate" | "interrupt" | "close" }
-  | { readonly kind: "keep_fold"; readonly fold: WrittenFold; readonly begun: number }
-  | { readonly kind: "checkpoint"; readonly mode: CheckpointMode }
-  | { readonly kind: "prepare_erasure"; readonly erasure: string; readonly streams: readonly ErasedRows[] }
-  | { readonly kind: "end_erasure"; readonly erasure: string; readonly held: number | undefined }
-  | { readonly kind: "erase"; readonly erasure: Erasure }
-  | { readonly kind: "retain"; readonly policy: RetentionPolicy }
-  | { readonly kind: "rewrap"; readonly to: Keys }
-  | { readonly kind: "pend"; readonly erasure: PendingErasure; readonly what: Pending }
-  | { readonly kind: "connect"; readonly port: MessagePort };
+  | { [Kind in Asked]: { readonly kind: Kind; readonly given: Parameters<WriteChannel[Kind]> } }[Asked]
+  | { readonly kind: "connect"; readonly given: readonly [port: MessagePort] }
+  | { readonly kind: "close"; readonly given: readonly [] };
 
 interface Call {
   readonly id: number;
@@ -181,45 +193,10 @@ export function serve(
   channel.onRewrapped((rewrapped) => post({ rewrapped }));
   channel.onCompactionFailed(({ cause, retryInMs }) => post({ compactionFailed: failureOf(cause), retryInMs }));
   channel.onSpace((space) => post({ space }));
-  const run = async (request: Request): Promise<unknown> => {
-    switch (request.kind) {
-      case "commit":
-        return channel.commit(request.commit);
-      case "cursor":
-        return channel.cursor(request.name);
-      case "position":
-        return channel.position(request.name);
-      case "compact":
-        return channel.compact();
-      case "checkpoint":
-        return channel.checkpoint(request.mode);
-      case "rotate":
-        return channel.rotate();
-      case "pend":
-        return channel.pend(request.erasure, request.what);
-      case "interrupt":
-        return channel.interrupt();
-      case "rewrap":
-        return channel.rewrap(request.to);
-      case "retain":
-        return channel.retain(request.policy);
-      case "prepare_erasure":
-        return channel.prepareErasure(request.erasure, request.streams);
-      case "hold_commits":
-        return channel.holdCommits();
-      case "end_erasure":
-        return channel.endErasure(request.erasure, request.held);
-      case "erase":
-        return channel.erase(request.erasure);
-      case "begin_fold":
-        return channel.beginFold();
-      case "keep_fold":
-        return channel.keepFold(request.fold, request.begun);
-      case "connect":
-        return servePort(request.port, channel);
-      case "close":
-        return close();
-    }
+  const run = async ({ kind, given }: Request): Promise<unknown> => {
+    if (kind === "connect") return servePort(given[0], channel);
+    if (kind === "close") return close();
+    return (channel[kind] as (...given: readonly unknown[]) => Promise<unknown>)(...given);
   };
   return ({ id, request }) => {
     const head = request.kind === "commit" ? { head: true as const } : {};
@@ -259,31 +236,17 @@ export function remoteChannel(
   };
   return {
     channel: {
-      commit: (commit) => call({ kind: "commit", commit }, [commit.record.buffer as ArrayBuffer]),
-      cursor: (name) => call({ kind: "cursor", name }),
-      position: (name) => call({ kind: "position", name }),
-      compact: () => call({ kind: "compact" }),
-      checkpoint: (mode) => call({ kind: "checkpoint", mode }),
-      prepareErasure: (erasure, streams) => call({ kind: "prepare_erasure", erasure, streams }),
-      holdCommits: () => call({ kind: "hold_commits" }),
-      endErasure: (erasure, held) => call({ kind: "end_erasure", erasure, held }),
-      erase: (erasure) => call({ kind: "erase", erasure }),
-      retain: (policy) => call({ kind: "retain", policy }),
-      rotate: () => call({ kind: "rotate" }),
-      rewrap: (to) => call({ kind: "rewrap", to }),
-      pend: (erasure, what) => call({ kind: "pend", erasure, what }),
-      interrupt: () => call({ kind: "interrupt" }),
-      beginFold: () => call({ kind: "begin_fold" }),
-      keepFold: (fold, begun) => call({ kind: "keep_fold", fold, begun }),
+      ...asking(call),
+      commit: (commit) => call({ kind: "commit", given: [commit] }, [commit.record.buffer as ArrayBuffer]),
       ...listeners,
       onEnded: (listener) => endListeners.push(listener),
       port() {
         const { port1, port2 } = new MessageChannel();
-        call({ kind: "connect", port: port1 }, [port1]).catch(() => port2.close());
+        call({ kind: "connect", given: [port1] }, [port1]).catch(() => port2.close());
         return port2;
       },
       async close() {
-        await (broken ? Promise.resolve() : call({ kind: "close" })).finally(() => {
+        await (broken ? Promise.resolve() : call({ kind: "close", given: [] })).finally(() => {
           fail(storeErrors.error("closed", "the store is closed"));
           return closed();
         });
@@ -305,6 +268,12 @@ export function remoteChannel(
     },
   };
 }
+
+/** The near end of each of these. */
+const asking = (call: (request: Request) => Promise<unknown>): Pick<WriteChannel, Asked> =>
+  Object.fromEntries(
+    ASKED.map((kind) => [kind, (...given: never[]) => call({ kind, given } as unknown as Request)]),
+  ) as unknown as Pick<WriteChannel, Asked>;
 
 /** Who listens at the near end to what the far end tells unasked. */
 function announcements() {
