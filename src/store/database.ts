@@ -5,7 +5,7 @@ import { storeErrors } from "./errors.ts";
 import { bytesOf } from "./file_size.ts";
 import { isReadOnly, openReadOnly } from "./read_only.ts";
 
-export const BUSY_TIMEOUT_MS = 5_000;
+const BUSY_TIMEOUT_MS = 5_000;
 const LEAST_VERSION = [3, 51, 3] as const; // first with the fix for the WAL reset race
 
 export const databasePath = (directory: string) => join(directory, "log.db");
@@ -171,6 +171,16 @@ function patientDatabase(path: string, mode: "read" | "write"): Database {
   const database = new Database(path, mode === "read" ? { readonly: true } : { readwrite: true, create: false });
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   return database;
+}
+
+/** What `act` gives, which waits no longer than this for a reader or a writer that is in the way. */
+export function waitingAtMost<T>(database: Database, ms: number, act: () => T): T {
+  database.run(`PRAGMA busy_timeout = ${ms}`);
+  try {
+    return act();
+  } finally {
+    database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+  }
 }
 
 function checkVersion(database: Database): void {

@@ -13,7 +13,6 @@ export function openUnchanged(directory: string): Database {
   const path = databasePath(directory);
   const database = existsSync(`${path}-wal`) ? openUnchecked(directory) : openImmutable(path);
   database.run("PRAGMA temp_store = memory");
-  database.run("PRAGMA busy_timeout = 5000");
   return database;
 }
 

@@ -2,7 +2,7 @@ import { closeSync, existsSync, fstatSync, fsyncSync, openSync, writeSync } from
 import { othersTurn } from "../base/turn.ts";
 import { readState, writeState } from "./catalogue.ts";
 import type { Compactor } from "./compact.ts";
-import { BUSY_TIMEOUT_MS, databasePath } from "./database.ts";
+import { databasePath, waitingAtMost } from "./database.ts";
 import type { LogWriter } from "./sqlite_log.ts";
 
 const ZEROS_BYTES = 1 << 20;
@@ -93,14 +93,11 @@ const REFUSALS = /^(?:SQLITE_|E[A-Z])/;
 
 /** No commit comes between its parts: what one would write into the log would be overwritten. */
 function overwritten({ database, sums }: LogWriter, directory: string): boolean {
-  try {
-    database.run(`PRAGMA busy_timeout = ${WAIT_MS}`);
+  return waitingAtMost(database, WAIT_MS, () => {
     if (!sums.checkpoint("RESTART")) return false;
     overwrite(`${databasePath(directory)}-wal`);
     return sums.checkpoint("TRUNCATE");
-  } finally {
-    database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
-  }
+  });
 }
 
 /** The state's generation stays, so that a compaction under way goes on. */

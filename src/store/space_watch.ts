@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
+import { waitingAtMost } from "./database.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { removeSegments } from "./segment_write.ts";
@@ -58,15 +59,15 @@ export function watchSpace(
   };
 }
 
+/** So long commits wait for readers where room is to be made. */
+const CUT_WAIT_MS = 50;
+
 /** What can go at once: replaced segment files, and the part of the log's file that is in the database already. */
 function giveBackFiles(log: LogWriter, directory: string): void {
   removeSegments(directory, log.takeReplaced());
   try {
-    log.database.run("PRAGMA busy_timeout = 50");
-    log.sums.checkpoint("TRUNCATE");
+    waitingAtMost(log.database, CUT_WAIT_MS, () => log.sums.checkpoint("TRUNCATE"));
   } catch {
     // A reader holds it, or there is no room to copy: it is tried again when the mark is crossed the next time.
-  } finally {
-    log.database.run("PRAGMA busy_timeout = 5000");
   }
 }

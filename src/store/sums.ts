@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Sealer } from "./catalogue.ts";
-import { BUSY_TIMEOUT_MS, closeWithoutMoving, databasePath, segmentsPath } from "./database.ts";
+import { closeWithoutMoving, databasePath, segmentsPath, waitingAtMost } from "./database.ts";
 import { bytesOf } from "./file_size.ts";
 import { syncDirectory } from "./segment_write.ts";
 import {
@@ -179,14 +179,10 @@ function checkpoint(keeping: Keeping, mode: CheckpointMode): boolean {
 
 /** Behind what a crash left of the write-ahead log may stand what a power cut tore: it goes, where no reader holds on. */
 function cutLog(keeping: Keeping): void {
-  const { database } = keeping;
   try {
-    database.run(`PRAGMA busy_timeout = ${CUT_WAIT_MS}`);
-    checkpoint(keeping, "TRUNCATE");
+    waitingAtMost(keeping.database, CUT_WAIT_MS, () => checkpoint(keeping, "TRUNCATE"));
   } catch (cause) {
     if (!isRefusal(cause)) throw cause; // a full disk, say: all is read from where it is
-  } finally {
-    database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   }
 }
 
