@@ -1,5 +1,6 @@
 import { sha256 } from "../base/digest.ts";
 import { type Canvas, rowPainter } from "../store/canonical_rows.ts";
+import { placesIn } from "../store/leaves.ts";
 import { HASH_BYTES } from "../store/record.ts";
 import { CHUNK_ROWS } from "../store/salts.ts";
 import type { SegmentFile } from "../store/segment_read.ts";
@@ -24,38 +25,67 @@ const SALT_WORDS = 4;
 export function segmentLeaves(file: SegmentFile, salts: Int32Array, canvas: Canvas): SegmentLeaves {
   const { info, footer } = file;
   const words = new Int32Array(info.rows * WORDS);
-  const seen = new Uint8Array(info.rows);
   const erased: number[] = [];
-  let gapless = true;
-  const leaf = new Int32Array(WORDS);
-  const leafBytes = new Uint8Array(leaf.buffer);
+  let placed = 0;
+  const hashed = new Int32Array(CHUNK_ROWS * WORDS);
+  const each = placesIn(new Uint8Array(hashed.buffer), CHUNK_ROWS);
+  const hash = (row: Uint8Array, i: number) => void Bun.SHA256.hash(row, each[i]!);
   file.filter();
   for (let block = 0; block < footer.blockRows.length; block++) {
     const { batch, sequences, tombstones: flags } = file.rows(block);
-    const own = new Int32Array(batch.length * SALT_WORDS);
-    const places = new Int32Array(batch.length);
-    for (let row = 0; row < batch.length; row++) {
-      const place = sequences[row]! - info.firstSequence;
-      if (!(place >= 0 && place < info.rows) || seen[place] === 1) {
-        gapless = false;
-        places[row] = 0;
-        continue;
-      }
-      seen[place] = 1;
-      places[row] = place;
-      if ((flags[row]! & ERASED) !== 0) erased.push(place);
-      for (let word = 0; word < SALT_WORDS; word++) own[row * SALT_WORDS + word] = salts[place * SALT_WORDS + word]!;
-    }
+    const places = placesOf(sequences, info);
+    takeErased(flags, places, erased);
+    const own = saltsAt(salts, places);
     const paint = rowPainter(batch, flags, own, canvas);
     for (let from = 0; from < batch.length; from += CHUNK_ROWS) {
-      paint(from, Math.min(CHUNK_ROWS, batch.length - from), (row, i) => {
-        Bun.SHA256.hash(row, leafBytes);
-        const at = places[from + i]! * WORDS;
-        for (let word = 0; word < WORDS; word++) words[at + word] = leaf[word]!;
-      });
+      const rows = Math.min(CHUNK_ROWS, batch.length - from);
+      paint(from, rows, hash);
+      placed += putLeaves(hashed, places.subarray(from, from + rows), words);
     }
   }
-  return { leaves: new Uint8Array(words.buffer), erased, gapless };
+  return { leaves: new Uint8Array(words.buffer), erased, gapless: placed === info.rows };
+}
+
+/** Which rows of the segment, from its first, the sequences are; -1 where one is none of it. */
+function placesOf(sequences: Float64Array, { firstSequence, rows }: SegmentFile["info"]): Int32Array {
+  const places = new Int32Array(sequences.length);
+  for (let row = 0; row < sequences.length; row++) {
+    const place = sequences[row]! - firstSequence;
+    places[row] = place >= 0 && place < rows && (place | 0) === place ? place : -1;
+  }
+  return places;
+}
+
+function takeErased(flags: Uint8Array, places: Int32Array, erased: number[]): void {
+  for (let row = 0; row < flags.length; row++) {
+    if ((flags[row]! & ERASED) !== 0 && places[row]! >= 0) erased.push(places[row]!);
+  }
+}
+
+function saltsAt(salts: Int32Array, places: Int32Array): Int32Array {
+  const own = new Int32Array(places.length * SALT_WORDS);
+  for (let row = 0; row < places.length; row++) {
+    const at = places[row]! * SALT_WORDS;
+    if (at < 0) continue;
+    for (let word = 0; word < SALT_WORDS; word++) own[row * SALT_WORDS + word] = salts[at + word]!;
+  }
+  return own;
+}
+
+/** Apart from hashing: the places are far apart, and waiting for memory then overlaps. Gives how many were empty before. */
+function putLeaves(leaves: Int32Array, places: Int32Array, words: Int32Array): number {
+  let placed = 0;
+  for (let row = 0; row < places.length; row++) {
+    const at = places[row]! * WORDS;
+    if (at < 0) continue;
+    let there = 0; // all zeros are no leaf
+    for (let word = 0; word < WORDS; word++) {
+      there |= words[at + word]!;
+      words[at + word] = leaves[row * WORDS + word]!;
+    }
+    if (there === 0) placed++;
+  }
+  return placed;
 }
 
 /** The content root of an append over the leaves of its rows. */

@@ -30,8 +30,8 @@ const SHARED_BLOCKS = 8;
 export interface Canvas {
   readonly mostRows: number;
   readonly shared: Sheet;
-  /** Rows up to that long in the shared memory, by stride and length: making a view costs as much as hashing it. */
-  readonly views: Map<number, Uint8Array[]>;
+  /** Rows up to that long in the shared memory, by stride and blocks: making a view costs as much as hashing it. */
+  readonly views: Uint8Array[][];
   readonly starts: Int32Array;
   readonly ends: Int32Array;
   readonly sizes: Int32Array;
@@ -55,7 +55,7 @@ export function canvasFor(mostRows: number): Canvas {
   return {
     mostRows,
     shared: sheetOf(mostRows * SHARED_BLOCKS * HASH_BLOCK),
-    views: new Map(),
+    views: [],
     starts: new Int32Array(mostRows),
     ends: new Int32Array(mostRows),
     sizes: new Int32Array(mostRows),
@@ -119,23 +119,22 @@ export function rowPainter(
     const target = { ...sheet, starts, ends };
     for (const painter of painters) painter.paint(from, count, target);
     for (let i = 0; i < count; i++) {
-      const length = sizes[i]! * HASH_BLOCK - HASH_TAIL;
-      take(hasViews ? sharedView(canvas, stride, length, i) : bytes.subarray(starts[i]!, starts[i]! + length), i);
+      const blocks = sizes[i]!;
+      const view = hasViews ? sharedView(canvas, stride, blocks, i) : viewOf(bytes, starts[i]!, blocks);
+      take(view, i);
     }
   };
 }
 
-function sharedView({ views, shared, mostRows }: Canvas, stride: number, length: number, i: number): Uint8Array {
-  const key = stride * SHARED_BLOCKS * HASH_BLOCK + length;
-  let list = views.get(key);
-  if (!list) {
-    list = new Array<Uint8Array>(mostRows);
-    views.set(key, list);
-  }
-  const start = i * stride * HASH_BLOCK;
-  list[i] ??= shared.bytes.subarray(start, start + length);
+function sharedView({ views, shared, mostRows }: Canvas, stride: number, blocks: number, i: number): Uint8Array {
+  views[stride * (SHARED_BLOCKS + 1) + blocks] ??= new Array<Uint8Array>(mostRows);
+  const list = views[stride * (SHARED_BLOCKS + 1) + blocks]!;
+  list[i] ??= viewOf(shared.bytes, i * stride * HASH_BLOCK, blocks);
   return list[i]!;
 }
+
+const viewOf = (bytes: Uint8Array, start: number, blocks: number): Uint8Array =>
+  bytes.subarray(start, start + blocks * HASH_BLOCK - HASH_TAIL);
 
 /** What is the same in every row, and who writes the rest. */
 function layoutOf(batch: Batch): { header: Int32Array; fixed: number; painters: FieldPainter[] } {

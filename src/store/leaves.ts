@@ -68,5 +68,6 @@ export function leavesOf(batch: Batch, tombstones: Uint8Array | undefined, salts
   return leaves;
 }
 
-const placesIn = (leaves: Uint8Array, count: number): Uint8Array[] =>
+/** A view of each leaf. */
+export const placesIn = (leaves: Uint8Array, count: number): Uint8Array[] =>
   Array.from({ length: count }, (_, i) => leaves.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES));
