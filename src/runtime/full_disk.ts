@@ -1,5 +1,5 @@
+import { isFull } from "../store/full.ts";
 import { interrupted } from "../store/pending.ts";
-import { isFull } from "../store/sqlite_log.ts";
 
 /** What a full disk refused is tried again after so long, then twice as long, up to the second. */
 const FIRST_AGAIN_MS = 1_000;

@@ -4,9 +4,9 @@ import { isPushConnector, type PushConnector } from "../connectors/http_push.ts"
 import type { PendingErasure } from "../store/catalogue.ts";
 import type { EntityName } from "../store/erase_select.ts";
 import { storeErrors } from "../store/errors.ts";
+import { isFull } from "../store/full.ts";
 import { interrupted, isInterruption } from "../store/pending.ts";
 import { fullError, type SpaceReport } from "../store/space.ts";
-import { isFull } from "../store/sqlite_log.ts";
 import { connectStore, type LogStore } from "../store/store.ts";
 import { cacheOf, type Engine, engineOver } from "./engine.ts";
 import { type ErasingServer, eraseFrom, type SignedReceipt } from "./erase.ts";

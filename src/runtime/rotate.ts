@@ -1,8 +1,8 @@
 import type { World } from "../base/world.ts";
+import { isFull } from "../store/full.ts";
 import { openedBy, rewrapStore } from "../store/rewrap.ts";
 import type { Progress, Rotation } from "../store/rotate.ts";
 import { rotateKeys } from "../store/rotate_keys.ts";
-import { isFull } from "../store/sqlite_log.ts";
 import { type Engine, withEngine } from "./engine.ts";
 import { runtimeErrors } from "./errors.ts";
 import { onceThereIsRoom } from "./full_disk.ts";

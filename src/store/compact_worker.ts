@@ -6,11 +6,11 @@ import { type Hands, handsOf } from "./compact_work.ts";
 import { openReaderDatabase } from "./database.ts";
 import type { EmptyWork, PunctureWork } from "./erase_work.ts";
 import { storeErrors } from "./errors.ts";
+import { isFull } from "./full.ts";
 import { giveWay } from "./priority.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { openSealer, providerOf } from "./sealer.ts";
 import type { SegmentInfo } from "./segment_info.ts";
-import { isFull } from "./sqlite_log.ts";
 
 /**
  * The compaction thread: the entry file of a Worker that opens, sorts, seals and writes for the log thread. It reads the

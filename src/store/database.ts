@@ -3,6 +3,7 @@ import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, s
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
 import { bytesOf } from "./file_size.ts";
+import { isFull } from "./full.ts";
 import { isReadOnly, openReadOnly } from "./read_only.ts";
 
 const BUSY_TIMEOUT_MS = 5_000;
@@ -63,21 +64,27 @@ export function openWriterDatabase(directory: string): Database {
   checkWritable(directory);
   if (!existsSync(path)) writeFileSync(path, "", { mode: 0o600 });
   const database = patientDatabase(path, "write");
-  checkVersion(database);
-  for (const pragma of [
-    "page_size = 4096",
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "temp_store = memory",
-    "secure_delete = ON",
-    "journal_size_limit = 16777216",
-    "wal_autocheckpoint = 0", // whoever writes says first what a checkpoint will do: see sums.ts
-    "foreign_keys = ON",
-  ]) {
-    database.run(`PRAGMA ${pragma}`);
+  try {
+    checkVersion(database);
+    for (const pragma of WRITER_PRAGMAS) database.run(`PRAGMA ${pragma}`);
+    checkRemains(directory, database);
+    return database;
+  } catch (cause) {
+    closeWithoutMoving(database);
+    throw cause;
   }
-  return checked(directory, database);
 }
+
+const WRITER_PRAGMAS = [
+  "page_size = 4096",
+  "journal_mode = WAL",
+  "synchronous = FULL",
+  "temp_store = memory",
+  "secure_delete = ON",
+  "journal_size_limit = 16777216",
+  "wal_autocheckpoint = 0", // whoever writes says first what a checkpoint will do: see sums.ts
+  "foreign_keys = ON",
+];
 
 /**
  * Throws store.failed_write where this user may not write what SQLite writes. To be asked before SQLite opens `log.db`, as it
@@ -134,7 +141,10 @@ function foreignFormat(directory: string, cause: unknown): Error {
   return storeErrors.error("damaged", message, { place: databasePath(directory), cause });
 }
 
-/** A handle that may hold anything; where SQLite can't use one because the directory is read-only, one that needs no file there. */
+/**
+ * A handle that may hold anything; where SQLite can't make its files because the directory is read-only or the disk full, so
+ * that nobody writes, one that needs no file there.
+ */
 export function openUnchecked(directory: string, mode: "read" | "write" = "read"): Database {
   const database = patientDatabase(databasePath(directory), mode);
   try {
@@ -142,7 +152,7 @@ export function openUnchecked(directory: string, mode: "read" | "write" = "read"
     return database;
   } catch (cause) {
     const refused = /^SQLITE_(READONLY|CANTOPEN)/.test(String((cause as { code?: string }).code));
-    const readOnly = refused && mode === "read" && isReadOnly(directory);
+    const readOnly = mode === "read" && ((refused && isReadOnly(directory)) || isFull(cause));
     if (readOnly) database.close();
     else closeWithoutMoving(database);
     if (!readOnly) throw (cause as Error).message === FOREIGN_FORMAT ? foreignFormat(directory, cause) : cause;

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
+import { isFull } from "./full.ts";
 
 export const LOCK_FILE = "writer.lock";
 const HOLDER_FILE = "writer.pid";
@@ -27,8 +28,7 @@ export function takeWriterLock(directory: string): () => void {
   try {
     lock.run("PRAGMA journal_mode = MEMORY");
     lock.run("BEGIN EXCLUSIVE");
-    writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
-    chmodSync(holderPath, 0o600);
+    nameHolder(holderPath);
   } catch (cause) {
     lock.close();
     if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
@@ -46,4 +46,15 @@ export function takeWriterLock(directory: string): () => void {
       lock.close();
     }
   };
+}
+
+/** It only says who: a disk without room for that is no reason not to open. */
+function nameHolder(path: string): void {
+  try {
+    writeFileSync(path, `${process.pid}\n`, { mode: 0o600 });
+    chmodSync(path, 0o600);
+  } catch (cause) {
+    if (!isFull(cause)) throw cause;
+    rmSync(path, { force: true });
+  }
 }

@@ -4,6 +4,7 @@ import { sha256 } from "../base/digest.ts";
 import type { Random } from "../base/random.ts";
 import { othersTurn } from "../base/turn.ts";
 import type { Finding } from "./check.ts";
+import { bytesOf } from "./file_size.ts";
 
 const BALLAST_NAME = "ballast";
 
@@ -85,6 +86,14 @@ export function ballastFile(directory: string, random: Random): BallastFile {
       if (running) remove();
     },
   };
+}
+
+/** Gives up what a closed directory has; false where it has none. */
+export function removeBallast(directory: string): boolean {
+  const path = join(directory, BALLAST_NAME);
+  if (bytesOf(path) === 0) return false;
+  rmSync(path);
+  return true;
 }
 
 /** Says where a bit of the ballast is not as it was written. Reads it a step at a time. */

@@ -1,11 +1,12 @@
 import type { Clock } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { waitingAtMost } from "./database.ts";
+import { isFull } from "./full.ts";
 import type { Receipt } from "./port.ts";
 import type { EncodedCommit } from "./record.ts";
 import { removeSegments } from "./segment_write.ts";
 import { LOOK_EVERY_MS, type SpaceReport, type SpaceSettings, spaceGuard } from "./space.ts";
-import { isFull, type LogWriter } from "./sqlite_log.ts";
+import type { LogWriter } from "./sqlite_log.ts";
 
 /** The guard at work beside an open log: commits go through it, and it looks every second. */
 export interface SpaceWatch {

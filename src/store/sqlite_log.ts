@@ -14,6 +14,7 @@ import {
 } from "./catalogue.ts";
 import { commitQueue, type Queued } from "./commit_queue.ts";
 import { storeErrors } from "./errors.ts";
+import { FULL, isFull } from "./full.ts";
 import type { Head, Receipt } from "./port.ts";
 import { type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
 import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
@@ -283,14 +284,6 @@ function contractIdOf(names: Names, append: EncodedCommit["appends"][number]): n
   if (append.schema === undefined) throw new Error(`invariant broken: no schema came with a new contract`);
   return names.addContract(append.fingerprint, append.schema);
 }
-
-/** What SQLite, the operating system and this room say where there is no room to write. */
-export function isFull(cause: unknown): boolean {
-  const code = (cause as { code?: unknown } | null)?.code;
-  return typeof code === "string" && FULL_CODES.has(code);
-}
-const FULL = `${storeErrors.prefix}.full`;
-const FULL_CODES = new Set(["SQLITE_FULL", "ENOSPC", "EDQUOT", "EFBIG", "SQLITE_IOERR_SHMSIZE", FULL]);
 
 /** What is told of a write that failed: store.full, store.failed_write, or the cause where it is something else. */
 export function writeFailure(cause: unknown, what = "the commit"): unknown {

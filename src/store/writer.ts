@@ -30,6 +30,7 @@ import {
 } from "./database.ts";
 import { type Erasing, type Erasures, erasingOf, erasures } from "./erase.ts";
 import { type FoldKeeper, foldKeeper } from "./folds.ts";
+import { isFull } from "./full.ts";
 import { takeWriterLock } from "./lock.ts";
 import { migrate } from "./migrations.ts";
 import { notePending, type Pending } from "./pending.ts";
@@ -43,8 +44,9 @@ import { type Keys, openSealer, providerOf } from "./sealer.ts";
 import { readStatedInfos } from "./segment_info.ts";
 import { removeSegments, syncDirectory } from "./segment_write.ts";
 import type { SpaceReport, SpaceSettings } from "./space.ts";
+import { removeBallast } from "./space_ballast.ts";
 import { type SpaceWatch, watchSpace } from "./space_watch.ts";
-import { isFull, type LogWriter, logWriter, writeFailure } from "./sqlite_log.ts";
+import { type LogWriter, logWriter, writeFailure } from "./sqlite_log.ts";
 import { type CheckpointMode, keepSums, type SumsKeeper, walBytesOf } from "./sums.ts";
 
 interface WriterOptions {
@@ -76,15 +78,29 @@ export interface OpenWriter extends Rotations {
 }
 
 /**
- * Opens the directory for writing, making the store where there is none. Throws store.locked, store.newer_format,
- * store.failed_write, keys.missing_key or keys.wrong_key, each before anything is changed.
+ * Opens the directory for writing, making the store where there is none; on a full disk the ballast goes for it. Throws
+ * store.locked, store.newer_format, store.failed_write, keys.missing_key or keys.wrong_key, each before anything is changed,
+ * and store.full.
  */
 export async function openWriter(
   directory: string,
   keys: Keys,
   clock: Clock,
   random: Random,
-  { space, makeHands }: WriterOptions = {},
+  options: WriterOptions = {},
+): Promise<OpenWriter> {
+  const open = () => openOnce(directory, keys, clock, random, options);
+  return open()
+    .catch((cause) => (isFull(cause) && removeBallast(directory) ? open() : Promise.reject(cause)))
+    .catch((cause) => Promise.reject(isFull(cause) ? writeFailure(cause) : cause));
+}
+
+async function openOnce(
+  directory: string,
+  keys: Keys,
+  clock: Clock,
+  random: Random,
+  { space, makeHands }: WriterOptions,
 ): Promise<OpenWriter> {
   await checkFirst(directory, keys, random);
   const database = openWriterDatabase(directory);

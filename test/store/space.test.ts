@@ -204,3 +204,19 @@ test.skipIf(!canMountSmallDisk())(
   },
   60_000,
 );
+
+test.skipIf(!canMountSmallDisk())(
+  "a full disk can be read, and is opened for writing where there is a ballast to give up",
+  async () => {
+    const told = await onSmallDisk("test/support/full_disk_start.ts", 24);
+    expect(told).toEqual({
+      refused: ["store.full", "store.full"],
+      readFull: 7,
+      afterwards: 7,
+      made: MIB,
+      onBallast: 7,
+      ballastGivenUp: true,
+    });
+  },
+  60_000,
+);
