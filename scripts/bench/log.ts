@@ -5,7 +5,7 @@ import { acknowledgements, answerOf, written } from "./log_commits.ts";
 import { large } from "./log_large.ts";
 import { asOfReads } from "./log_reads.ts";
 import { BARE, bareTable } from "./log_rival.ts";
-import { batchesOf, commitOf, inFlight, newPlace, perSecond, seconds } from "./log_rows.ts";
+import { batchesOf, commitOf, inFlight, newPlace, perSecond, quantile, seconds } from "./log_rows.ts";
 
 type Tell = (line: string) => void;
 
@@ -73,9 +73,7 @@ async function small(tell: Tell, rows: number): Promise<Result[]> {
       perSecond(`append, 100 rows a commit, ${name}`, rate(took), rate(times.bare), BARE);
     const said = Object.entries(times).map(([name, took]) => `${name} ${Math.round(rate(took))}`);
     tell(`100-row commits, rows/s: ${said.join(", ")}; medians of ${SMALL_ROUNDS} rounds of ${part}`);
-    tell(
-      `of a commit one by one, ${(await roundTrip()).toFixed(3)} ms are a message to an idle thread here and back, in the median`,
-    );
+    tell(`a message to another thread and back: ${await roundTrip()}; what a commit waits for beside its work`);
     return [
       line("one by one", times.alone),
       line("one by one, no log thread", times.inThread),
@@ -92,8 +90,8 @@ const oneByOne = (store: LogStore, requests: readonly { readonly request: Commit
     for (const { request } of requests) await store.commit(request);
   });
 
-/** Milliseconds of a message to another thread and its answer, both threads asleep before: the machine decides it. */
-async function roundTrip(): Promise<number> {
+/** How long a message to another thread and its answer take: much longer where a core must be woken for each. */
+async function roundTrip(): Promise<string> {
   const worker = new Worker(new URL("./log_echo.ts", import.meta.url));
   try {
     const times: number[] = [];
@@ -102,7 +100,7 @@ async function roundTrip(): Promise<number> {
       await answerOf(worker, () => worker.postMessage(i));
       times.push(performance.now() - from);
     }
-    return median(times);
+    return `p50 ${quantile(times, 0.5).toFixed(3)} p90 ${quantile(times, 0.9).toFixed(3)} ms`;
   } finally {
     worker.terminate();
   }

@@ -3,18 +3,9 @@
  * scores that it says are not stored, goes on by itself once there is room, and has lost nothing that it acknowledged.
  * Runs in a namespace of its own, as `bun test/e2e/full_disk.ts <place of the small disk> <executable>`: `support/small_disk.ts`.
  */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  statfsSync,
-  statSync,
-  truncateSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, mkdirSync, statfsSync, statSync, truncateSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
+import { fillDisk } from "../support/fill_disk.ts";
 import { check, emptyLedger, flightOf, pushProject, scheduledOf } from "./kills.ts";
 import { keyed, on, programAt } from "./support/program.ts";
 
@@ -107,7 +98,7 @@ async function fillWhileServing(place: string, executable: string): Promise<Full
   await until("the ballast", async () => (await metric("mlpe_space_ballast_bytes")) === 8 * MIB);
   if ((await ready()).space !== undefined) problems.push("readiness speaks of space while there is room");
 
-  fill(join(place, "filler"));
+  fillDisk(join(place, "filler"), 0);
   let refused = 0;
   await until("a refused push", async () => (await push()) === 503);
   await until("the hard state", async () => (await ready()).space?.state === "hard");
@@ -153,20 +144,4 @@ function leave(filler: string, bytes: number): void {
   const { bavail, bsize } = statfsSync(filler);
   const missing = bytes - bavail * bsize;
   if (missing > 0) truncateSync(filler, statSync(filler).size - missing);
-}
-
-/** Takes every byte that is free. */
-function fill(path: string): void {
-  const out = openSync(path, "w");
-  try {
-    for (let size = MIB; size >= 512; ) {
-      try {
-        if (writeSync(out, new Uint8Array(size)) < size) size >>= 1;
-      } catch {
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(out);
-  }
 }

@@ -1,5 +1,5 @@
 /** Run by test/store/space.test.ts on a small disk of its own: fills it beside an open store, frees it, looks at what is left. */
-import { closeSync, existsSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { existsSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { verifyAudit } from "../../src/audit/verify.ts";
 import { systemClock } from "../../src/base/clock.ts";
@@ -7,6 +7,7 @@ import { systemRandom } from "../../src/base/random.ts";
 import { batchOf, columnNamed, valueAt } from "../../src/contract/batch.ts";
 import type { SpaceReport } from "../../src/store/space.ts";
 import { openStore } from "../../src/store/store.ts";
+import { fillDisk } from "./fill_disk.ts";
 import { plainContract } from "./rows.ts";
 
 const MIB = 1 << 20;
@@ -55,7 +56,7 @@ const rows = async () => {
 
 for (let i = 0; i < 50; i++) await commit("pipeline");
 await until(({ ballast }) => ballast === 2 * MIB);
-fill();
+fillDisk(filler, 0);
 let refused = "";
 for (let i = 0; i < 2_000 && refused === ""; i++) {
   await commit("pipeline").catch((error) => {
@@ -95,19 +96,3 @@ console.log(
 );
 await store.close();
 process.exit(0);
-
-/** Takes every byte that is free. */
-function fill(): void {
-  const out = openSync(filler, "w");
-  try {
-    for (let size = 256 << 10; size >= 512; ) {
-      try {
-        if (writeSync(out, new Uint8Array(size)) < size) size >>= 1;
-      } catch {
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(out);
-  }
-}
