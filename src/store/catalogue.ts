@@ -40,14 +40,28 @@ export const damaged = (what: string, cause?: unknown) =>
 
 /** The row that says which store this is; undefined where the tables are empty. */
 export function readIdentity(database: Database): { format: number; storeId: Uint8Array } | undefined {
-  const row = database
-    .query<{ format: number; store_id: Uint8Array }, []>("SELECT format, store_id FROM store WHERE id = 1")
-    .get();
+  const row = identityRow(database);
   if (!row) return undefined;
   if (row.format !== STORE_FORMAT) {
     throw storeErrors.error("newer_format", `the store has the format ${row.format}, this program ${STORE_FORMAT}`);
   }
   return { format: row.format, storeId: new Uint8Array(row.store_id) };
+}
+
+/** Asked before any other table of ours: a changed bit in its definition shows here. */
+function identityRow(database: Database): { format: number; store_id: Uint8Array } | null {
+  try {
+    return database
+      .query<{ format: number; store_id: Uint8Array }, []>("SELECT format, store_id FROM store WHERE id = 1")
+      .get();
+  } catch (cause) {
+    const { code, message } = cause as { code?: string; message: string };
+    if (code !== "SQLITE_ERROR") throw cause;
+    throw storeErrors.error("damaged", `log.db is damaged: its table "store" is not what was made (${message})`, {
+      place: "log.db",
+      cause,
+    });
+  }
 }
 
 interface KeyRow {

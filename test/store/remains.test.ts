@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterEach, expect, test } from "bun:test";
-import { cpSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { batchOf } from "../../src/contract/batch.ts";
 import { examine } from "../../src/store/doctor.ts";
@@ -120,3 +120,17 @@ async function expectRefused(options: StoreHome["options"]): Promise<void> {
   expect(complaints.map(({ next }) => next)).toContainEqual(expect.stringContaining("Put log.db back"));
   expect(readdirSync(join(directory, "segments")).sort()).toEqual(before);
 }
+
+test("a changed bit in the definition of the first table is said to be damage of log.db", async () => {
+  const { home, closed } = await stores();
+  const path = join(closed, "log.db");
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf("store_id");
+  expect(at).toBeGreaterThan(0);
+  bytes[at]! ^= 1;
+  writeFileSync(path, bytes);
+  for (const mode of ["read", "write"] as const) {
+    const refused = await openStore({ ...home.options, mode }).catch((error) => error);
+    expect(refused).toMatchObject({ code: "store.damaged", place: "log.db" });
+  }
+});
