@@ -5,8 +5,7 @@ import { failureOf } from "./channel.ts";
 import { type Hands, handsOf } from "./compact_work.ts";
 import { openReaderDatabase } from "./database.ts";
 import type { EmptyWork, PunctureWork } from "./erase_work.ts";
-import { storeErrors } from "./errors.ts";
-import { isFull } from "./full.ts";
+import { fullDisk, isFull } from "./full.ts";
 import { giveWay } from "./priority.ts";
 import type { RetentionPolicy } from "./retention_rules.ts";
 import { openSealer, providerOf } from "./sealer.ts";
@@ -49,9 +48,7 @@ self.onmessage = async ({ data }: MessageEvent<CompactMessage>) => {
     self.postMessage({ result: await perform(hands, data.work) });
   } catch (cause) {
     self.postMessage({
-      failure: failureOf(
-        isFull(cause) ? storeErrors.error("full", "the disk of the data directory is full", { cause }) : cause,
-      ),
+      failure: failureOf(isFull(cause) ? fullDisk(cause) : cause),
     });
   }
 };

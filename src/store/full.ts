@@ -9,3 +9,6 @@ export function isFull(cause: unknown): boolean {
   const code = (cause as { code?: unknown } | null)?.code;
   return typeof code === "string" && FULL_CODES.has(code);
 }
+
+export const fullDisk = (cause: unknown): Error =>
+  storeErrors.error("full", "the disk of the data directory is full", { cause });

@@ -2,7 +2,6 @@ import { Database } from "bun:sqlite";
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { storeErrors } from "./errors.ts";
-import { isFull } from "./full.ts";
 
 export const LOCK_FILE = "writer.lock";
 const HOLDER_FILE = "writer.pid";
@@ -28,7 +27,8 @@ export function takeWriterLock(directory: string): () => void {
   try {
     lock.run("PRAGMA journal_mode = MEMORY");
     lock.run("BEGIN EXCLUSIVE");
-    nameHolder(holderPath);
+    writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
+    chmodSync(holderPath, 0o600);
   } catch (cause) {
     lock.close();
     if ((cause as { code?: string }).code !== "SQLITE_BUSY") throw cause;
@@ -46,15 +46,4 @@ export function takeWriterLock(directory: string): () => void {
       lock.close();
     }
   };
-}
-
-/** It only says who: a disk without room for that is no reason not to open. */
-function nameHolder(path: string): void {
-  try {
-    writeFileSync(path, `${process.pid}\n`, { mode: 0o600 });
-    chmodSync(path, 0o600);
-  } catch (cause) {
-    if (!isFull(cause)) throw cause;
-    rmSync(path, { force: true });
-  }
 }

@@ -14,7 +14,7 @@ import {
 } from "./catalogue.ts";
 import { commitQueue, type Queued } from "./commit_queue.ts";
 import { storeErrors } from "./errors.ts";
-import { FULL, isFull } from "./full.ts";
+import { FULL, fullDisk, isFull } from "./full.ts";
 import type { Head, Receipt } from "./port.ts";
 import { type EncodedCommit, encodeRanges, leafOf, type Range } from "./record.ts";
 import { type RelaxedCommits, relaxedCommits } from "./relaxed.ts";
@@ -289,9 +289,7 @@ function contractIdOf(names: Names, append: EncodedCommit["appends"][number]): n
 export function writeFailure(cause: unknown, what = "the commit"): unknown {
   const code = (cause as { code?: string } | null)?.code ?? "";
   if (code === FULL) return cause;
-  if (isFull(cause)) {
-    return storeErrors.error("full", "the disk of the data directory is full", { cause });
-  }
+  if (isFull(cause)) return fullDisk(cause);
   if (!/^(SQLITE_(IOERR|READONLY|CANTOPEN|BUSY)|EIO$|EROFS$|EACCES$)/.test(code)) return cause;
   return storeErrors.error("failed_write", `${what} could not be written (${code})`, { cause });
 }
